@@ -1,0 +1,1 @@
+"""The `pantograph` command: the only place that knows every part and puts them together."""
