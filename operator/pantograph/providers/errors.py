@@ -1,0 +1,64 @@
+"""What can go wrong outside, in words that hold for every provider.
+
+    ProviderError
+    ├── Unreachable        nobody answered; nothing was done (safe to repeat)
+    ├── OutcomeUnknown     a change was sent and its answer was lost: look before repeating
+    ├── Unauthorized       the credentials were refused
+    ├── MissingPrivilege   the credentials lack a right
+    ├── NotFound           no such thing, as far as this answer says
+    ├── AlreadyExists      the name or number is taken
+    ├── Busy               locked, or too many at once: the same call may work later
+    ├── Rejected           the request cannot work as it is
+    └── ProtocolError      an answer that nobody here understands
+"""
+
+from __future__ import annotations
+
+
+class ProviderError(Exception):
+    """Thing, fault, remedy."""
+
+    reason = "ProviderError"
+
+    def __init__(self, message: str, *, reason: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        if reason is not None:
+            self.reason = reason
+
+
+class Unreachable(ProviderError):
+    reason = "Unreachable"
+
+
+class OutcomeUnknown(ProviderError):
+    reason = "OutcomeUnknown"
+
+
+class Unauthorized(ProviderError):
+    reason = "CredentialsRefused"
+
+
+class MissingPrivilege(ProviderError):
+    reason = "MissingPrivilege"
+
+
+class NotFound(ProviderError):
+    reason = "NotFound"
+
+
+class AlreadyExists(ProviderError):
+    reason = "AlreadyExists"
+
+
+class Busy(ProviderError):
+    reason = "Busy"
+
+
+class Rejected(ProviderError):
+    reason = "Rejected"
+
+
+class ProtocolError(ProviderError):
+    reason = "ProtocolError"
