@@ -141,8 +141,8 @@ class Placement(Model):
     """Tells this placement from the others."""
     proxmox: ProxmoxPlacement
     """Nodes of a Proxmox VE cluster."""
-    transfer: Literal["Auto", "Depot"] = "Auto"
-    """How the image reaches the node. `Depot`: the node downloads it from the operator."""
+    transfer: Literal["Auto", "Depot"] | None = None
+    """How the image reaches the node; absent: `Auto`. `Depot`: the node downloads it from the operator."""
 
 
 class VMTemplateSpec(CommonSpec):
@@ -227,14 +227,28 @@ class VMTemplateStatus(CommonStatus):
     """Where copies are; all of them stand in the ConfigMap `<name>-locations`."""
 
 
-def _frozen(path: str) -> CelRule:
-    """`spec.<path>` cannot change once `status.image` is set."""
-    optional = ".?".join(path.split("."))
+def _frozen(path: str, absent: str = "") -> CelRule:
+    """`spec.<path>` cannot change once `status.image` is set; where it is absent, it counts as `absent`.
+
+    Spelt out by `has`: the API server knows no bounds of an optional (`.?`) and refuses the comparison as too expensive.
+    """
+    parts = path.split(".")
+    steps = [".".join(parts[: length + 1]) for length in range(len(parts))]
+
+    def value(root: str) -> str:
+        present = " && ".join(f"has({root}.spec.{step})" for step in steps)
+        return f"({present} ? {root}.spec.{path} : '{absent}')"
+
     return CelRule(
-        "!has(oldSelf.status) || !has(oldSelf.status.image) || "
-        f"self.spec.?{optional} == oldSelf.spec.?{optional}",
-        f"spec.{path} cannot change after the image was fetched: every copy was made from it; create another VMTemplate instead",
+        f"!has(oldSelf.status) || !has(oldSelf.status.image) || {value('self')} == {value('oldSelf')}",
+        f"spec.{path} cannot change after the image was fetched: every copy was made from it; "
+        "create another VMTemplate instead",
     )
+
+
+def _frozen_default(model: type[Model], field: str, path: str) -> CelRule:
+    """The same for a field with a default: giving the default explicitly, or giving other hardware, is no change."""
+    return _frozen(path, model.model_fields[field].default)
 
 
 class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
@@ -253,19 +267,15 @@ class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
         ),
         rules=(
             CelRule("self.metadata.name.size() <= 40", "metadata.name of a VMTemplate must not be longer than 40 characters"),
-            *(
-                _frozen(path)
-                for path in (
-                    "source.http.url",
-                    "source.http.checksum",
-                    "hardware.disk",
-                    "hardware.scsiController",
-                    "hardware.machine",
-                    "hardware.firmware",
-                    "hardware.tpm",
-                    "hardware.osType",
-                )
-            ),
+            _frozen("source.http.url"),
+            _frozen("source.http.checksum"),
+            _frozen("hardware.disk.size"),
+            _frozen_default(Disk, "bus", "hardware.disk.bus"),
+            _frozen_default(Hardware, "scsi_controller", "hardware.scsiController"),
+            _frozen("hardware.machine"),
+            _frozen_default(Hardware, "firmware", "hardware.firmware"),
+            _frozen("hardware.tpm"),
+            _frozen_default(Hardware, "os_type", "hardware.osType"),
         ),
     )
 
