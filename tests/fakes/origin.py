@@ -158,7 +158,7 @@ async def running_origin() -> AsyncIterator[Origin]:
     origin = Origin()
     app = web.Application()
     app.router.add_get("/{path:.*}", origin.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -31,7 +31,9 @@ from pantograph.depot.partial import Partial, Resume, Validators, boot_id, url_h
 from pantograph.depot.policy import FetchPolicy
 from pantograph.depot.progress import Meter
 
-CHUNK_BYTES = 1 << 20
+# aiohttp drops what it has buffered (up to twice this) when a connection breaks, so that much comes twice then.
+READ_BUFFER_BYTES = 256 << 10
+_CHUNK_BYTES = 1 << 20
 _CLAIM_STEP_BYTES = 64 << 20
 _MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -94,7 +96,7 @@ class Fetcher:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_s, sock_read=patience.stall_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=CHUNK_BYTES,
+            read_bufsize=READ_BUFFER_BYTES,
         )
 
     async def close(self) -> None:
@@ -211,7 +213,7 @@ class _Digests:
 
     def read(self, file: BinaryIO) -> int:
         """Hash the next chunk of `file`; its size, 0 at the end."""
-        piece = file.read(CHUNK_BYTES)
+        piece = file.read(_CHUNK_BYTES)
         self.update(piece)
         return len(piece)
 
