@@ -32,11 +32,16 @@ class CallExecutor:
         """
         future: Future[T] = self._threads.submit(call)
         waiter = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
+        try:
+            done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
         if done:
             return waiter.result()
+        began = not future.cancel()
         waiter.cancel()
-        raise CallTimedOut(timeout_s, began=not future.cancel())
+        raise CallTimedOut(timeout_s, began=began)
 
     def close(self) -> None:
         """Take no more calls and drop those in line; does not wait for those at work."""
