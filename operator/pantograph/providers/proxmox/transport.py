@@ -12,7 +12,7 @@ from proxmoxer.core import ResourceException
 from pantograph.clock import Clock
 from pantograph.providers.breaker import Breaker
 from pantograph.providers.errors import OutcomeUnknown, ProtocolError, ProviderError, Unreachable
-from pantograph.providers.executor import CallExecutor, CallTimedOut
+from pantograph.providers.executor import CallExecutor, CallNotFinished
 from pantograph.providers.limiter import Limiter
 from pantograph.providers.proxmox.auth import TicketAuth
 from pantograph.providers.proxmox.encoding import path_parts
@@ -102,15 +102,15 @@ class Transport:
     async def _timed(self, request: _Request) -> Answer:
         """One request in a thread, its figures told to the hook."""
         began, code = self._clock.monotonic(), "200"
-        timeout_s = self._settings.timeouts.operation_s
         try:
-            return await self._executor.run(lambda: self._in_turn(request), timeout_s=timeout_s)
-        except CallTimedOut as late:
+            return await self._executor.run(
+                lambda: self._in_turn(request), timeout_s=self._settings.timeouts.operation_s
+            )
+        except CallNotFinished as late:
             code = "timeout"
-            text = f"Proxmox did not answer within {timeout_s:g} s"
             if late.began and request.call.mutation:
-                raise OutcomeUnknown(f"{text}: it may still happen") from None
-            raise Unreachable(text) from None
+                raise OutcomeUnknown(f"no answer from Proxmox ({late}): it may still happen") from None
+            raise Unreachable(f"no answer from Proxmox ({late})") from None
         except _Refused as refused:
             code = str(refused.status)
             raise refused.error from None
@@ -166,10 +166,10 @@ class Transport:
             body: Mapping[str, Any] = refused.errors or {}
             text = str(body.get("message") or refused.content or "")
             errors = body.get("errors")
-            error = http_error(
+            meaning = http_error(
                 refused.status_code, text, errors if isinstance(errors, dict) else None, call=request.call
             )
-            raise _Refused(refused.status_code, error) from None
+            raise _Refused(refused.status_code, meaning) from None
 
     def _once_more(self, endpoint: Endpoint, request: _Request, parts: list[str]) -> Answer:
         """A read whose kept-alive connection the node was just closing is repeated; nothing else is."""
