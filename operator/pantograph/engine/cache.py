@@ -59,11 +59,20 @@ class _Kind:
 class Cache:
     """Synchronous: every method returns at once. Keys of kinds that are not watched are simply absent."""
 
-    def __init__(self, watched: Iterable[Watched]) -> None:
-        self._kinds: dict[str, _Kind] = {w.resource.kind: _Kind(w) for w in watched}
+    def __init__(self, watched: Iterable[Watched] = ()) -> None:
+        self._kinds: dict[str, _Kind] = {}
         self._by_owner: dict[str, set[Key]] = {}
         self._by_reference: dict[Key, set[Key]] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
+        for each in watched:
+            self.register(each)
+
+    def register(self, watched: Watched) -> None:
+        """Hold this kind too; before the first listing. Registering a kind twice is a mistake: raises ValueError."""
+        kind = watched.resource.kind
+        if kind in self._kinds:
+            raise ValueError(f"{kind} is watched already: let one controller name it, with all its references")
+        self._kinds[kind] = _Kind(watched)
 
     # What is held
 

@@ -11,27 +11,18 @@ stable text (no counters, no times) and hold no secret.
 
 from __future__ import annotations
 
-MESSAGE_LIMIT_BYTES = 1024
-"""Longest message in a condition or an Event; the API server limits an Event's message to 1 KiB."""
-
-
-def bounded(text: str, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> str:
-    """`text`, cut at the end to at most `limit_bytes` of UTF-8."""
-    raw = text.encode()
-    if len(raw) <= limit_bytes:
-        return text
-    return raw[: limit_bytes - len("…".encode())].decode(errors="ignore") + "…"
+from pantograph.api.conditions import MESSAGE_BYTES, truncate
 
 
 def worded(message: str, remedy: str | None = None) -> str:
     """Message and remedy as people read them, within the limit; a long message gives way to its remedy."""
     if remedy is None:
-        return bounded(message)
+        return truncate(message)
     tail = f"; to mend it: {remedy}"
-    room = MESSAGE_LIMIT_BYTES - len(tail.encode())
-    if room < MESSAGE_LIMIT_BYTES // 4:
-        return bounded(message + tail)
-    return bounded(message, room) + tail
+    room = MESSAGE_BYTES - len(tail.encode())
+    if room < MESSAGE_BYTES // 4:
+        return truncate(message + tail)
+    return truncate(message, room) + tail
 
 
 class StepError(Exception):
