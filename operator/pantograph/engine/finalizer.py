@@ -18,7 +18,7 @@ def held(body: Body) -> bool:
 async def add(kube: KubeApi, resource: ResourceType, body: Body) -> Body:
     """The object with our finalizer. Raises Conflict if it is newer than `body`, or KubeError."""
     if body["metadata"].get("finalizers"):
-        change = {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}
+        change: Body = {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}
     else:
         change = {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}
     return await _patch(kube, resource, body, change)
