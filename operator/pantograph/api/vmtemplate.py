@@ -141,8 +141,8 @@ class Placement(Model):
     """Tells this placement from the others."""
     proxmox: ProxmoxPlacement
     """Nodes of a Proxmox VE cluster."""
-    transfer: Literal["Auto", "Depot"] = "Auto"
-    """How the image reaches the node. `Depot`: the node downloads it from the operator."""
+    transfer: Literal["Auto", "Depot"] | None = None
+    """How the image reaches the node; absent: `Auto`. `Depot`: the node downloads it from the operator."""
 
 
 class VMTemplateSpec(CommonSpec):
