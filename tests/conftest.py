@@ -4,4 +4,6 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-goldens", action="store_true", help="write the golden files anew; read the diff, then commit")
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write the golden files anew; read the diff, then commit"
+    )

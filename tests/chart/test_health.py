@@ -68,15 +68,21 @@ STALLED = condition("Stalled", "True")
     ("body", "expected"),
     [
         pytest.param(an_object(READY), "Healthy", id="converged"),
-        pytest.param(an_object(READY, condition("Degraded", "True")), "Healthy", id="a place that was ready is unreachable"),
+        pytest.param(
+            an_object(READY, condition("Degraded", "True")), "Healthy", id="a place that was ready is unreachable"
+        ),
         pytest.param(an_object(UNKNOWN, RECONCILING), "Progressing", id="working"),
         pytest.param(an_object(NOT_READY, RECONCILING), "Progressing", id="waits for a dependency"),
         pytest.param(an_object(NOT_READY, STALLED), "Degraded", id="stalled"),
         pytest.param(an_object(NOT_READY), "Progressing", id="not ready, no more said"),
         pytest.param(an_object(READY, observed=2), "Progressing", id="an old Ready of an older generation"),
-        pytest.param(an_object(NOT_READY, STALLED, observed=2), "Progressing", id="an old Stalled of an older generation"),
+        pytest.param(
+            an_object(NOT_READY, STALLED, observed=2), "Progressing", id="an old Stalled of an older generation"
+        ),
         pytest.param(an_object(observed=-1), "Progressing", id="new, the controller is down"),
-        pytest.param(an_object(READY, condition("Stalled", "False")), "Healthy", id="an abnormal condition that is False"),
+        pytest.param(
+            an_object(READY, condition("Stalled", "False")), "Healthy", id="an abnormal condition that is False"
+        ),
     ],
 )
 def test_argo_cd_and_kstatus_agree(body: Body, expected: str) -> None:
