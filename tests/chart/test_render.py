@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from pantograph.engine.metrics import Metrics
 from tests.chart.cases import CASES
 from tests.chart.conftest import CHART, Body, Helm, Id, Refused, Render
 
@@ -169,3 +171,21 @@ def test_the_notes_say_what_is_missing_and_what_to_apply_next(helm: Helm) -> Non
     assert "no operator runs" not in plain
     assert "no operator runs" in notes("--set", "replicas=0")
     assert "depot.externalURL is not set" not in notes("--set", "depot.externalURL=http://192.0.2.1:8081")
+
+
+def test_alerts_speak_of_metrics_that_exist(render: Render) -> None:
+    (rule,) = objects_of(render({"metrics": {"prometheusRule": {"enabled": True}}}), "PrometheusRule")
+    alerts = rule["spec"]["groups"][0]["rules"]
+    metrics = Metrics(CollectorRegistry())
+    known = {name for family in metrics.registry.collect() for name in (family.name, f"{family.name}_total")}
+    for alert in alerts:
+        named = set(re.findall(r"\bpantograph_\w+", alert["expr"]))
+        assert named
+        assert named <= known, alert["alert"]
+        assert alert["annotations"]["runbook_url"] == f"docs/runbook.md#{alert['alert'].lower()}"
+
+
+def test_every_alert_has_its_entry_in_the_runbook(render: Render) -> None:
+    (rule,) = objects_of(render({"metrics": {"prometheusRule": {"enabled": True}}}), "PrometheusRule")
+    entries = re.findall(r"^## (\w+)$", (CHECKOUT / "docs/runbook.md").read_text(), re.M)
+    assert entries == [alert["alert"] for alert in rule["spec"]["groups"][0]["rules"]]
