@@ -22,7 +22,7 @@ from pantograph.api.meta import FINALIZER, FORCE_RELEASE, Body, Key, ResourceTyp
 from pantograph.api.units import parse_duration
 
 from . import finalizer, logs
-from .cache import Watched
+from .cache import Index, Watched
 from .errors import StepError, Terminal, Transient, Waiting
 from .kube import Conflict, KubeError, NotFound, OutcomeUnknown
 from .scope import Scope, changed
@@ -66,6 +66,18 @@ class Controller(Generic[R]):
         """Whether something outside would be left behind; asked before the first step."""
         return bool(self.undo)
 
+    def recipe(self, obj: R) -> Sequence[Step]:
+        """The steps for this object as it is now."""
+        return self.undo if obj.deleting else self.steps
+
+    def index(self, obj: R) -> Iterable[Index]:
+        """Under what the object is found in the cache besides its name."""
+        return ()
+
+    def is_suspended(self, obj: R) -> bool:
+        """Whether nothing may be begun for the object now."""
+        return bool(obj.spec.suspend)
+
     def remains(self, obj: R) -> str:
         """What a forced release leaves outside, for its Event: name the things and the commands that remove them."""
         return "what it made outside, if anything, was left there"
@@ -82,7 +94,7 @@ class Controller(Generic[R]):
 
     @property
     def watches(self) -> tuple[Watched, ...]:
-        return (Watched(self.resource, references=self._references), *self.also_watches)
+        return (Watched(self.resource, references=self._references, indexes=self._indexes), *self.also_watches)
 
     async def reconcile(self, key: Key) -> None:
         """Look at `key` once, whatever became of it, and put it back on the queue. Raises nothing but cancellation."""
@@ -125,7 +137,7 @@ class Controller(Generic[R]):
             self.services.cache.absorb(body)
             obj = self._parse(body)
 
-        if obj.spec.suspend and not obj.deleting:
+        if self.is_suspended(obj) and not obj.deleting:
             return await self._suspended(key, obj, body)
         return await self._run(key, obj, body)
 
@@ -139,7 +151,7 @@ class Controller(Generic[R]):
             scope.accept(body)
             scope.drop_condition(SUSPENDED)
             async with asyncio.timeout(self.deadline_s):
-                for step in self.undo if obj.deleting else self.steps:
+                for step in self.recipe(obj):
                     await step(scope)
         except (Conflict, OutcomeUnknown):
             raise
@@ -284,6 +296,12 @@ class Controller(Generic[R]):
     def _references(self, body: Body) -> Iterable[Key]:
         try:
             return self._parse(body).refers_to()
+        except InvalidObject:
+            return ()
+
+    def _indexes(self, body: Body) -> Iterable[Index]:
+        try:
+            return self.index(self._parse(body))
         except InvalidObject:
             return ()
 

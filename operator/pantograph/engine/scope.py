@@ -22,7 +22,7 @@ kind's own: `scope.set_condition(...)`, `scope.drop_condition(...)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -160,6 +160,13 @@ class Scope(Generic[R, S]):
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
         self.accept(answer)
         return True
+
+    async def patch_status(self, patch: Sequence[Mapping[str, Any]]) -> None:
+        """Change a part of the status by JSON patch, under its own tests. Raises Invalid if one of them fails."""
+        answer = await self.kube.json_patch(
+            self.object.info.resource, self.key.namespace, self.key.name, patch, subresource="status"
+        )
+        self.accept(answer)
 
     @property
     def body(self) -> Body:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from pantograph.api.meta import Key
 from pantograph.api.templatereplica import TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults, indexes
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.templatereplica.logical import mirror_copy
@@ -52,7 +54,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         report,
     )
     undo: ClassVar = (
-            resolve_cluster,
+        resolve_cluster,
         require_node,
         settle_operation,
         observe,
@@ -77,6 +79,12 @@ class TemplateReplicaController(Controller[TemplateReplica]):
 
     def needs_finalizer(self, obj: TemplateReplica) -> bool:
         return obj.spec.type == "Copy"
+
+    def is_suspended(self, obj: TemplateReplica) -> bool:
+        """Suspending a template suspends its copies."""
+        key = Key("VMTemplate", obj.metadata.namespace, obj.spec.template_ref.name)
+        template = self.services.cache.read(key, VMTemplate)
+        return bool(obj.spec.suspend or (template is not None and template.spec.suspend))
 
     def index(self, obj: TemplateReplica) -> Iterable[tuple[str, ...]]:
         return indexes.of(obj)

@@ -71,7 +71,11 @@ def unconverted_disks(machine: VmConfig) -> list[str]:
     return [
         key
         for key, value in machine.values.items()
-        if _DISK.match(key) and key != CLOUD_INIT_DRIVE and "media=cdrom" not in value and "/base-" not in value and ":base-" not in value
+        if _DISK.match(key)
+        and key != CLOUD_INIT_DRIVE
+        and "media=cdrom" not in value
+        and "/base-" not in value
+        and ":base-" not in value
     ]
 
 
@@ -107,7 +111,11 @@ def _lacks_import(scope: ReplicaScope, storage: str | None) -> Terminal:
         )
     row = _storages(scope).get(storage)
     if row is None:
-        return Terminal("PlaceUnusable", f"node {scope.node} has no storage {storage} for the image file", remedy="name another stagingStorage")
+        return Terminal(
+            "PlaceUnusable",
+            f"node {scope.node} has no storage {storage} for the image file",
+            remedy="name another stagingStorage",
+        )
     return Terminal(
         "ImportUnsupported",
         f"storage {storage} on node {scope.node} does not take disk images to import",

@@ -113,7 +113,7 @@ def _take(scope: TemplateScope, image: Image) -> None:
         if known.image_digest != image.image_digest:
             raise Terminal(
                 "SourceGone",
-                f"{scope.request.source} now serves {image.served_digest}, but the copies were made from {known.served_digest}",
+                f"{scope.request.source} serves {image.served_digest} now, copies were made from {known.served_digest}",
                 remedy="serve the former file again, or create another VMTemplate for the new one",
             )
         return

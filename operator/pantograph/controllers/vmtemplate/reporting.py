@@ -84,7 +84,11 @@ async def report(scope: TemplateScope) -> None:
 
 def _standings(scope: TemplateScope) -> list[_Standing]:
     children = {child.metadata.name: child for child in scope.children() if not child.deleting}
-    kept = [child.metadata.name for child in children.values() if scope.plan.keeps(cluster=_cluster(child), name=child.metadata.name)]
+    kept = [
+        child.metadata.name
+        for child in children.values()
+        if scope.plan.keeps(cluster=_cluster(child), name=child.metadata.name)
+    ]
     names = dict.fromkeys([*(place.name for place in scope.plan.places), *sorted(kept)])
     return [_Standing(name, children.get(name)) for name in names]
 
@@ -92,7 +96,11 @@ def _standings(scope: TemplateScope) -> list[_Standing]:
 def _refuse_unready(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequence[_Standing]) -> None:
     unplanned = _unplanned(scope)
     if unplanned:
-        raise Waiting("ClusterNotReady", f"which places there are cannot be told yet: ProxmoxCluster {name_some(unplanned)} is not ready", CHANGE_WAKES_S)
+        raise Waiting(
+            "ClusterNotReady",
+            f"which places there are cannot be told yet: ProxmoxCluster {name_some(unplanned)} is not ready",
+            CHANGE_WAKES_S,
+        )
     if not places:
         raise Terminal(
             "NoPlaces",

@@ -15,6 +15,7 @@ from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.observer import Observer
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
+from pantograph.providers.proxmox.vmids import Vmids
 
 NodeIdentity = tuple[str, str | None, str]
 """A node's name, address and certificate. One alone would not do: single nodes are all called `pve`, and a wildcard
@@ -28,6 +29,7 @@ class RealCluster:
     nodes: set[NodeIdentity]
     vmid_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from the look at the used VMIDs until the intent with the chosen one is written."""
+    vmids: Vmids = field(default_factory=Vmids)
     observers: dict[str, Observer] = field(default_factory=dict)
     """By user: two users may see different parts of a cluster."""
 
@@ -39,6 +41,10 @@ class ProxmoxConnection:
     api: ProxmoxApi
     observer: Observer
     cluster: RealCluster
+
+    @property
+    def vmids(self) -> Vmids:
+        return self.cluster.vmids
 
     @property
     def vmid_lock(self) -> asyncio.Lock:
