@@ -10,12 +10,21 @@ from random import Random
 from tests.fakes.proxmox.answers import forbidden
 
 OPERATOR_PRIVILEGES = frozenset(
-    """VM.Allocate VM.Clone VM.Audit VM.Config.Disk VM.Config.CPU VM.Config.Memory VM.Config.Network VM.Config.Options
-    VM.Config.HWType VM.Config.Cloudinit VM.Config.CDROM VM.PowerMgmt VM.Migrate VM.Backup Datastore.Audit
-    Datastore.AllocateSpace Datastore.AllocateTemplate Datastore.Allocate Sys.Audit Sys.AccessNetwork SDN.Use
-    Pool.Audit Pool.Allocate""".split()
+    {f"VM.{right}" for right in ("Allocate", "Clone", "Audit", "PowerMgmt", "Migrate", "Backup")}
+    | {
+        f"VM.Config.{group}"
+        for group in ("Disk", "CPU", "Memory", "Network", "Options", "HWType", "Cloudinit", "CDROM")
+    }
+    | {f"Datastore.{right}" for right in ("Audit", "AllocateSpace", "AllocateTemplate", "Allocate")}
+    | {"Sys.Audit", "Sys.AccessNetwork", "SDN.Use", "Pool.Audit", "Pool.Allocate"}
 )
-ALL_PRIVILEGES = OPERATOR_PRIVILEGES | {"Sys.Modify", "Sys.PowerMgmt", "Sys.Console", "Sys.Incoming", "Permissions.Modify"}
+ALL_PRIVILEGES = OPERATOR_PRIVILEGES | {
+    "Sys.Modify",
+    "Sys.PowerMgmt",
+    "Sys.Console",
+    "Sys.Incoming",
+    "Permissions.Modify",
+}
 _WELL_KNOWN_PATHS = ("/", "/access", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 
 
@@ -114,7 +123,7 @@ class Access:
             if principal is not None:
                 paths |= set(principal.grants) | {path for path, _ in principal.revoked}
         return {
-            path: {privilege: propagates for privilege, propagates in sorted(rights.items())}
+            path: dict(sorted(rights.items()))
             for path in sorted(paths)
             if (rights := self._effective(who, path))
         }

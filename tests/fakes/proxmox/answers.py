@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class PveAnswer(Exception):  # noqa: N818 - it is an answer, not always an error of the caller
+class PveAnswer(Exception):
     """An answer of 400 and above: `text` stands in the reason phrase, `errors` (by parameter) in the body."""
 
     def __init__(self, code: int, text: str, errors: Mapping[str, str] | None = None) -> None:
@@ -19,7 +19,7 @@ class PveAnswer(Exception):  # noqa: N818 - it is an answer, not always an error
         self.errors = dict(errors or {})
 
 
-class ConnectionLost(Exception):  # noqa: N818 - what the caller sees of it is a connection that ends
+class ConnectionLost(Exception):
     """The connection ended without an answer. `sent` is False when nothing can have been done (refused)."""
 
     def __init__(self, text: str, *, sent: bool) -> None:

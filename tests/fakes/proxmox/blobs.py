@@ -27,7 +27,7 @@ class Blob:
     """Other digests that were asked for when it was written, by algorithm."""
 
 
-class NoSpace(Exception):  # noqa: N818 - the device's own words
+class NoSpace(Exception):
     """No space left on device."""
 
 
@@ -60,6 +60,10 @@ class _Hashing:
         if len(self._header) < HEADER_BYTES:
             self._header = (self._header + chunk)[:HEADER_BYTES]
         self.size += len(chunk)
+
+    def check_room(self, room: int | None) -> None:
+        if room is not None and self.size > room:
+            raise NoSpace(f"{self.size} bytes, room for {room}")
 
     def blob(self) -> Blob:
         digests = {name: digest.hexdigest() for name, digest in self._hashes.items()}
@@ -95,8 +99,7 @@ class MemoryBlobs(_Recorded):
         hashing, parts = _Hashing(algorithm), []
         async for chunk in chunks:
             hashing.update(chunk)
-            if room is not None and hashing.size > room:
-                raise NoSpace(path)
+            hashing.check_room(room)
             parts.append(chunk)
         self._bytes[path] = b"".join(parts)
         self._blobs[path] = blob = hashing.blob()
@@ -132,8 +135,7 @@ class HashBlobs(_Recorded):
         hashing = _Hashing(algorithm)
         async for chunk in chunks:
             hashing.update(chunk)
-            if room is not None and hashing.size > room:
-                raise NoSpace(path)
+            hashing.check_room(room)
         self._blobs[path] = blob = hashing.blob()
         return blob
 
@@ -177,8 +179,7 @@ class DiskBlobs(_Recorded):
             with file.open("wb") as out:
                 async for chunk in chunks:
                     hashing.update(chunk)
-                    if room is not None and hashing.size > room:
-                        raise NoSpace(path)
+                    hashing.check_room(room)
                     out.write(chunk)
         except BaseException:
             file.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ async def set_config(r: Request) -> Any:
         check_not_locked(guest.lock)
         check_tags(r.cluster, r.user, guest.config.get("tags", ""), _tags_after(guest, values, deleted))
         if not r.cluster.quorate():
-            raise refusal(_unwritable(r.cluster, guest))
+            raise refusal(unwritable(r.cluster, guest))
         task = Task("", r.node, "", "", r.user, 0, 0, 0)
         try:
             made = {spec.key: await disks.make_disk(r.cluster, task, guest, spec) for spec in specs}
@@ -81,7 +81,7 @@ def _tags_after(guest: Guest, values: dict[str, str], deleted: list[str]) -> str
     return "" if "tags" in deleted else values.get("tags", guest.config.get("tags", ""))
 
 
-def _unwritable(cluster: SimulatedCluster, guest: Guest) -> str:
+def unwritable(cluster: SimulatedCluster, guest: Guest) -> str:
     """Without quorum /etc/pve is read-only; the number is the writer's pid."""
     file = f"/etc/pve/nodes/{guest.node}/qemu-server/{guest.vmid}.conf.tmp.{cluster.random.randrange(1000, 32000)}"
     return f"unable to open file '{file}' - Permission denied"
@@ -95,12 +95,11 @@ def _apply(cluster: SimulatedCluster, guest: Guest, values: dict[str, str], dele
             config[f"unused{_next_unused(config)}"] = options_of(removed)[0]
     for key, value in values.items():
         if key == "tags":
-            value = normal_tags(value)
-        elif key == "cipassword" and value == MASKED:
-            continue
+            config[key] = normal_tags(value)
         elif key.startswith("net") and not re.match(r"^\w+=", value):
-            value = cluster.identities.net(value)
-        config[key] = value
+            config[key] = cluster.identities.net(value)
+        elif key != "cipassword" or value != MASKED:
+            config[key] = value
     for key in ("tags", "template", "description"):
         if config.get(key) in ("", "0"):
             del config[key]
@@ -142,7 +141,7 @@ def _resize(cluster: SimulatedCluster, guest: Guest, disk: str, size: int, *, re
     if size < volume.virtual_size:
         raise TaskError("shrinking disks is not supported")
     if not cluster.quorate():
-        raise TaskError(_unwritable(cluster, guest))
+        raise TaskError(unwritable(cluster, guest))
     place.put(replace(volume, virtual_size=size))
     cluster.write_config(guest, guest.config | {disk: with_options(volid, options | {"size": size_text(size)})})
 

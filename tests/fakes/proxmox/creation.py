@@ -9,7 +9,7 @@ from tests.fakes.proxmox.answers import TaskError, forbidden, refusal
 from tests.fakes.proxmox.cluster import SimulatedCluster
 from tests.fakes.proxmox.disks import DiskSpec
 from tests.fakes.proxmox.gate import Request, vmid_of
-from tests.fakes.proxmox.guests import DISK_KEY, Guest, normal_tags
+from tests.fakes.proxmox.guests import BOOT_DISK, Guest, normal_tags
 from tests.fakes.proxmox.locks import CREATE_WAIT_S
 from tests.fakes.proxmox.settings import check_keys, check_privileges, check_tags
 from tests.fakes.proxmox.tasks import Task
@@ -78,7 +78,7 @@ def _finished(cluster: SimulatedCluster, node: str, values: dict[str, str]) -> d
     if "tags" in config and cluster.nodes[node].at_least(9):
         config["tags"] = normal_tags(config["tags"])
     if "boot" not in config:
-        first = next((k for k in sorted(config) if DISK_KEY.match(k) and "media=cdrom" not in config[k]), None)
+        first = next((k for k in sorted(config) if BOOT_DISK.match(k) and "media=cdrom" not in config[k]), None)
         config["boot"] = f"order={first}" if first else " "
     ctime = int(cluster.clock.now().timestamp())
     return config | {

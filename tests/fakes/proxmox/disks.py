@@ -189,9 +189,7 @@ async def copy_volume(
         )
     )
     try:
-        if source.used > place.avail:
-            task.say("qemu-img: error while writing at byte 0: No space left on device")
-            raise NoSpace(path)
+        _check_room(task, source, place)
         await _progress(cluster, task, source.virtual_size)
         await cluster.blobs.copy(source_place.blob_path(source.path), place.blob_path(path))
     except BaseException:
@@ -199,6 +197,12 @@ async def copy_volume(
             place.drop(volume, cluster.blobs)
         raise
     return place.put(replace(volume, used=source.used))
+
+
+def _check_room(task: Task, source: StoredVolume, place: Place) -> None:
+    if source.used > place.avail:
+        task.say("qemu-img: error while writing at byte 0: No space left on device")
+        raise NoSpace(source.volid)
 
 
 async def _progress(cluster: SimulatedCluster, task: Task, total: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ class Fetched:
     chunks: AsyncIterator[bytes] = field(default_factory=lambda: chunks_of(b""))
 
 
-class FetchFailed(Exception):  # noqa: N818
+class FetchFailed(Exception):
     """No answer; the text is what wget prints, e.g. `Connecting to x:80... failed: Connection refused.`"""
 
 
@@ -89,7 +88,7 @@ class HttpFetch:
                 )
         except aiohttp.ClientConnectorError as error:
             raise FetchFailed(f"Connecting to {address_of(url)}... failed: {error.os_error.strerror}.") from error
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError) as error:
             raise FetchFailed(f"Read error ({error}) in headers.") from error
 
     async def close(self) -> None:

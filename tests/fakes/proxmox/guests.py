@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 DISK_KEY = re.compile(r"^(scsi|virtio|sata|ide|efidisk|tpmstate)\d+$")
+BOOT_DISK = re.compile(r"^(scsi|virtio|sata|ide)\d+$")
 MASKED = "**********"
 
 

@@ -44,7 +44,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredVolume:
-    """A file or block volume. `name` is unique in its place: `x.qcow2` for images to import, `100/vm-100-disk-0.raw`."""
+    """A file or block volume. `name` is unique in its place: `x.qcow2` to import, `100/vm-100-disk-0.raw`."""
 
     storage: str
     name: str

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fakes.proxmox import disks
 from tests.fakes.proxmox.answers import TaskError, forbidden, parameter_error, refusal
-from tests.fakes.proxmox.changes import _unwritable
+from tests.fakes.proxmox.changes import unwritable
 from tests.fakes.proxmox.cluster import SimulatedCluster
 from tests.fakes.proxmox.gate import Request, vmid_of
 from tests.fakes.proxmox.guests import Guest, options_of, with_options
@@ -37,7 +37,7 @@ async def convert_to_template(r: Request) -> Any:
 
 async def _convert(cluster: SimulatedCluster, guest: Guest, disk: str | None) -> None:
     if not cluster.quorate():
-        raise TaskError(_unwritable(cluster, guest))
+        raise TaskError(unwritable(cluster, guest))
     cluster.write_config(guest, guest.config | {"template": "1"})
     for key, volid in list(guest.disks()):
         if (disk is not None and key != disk) or "cloudinit" in volid or key.startswith("unused"):
@@ -237,5 +237,5 @@ async def _destroy(cluster: SimulatedCluster, guest: Guest, *, unreferenced: boo
     if unreferenced:
         disks.drop_volumes(cluster, guest.node, guest.vmid)
     if not cluster.quorate():
-        raise TaskError(_unwritable(cluster, guest))
+        raise TaskError(unwritable(cluster, guest))
     del cluster.guests[guest.vmid]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.fakes.proxmox.answers import TaskError, forbidden, parameter_error, refusal
-from tests.fakes.proxmox.blobs import NoSpace
+from tests.fakes.proxmox.blobs import Blob, NoSpace
 from tests.fakes.proxmox.cluster import SimulatedCluster
 from tests.fakes.proxmox.fetching import Fetched, FetchFailed, address_of
 from tests.fakes.proxmox.gate import Request
@@ -165,18 +165,28 @@ async def _download(cluster: SimulatedCluster, task: Task, target: _Target, url:
         task.say(f"Cannot write to '{temporary}' (No space left on device).")
         raise TaskError("download failed: exit code 3") from None  # wget's code for file I/O [inferred]
     try:
-        if fetched.length is not None and blob.size < fetched.length:
-            task.say(f"{stamp} - Connection closed at byte {blob.size}. Retrying.")
-            raise TaskError("download failed: exit code 4")  # wget's code for network failures [inferred]
+        _check_complete(task, fetched, blob.size)
         if target.checksum is not None:
             _verify(task, await cluster.blobs.digest(temporary_blob, target.checksum[0]), target.checksum[1])
-        if inspect(blob.header, size=blob.size).backing_file:
-            raise TaskError(f"failed to verify file: backing file not allowed for untrusted image '{temporary}'!")
+        _check_no_backing_file(
+            blob, f"failed to verify file: backing file not allowed for untrusted image '{temporary}'!"
+        )
     except (TaskError, asyncio.CancelledError):
         cluster.blobs.delete(temporary_blob)
         raise
     cluster.blobs.rename(temporary_blob, target.blob)
     _shelve(cluster, target)
+
+
+def _check_complete(task: Task, fetched: Fetched, size: int) -> None:
+    if fetched.length is not None and size < fetched.length:
+        task.say(f"Connection closed at byte {size}. Giving up.")
+        raise TaskError("download failed: exit code 4")  # wget's code for network failures [inferred]
+
+
+def _check_no_backing_file(blob: Blob, refusal_text: str) -> None:
+    if inspect(blob.header, size=blob.size).backing_file:
+        raise TaskError(refusal_text)
 
 
 def _log_answer(task: Task, url: str, fetched: Fetched, temporary: str, stamp: str) -> None:
@@ -201,7 +211,8 @@ async def _paced(cluster: SimulatedCluster, task: Task, fetched: Fetched) -> Asy
             if ahead > 0:
                 await cluster.clock.sleep(ahead)
         if done - logged >= _DOTS_BYTES and fetched.length:
-            task.say(f"{logged // 1024:6d}K ........ ........ ........ ........ {done * 100 // fetched.length:2d}% 77.1M 0s")
+            percent = done * 100 // fetched.length
+            task.say(f"{logged // 1024:6d}K ........ ........ ........ ........ {percent:2d}% 77.1M 0s")
             logged = done
     task.say(f"{logged // 1024:6d}K {'':35} 100%  262M=0.7s")
 
@@ -268,8 +279,7 @@ async def upload(r: Request) -> Any:
         try:
             if target.checksum is not None:
                 _verify(task, await r.cluster.blobs.digest(staged, target.checksum[0]), target.checksum[1])
-            if inspect(blob.header, size=blob.size).backing_file:
-                raise TaskError(f"backing file not allowed for untrusted image '{temporary}'!")
+            _check_no_backing_file(blob, f"backing file not allowed for untrusted image '{temporary}'!")
             task.say(f"target node: {r.node}")
             task.say(f"target file: {target.path}")
             task.say(f"file size is: {blob.size}")
