@@ -66,6 +66,8 @@ class Faults:
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         self.hooks: list[Hook] = []
+        self.watchers: list[Callable[[str, bool], None]] = []
+        """Told when a node goes down or comes up (name, up)."""
         self.quorum_lost = False
         self._frozen: dict[str, _Freeze] = {}
         self._delays: dict[str, float] = {}
@@ -242,3 +244,5 @@ class Faults:
         if node.up == up:
             return
         node.up, node.changed_at = up, self._cluster.clock.monotonic()
+        for watcher in self.watchers:
+            watcher(node.name, up)
