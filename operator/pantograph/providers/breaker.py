@@ -45,7 +45,7 @@ class Breaker:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Inside, one call may be made. Raises `Unreachable` (reason `CircuitOpen`) instead while the circuit is open."""
+        """Inside, one call may be made. Raises `Unreachable` (reason `CircuitOpen`) instead while it is open."""
         probe = self._enter()
         try:
             yield

@@ -10,11 +10,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class CallTimedOut(Exception):
-    """No result within the time; `began` is whether a thread had taken the call up, and so may still be at it."""
+class CallNotFinished(Exception):
+    """No result, for want of time or because of `close`; `began`: a thread took the call up and may still be at it."""
 
-    def __init__(self, timeout_s: float, *, began: bool) -> None:
-        super().__init__(f"no result within {timeout_s:g} s")
+    def __init__(self, text: str, *, began: bool) -> None:
+        super().__init__(text)
         self.began = began
 
 
@@ -22,22 +22,32 @@ class CallExecutor:
     """A pool of `size` threads; further calls wait in line, and a call whose time is up leaves the line undone."""
 
     def __init__(self, name: str, *, size: int) -> None:
-        self.size = size
+        self._closed = False
         self._threads = ThreadPoolExecutor(max_workers=size, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
-        """The result of `call`, or what it raised. Raises `CallTimedOut` after `timeout_s` in line and at work.
+        """The result of `call`, or what it raised. Raises `CallNotFinished` after `timeout_s` in line and at work.
 
         A thread cannot be stopped: a call that began goes on to its own socket time-outs.
         """
+        if self._closed:
+            raise CallNotFinished("closed", began=False)
         future: Future[T] = self._threads.submit(call)
         waiter = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
+        try:
+            done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        if waiter.cancelled():
+            raise CallNotFinished("closed", began=False)
         if done:
             return waiter.result()
+        began = not future.cancel()
         waiter.cancel()
-        raise CallTimedOut(timeout_s, began=not future.cancel())
+        raise CallNotFinished(f"no result within {timeout_s:g} s", began=began)
 
     def close(self) -> None:
         """Take no more calls and drop those in line; does not wait for those at work."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)

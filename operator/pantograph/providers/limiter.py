@@ -10,7 +10,7 @@ from pantograph.clock import Clock
 
 
 class Limiter:
-    """At most `concurrent` calls at once and `per_second` on average, after a burst of `burst`; first come, first served."""
+    """At most `concurrent` calls at once, and `per_second` on average after a burst of `burst`; in order of arrival."""
 
     def __init__(self, clock: Clock, *, concurrent: int, per_second: float, burst: int = 1) -> None:
         self._clock = clock

@@ -93,9 +93,9 @@ def look_at_url(node: str) -> Need:
     return Need(f"/nodes/{node}", ("Sys.AccessNetwork",), unless=(Need("/", ("Sys.Audit", "Sys.Modify")),))
 
 
-def create(storage: str, *, vmid: int | None = None, bridges: Iterable[str] = (), zone: str = LOCAL_ZONE) -> tuple[
-    Need, ...
-]:
+def create(
+    storage: str, *, vmid: int | None = None, bridges: Iterable[str] = (), zone: str = LOCAL_ZONE
+) -> tuple[Need, ...]:
     """To make a machine with its disks on `storage`, mark it, and convert it to a template."""
     vms = Need("/vms", ("VM.Allocate", "VM.Audit", *_VM_CONFIG), propagating=True)
     if vmid is not None:
