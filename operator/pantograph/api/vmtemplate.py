@@ -146,7 +146,7 @@ class ProxmoxPlacement(Model):
     storage: ProxmoxName
     """The storage that holds the template's disks. On shared storage one template serves every node."""
     staging_storage: ProxmoxName | None = None
-    """The storage that takes the image file (content `import`); absent: `storage` if it can, else the first that can."""
+    """The storage that takes the image file (content `import`); absent: `storage` if it can, else the first."""
     nodes: Annotated[list[ProxmoxName], Field(min_length=1, max_length=MAX_NODES), ListSet()] | None = None
     """The nodes; absent: every node of the cluster that has the storage."""
     exclude_nodes: Annotated[list[ProxmoxName], Field(max_length=MAX_NODES), ListSet()] | None = None

@@ -14,7 +14,7 @@ from pantograph.controllers.operations import Report
 from pantograph.controllers.secrets import read_secret, read_secret_key
 from pantograph.controllers.vmtemplate.revision import revision_of
 from pantograph.controllers.vmtemplate.scope import TemplateScope
-from pantograph.depot.depot import Depot
+from pantograph.depot.port import ImageDepot
 from pantograph.depot.model import FetchRequest, Image
 from pantograph.engine.errors import Terminal
 
@@ -77,7 +77,7 @@ async def ensure_password_known(scope: TemplateScope) -> None:
 class FetchFollower:
     """Follows a fetch of the depot. One that this process does not know is begun again: it resumes where it was."""
 
-    depot: Depot
+    depot: ImageDepot
     request: FetchRequest
 
     async def find(self, operation: Operation) -> str | None:
