@@ -228,7 +228,7 @@ class VMTemplateStatus(CommonStatus):
 def _frozen(path: str, absent: str = "") -> CelRule:
     """`spec.<path>` cannot change once `status.image` is set; where it is absent, it counts as `absent`.
 
-    Spelt out by `has`: the API server knows no bounds of an optional (`.?`) and refuses the comparison as too expensive.
+    Spelt out by `has`: of an optional (`.?`) the API server knows no bounds, and refuses to compare it as too expensive.
     """
     parts = path.split(".")
     steps = [".".join(parts[: length + 1]) for length in range(len(parts))]
@@ -241,6 +241,7 @@ def _frozen(path: str, absent: str = "") -> CelRule:
         f"!has(oldSelf.status) || !has(oldSelf.status.image) || {value('self')} == {value('oldSelf')}",
         f"spec.{path} cannot change after the image was fetched: every copy was made from it; "
         "create another VMTemplate instead",
+        field_path=f".spec.{path}",
     )
 
 
