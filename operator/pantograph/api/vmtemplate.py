@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.crd import IntOrString, ListMap, ListSet
-from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, Name, ObjectReference, Quantity, ResourceType
+from pantograph.api.markers import IntOrString, ListMap, ListSet
+from pantograph.api.meta import GROUP, VERSION, CelRule, Key, LocalReference, Model, Name, ObjectReference, Quantity, ResourceType
 from pantograph.api.proxmoxcluster import MAX_NODES, ProxmoxName
 
 Digest = Annotated[str, Field(max_length=135, pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
@@ -219,6 +219,8 @@ class VMTemplateStatus(CommonStatus):
     """Names what a copy cannot change in place: image, disk, controllers, firmware."""
     current: Annotated[str, Field(max_length=10, pattern=r"^[0-9a-f]{10}$")] | None = None
     """The revision that enough places hold (`minReady`)."""
+    password_fingerprint: Annotated[str, Field(max_length=32)] | None = None
+    """Changes when the cloud-init password changes; an HMAC that tells nothing about it."""
     replicas: ReplicaCounts | None = None
     progress: TemplateProgress | None = None
     locations: Annotated[list[Location], Field(max_length=MAX_LOCATIONS), ListMap("replica")] | None = None
@@ -277,3 +279,9 @@ class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
             _frozen_default(Hardware, "os_type", "hardware.osType"),
         ),
     )
+
+    def refers_to(self) -> tuple[Key, ...]:
+        clusters = {
+            placement.proxmox.cluster_ref.key("ProxmoxCluster", self.metadata.namespace) for placement in self.spec.placements
+        }
+        return tuple(sorted(clusters))

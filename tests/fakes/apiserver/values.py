@@ -1,0 +1,49 @@
+"""JSON values as the server handles them: copied at its door, patched without touching what is stored.
+
+Stored bodies are never changed in place, so a patch may share every part that it leaves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from pantograph.api.meta import Body
+from pantograph.engine.kube import Invalid
+from tests.fakes.apiserver import refusals
+
+
+def copied(value: Any) -> Any:
+    """A deep copy of a JSON value; several times quicker than `copy.deepcopy`."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """The JSON merge patch (RFC 7386) of `target`, which stays as it is."""
+    if not isinstance(patch, Mapping):
+        return copied(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def patched(target: Body, patch: Sequence[Mapping[str, Any]]) -> Any:
+    """The JSON patch (RFC 6902) of `target`, which stays as it is. Invalid if a `test` fails or a path is missing."""
+    try:
+        return jsonpatch.apply_patch(target, [dict(step) for step in patch])
+    except jsonpatch.InvalidJsonPatch as error:
+        raise refusals.bad_request(f"the JSON patch is malformed: {error}") from error
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+        message = f"the server rejected our request due to an error in our request: {error}"
+        raise Invalid(message, code=422, reason="Invalid") from error
