@@ -230,7 +230,8 @@ class VMTemplateStatus(CommonStatus):
 def _frozen(path: str, absent: str = "") -> CelRule:
     """`spec.<path>` cannot change once `status.image` is set; where it is absent, it counts as `absent`.
 
-    Spelt out by `has`: of an optional (`.?`) the API server knows no bounds, and refuses to compare it as too expensive.
+    Spelt out by `has`: of an optional (`.?`) the API server knows no bounds, and refuses the comparison as too
+    expensive.
     """
     parts = path.split(".")
     steps = [".".join(parts[: length + 1]) for length in range(len(parts))]

@@ -98,7 +98,7 @@ def _places_of(
             node=node,
             storage=proxmox.storage,
             staging_storage=proxmox.staging_storage,
-            transfer=placement.transfer,
+            transfer=placement.transfer or "Auto",
         )
         for node in nodes
     ]
