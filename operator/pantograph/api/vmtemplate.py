@@ -262,6 +262,7 @@ def _frozen(path: str, absent: str = "") -> CelRule:
         f"!has(oldSelf.status) || !has(oldSelf.status.image) || {value('self')} == {value('oldSelf')}",
         f"spec.{path} cannot change after the image was fetched: every copy was made from it; "
         "create another VMTemplate instead",
+        field_path=f".spec.{path}",
     )
 
 
