@@ -240,7 +240,10 @@ class Lab:
         for kind in ("proxmoxcluster", "vmtemplate", "templatereplica"):
             for body in self.all(kind):
                 what = f"{kind}/{body['metadata']['name']}"
-                said = [f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in self.status(what).get("conditions", [])]
+                said = [
+                    f"{c['type']}={c['status']} {c['reason']}: {c['message']}"
+                    for c in self.status(what).get("conditions", [])
+                ]
                 lines.append(f"{what} operation={self.status(what).get('operation')}\n    " + "\n    ".join(said))
         return "\n".join(lines)
 
