@@ -191,6 +191,7 @@ class Depot:
         """Download, verify, unpack, inspect, and only then let the image be seen."""
         async with self._slots:
             try:
+                await self._run(self._space.claim, request.key, self._store.partial(request.key).size_bytes)
                 return await self._steps(request, meter, fetcher)
             except OSError as fault:
                 if fault.errno in _VOLUME_FULL:

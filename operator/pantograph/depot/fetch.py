@@ -280,13 +280,13 @@ def _judge(
         return "Anew"
     known = resume.validators
     total = _total(response)
-    if response.status == 416:
-        return "Complete" if total == resume.offset else "Contradicts"
     # Some servers answer a Range without looking at If-Range (aiohttp's own compares dates only).
     tags = (response.headers.get("ETag"), known.etag) if known else (None, None)
     dates = (response.headers.get("Last-Modified"), known.last_modified) if known else (None, None)
     changed = any(now and then and now != then for now, then in (tags, dates))
     resized = bool(known and known.total_bytes and total and total != known.total_bytes)
+    if response.status == 416:
+        return "Complete" if total == resume.offset and not resized else "Contradicts"
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     continues = found is not None and found["start"] == str(resume.offset)
     return "Continues" if continues and not changed and not resized else "Contradicts"
