@@ -12,7 +12,7 @@ from pathlib import Path
 from pantograph.depot.errors import DepotFull
 from pantograph.depot.model import Image, human_size
 from pantograph.depot.partial import Partial
-from pantograph.depot.store import Store
+from pantograph.depot.store import Store, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,4 @@ class Space:
         return pins
 
     def _write_pins(self, pins: dict[str, list[str]]) -> None:
-        fresh = self._pins_path.with_suffix(".json.tmp")
-        fresh.write_text(json.dumps(pins, sort_keys=True))
-        fresh.replace(self._pins_path)
+        write_atomically(self._pins_path, json.dumps(pins, sort_keys=True).encode())

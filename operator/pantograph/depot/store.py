@@ -92,9 +92,6 @@ class Store:
         for path in (self._row(image.image_digest), self._fetched(key)):
             write_atomically(path, row)
         self.touch(image, now=now)
-        if target.exists() and target.stat().st_size == image.size_bytes:
-            file.unlink()
-            return
         _sync(file)
         file.replace(target)
         _sync(target.parent)
