@@ -22,16 +22,29 @@ def image(seed: int) -> bytes:
     return qcow2(payload=Random(seed).randbytes(MIB))
 
 
-async def test_the_least_recently_used_image_makes_room(lab: Lab) -> None:
-    depot = await lab.depot(quota_bytes=3 * MIB)
-    first, second, third = [FetchRequest(lab.origin.put(f"x{n}", image(n))) for n in range(3)]
-    one = await fetched(depot, first)
-    await fetched(depot, second)
-    depot.url_for(one.image_digest, base_url="http://depot.example")
-    await fetched(depot, third)
-    assert depot.find_fetched(first.key) == one
-    assert depot.find_fetched(second.key) is None
-    assert depot.used_bytes() <= 3 * MIB
+@pytest.mark.parametrize("unused", range(3))
+async def test_the_least_recently_used_image_makes_room(lab: Lab, unused: int) -> None:
+    depot = await lab.depot(quota_bytes=5 * MIB)
+    stored = [await fetched(depot, FetchRequest(lab.origin.put(f"x{n}", image(n)))) for n in range(3)]
+    for n in {0, 1, 2} - {unused}:
+        depot.url_for(stored[n].image_digest, base_url="http://depot.example")
+    await fetched(depot, FetchRequest(lab.origin.put("x3", image(3))))
+    assert [n for n in range(3) if depot.find(stored[n].image_digest) is None] == [unused]
+    assert depot.used_bytes() <= 5 * MIB
+
+
+async def test_what_a_running_fetch_has_brought_is_not_taken_from_it(lab: Lab) -> None:
+    depot = await lab.depot(quota_bytes=4 * MIB)
+    stored = await fetched(depot, FetchRequest(lab.origin.put("stored", image(1))))
+    running = FetchRequest(lab.origin.put("running", image(2)))
+    lab.origin["running"].stall_at = MIB
+    await brought(depot, running, MIB)
+    depot.url_for(stored.image_digest, base_url="http://depot.example")
+    await fetched(depot, FetchRequest(lab.origin.put("other", image(3))))
+    lab.origin["running"].stall_at = None
+    lab.origin.release()
+    assert (await fetched(depot, running)).image_digest == sha256(image(2))
+    assert lab.origin.sent("running") == len(image(2))
 
 
 async def test_a_pinned_image_stays_and_a_fetch_that_cannot_fit_is_told_so(lab: Lab) -> None:
