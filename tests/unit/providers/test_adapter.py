@@ -414,11 +414,12 @@ async def test_a_ticket_that_is_refused_is_replaced_at_the_next_call(wire: Wire)
 # -- failures on the way -------------------------------------------------------------------
 
 
-async def test_a_dead_endpoint_is_passed_over_and_not_asked_first_again(wire: Wire) -> None:
-    wire.second.script = always(VERSION)
-    api = wire.api(closed_port(), wire.second.url)
-    assert await api.version() == "8.4.21"
-    assert api._transport._current == 1
+async def test_an_endpoint_that_failed_is_passed_over_and_not_asked_first_again(wire: Wire) -> None:
+    wire.first.script, wire.second.script = always(Cut()), always(VERSION)
+    api = wire.api(wire.first.url, wire.second.url)
+    for _ in range(3):
+        assert await api.version() == "8.4.21"
+    assert (len(wire.first.asked), len(wire.second.asked)) == (2, 3)
 
 
 async def test_a_change_goes_to_the_next_endpoint_only_if_nothing_was_sent(wire: Wire) -> None:
