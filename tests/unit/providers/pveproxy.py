@@ -37,6 +37,7 @@ class Answer:
     body: bytes | None = None
     """In place of the JSON of `data`."""
     total: int | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def serving(node: Node) -> Iterator[Node]:
                 body = json.dumps(whole).encode()
             self.send_response(answer.status, answer.reason)
             self.send_header("Content-Length", str(len(body)))
+            if answer.location is not None:
+                self.send_header("Location", answer.location)
             if answer.status >= 400:
                 self.send_header("Connection", "close")
             self.end_headers()

@@ -282,9 +282,12 @@ async def test_a_change_that_was_answered_with_nonsense_may_have_happened(wire: 
 
 
 async def test_a_redirect_is_not_followed_with_our_credentials(wire: Wire) -> None:
-    wire.first.script = always(Answer(status=301, reason="Moved Permanently"))
+    wire.second.script = always(VERSION)
+    moved = Answer(status=301, reason="Moved Permanently", location=f"{wire.second.url}/api2/json/version")
+    wire.first.script = always(moved)
     with pytest.raises(ProtocolError, match="redirects"):
-        await wire.api(wire.first.url).version()
+        await wire.api().version()
+    assert wire.second.asked == []
 
 
 async def test_a_refusal_is_told_by_the_reason_phrase_when_there_is_no_body(wire: Wire) -> None:
