@@ -66,7 +66,7 @@ class Endpoint:
             )
         self.url = url.rstrip("/")
         self._base = f"{self.url}/api2/json"
-        self._context = tls_context(settings.tls)
+        self._context = tls_context(settings.tls) if parts.scheme == "https" else None
         self._reads = self._session(settings)
         self._mutations = self._session(settings)
         # A mutation goes over a connection of its own: one that the node has just closed for idleness (after 5 s)
@@ -101,7 +101,8 @@ class Endpoint:
         session.trust_env = False  # reading ~/.netrc and proxies for every request costs more than the request
         session.time_limits = (settings.timeouts.connect_s, settings.timeouts.read_s)
         session.headers["accept"] = "application/json"
-        session.mount("https://", _TlsAdapter(self._context, settings))
+        if self._context is not None:
+            session.mount("https://", _TlsAdapter(self._context, settings))
         return session
 
     def _login(self, login: UserPassword) -> Mapping[str, str]:
