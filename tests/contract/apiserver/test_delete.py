@@ -34,7 +34,7 @@ async def test_finalizers_hold_it_until_the_last_is_removed(api: KubeApi, namesp
     assert await api.get(WIDGETS, namespace, "a") == marked
     held = await api.merge_patch(WIDGETS, namespace, "a", {"metadata": {"finalizers": [OURS]}})
     assert held["metadata"]["deletionTimestamp"] == marked["metadata"]["deletionTimestamp"]
-    await api.json_patch(
+    last = await api.json_patch(
         WIDGETS,
         namespace,
         "a",
@@ -43,6 +43,8 @@ async def test_finalizers_hold_it_until_the_last_is_removed(api: KubeApi, namesp
             {"op": "remove", "path": "/metadata/finalizers/0"},
         ],
     )
+    assert "finalizers" not in last["metadata"]
+    assert last["metadata"]["resourceVersion"] == held["metadata"]["resourceVersion"]
     with pytest.raises(NotFound):
         await api.get(WIDGETS, namespace, "a")
 
