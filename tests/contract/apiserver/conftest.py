@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hack.controlplane.controlplane import ControlPlane
+from pantograph.api.meta import ResourceType
 from pantograph.clock import SystemClock
 from pantograph.engine.client import KubeClient
 from pantograph.engine.kube import KubeApi, WatchSource
@@ -21,28 +22,30 @@ from pantograph.engine.watch import KopfWatch
 from tests.contract.apiserver.widget import CRD
 from tests.fakes.apiserver import ApiServer
 
-NAMESPACES = 300
-"""More than the suite has tests: they are made at once, as one by one takes longer than the tests."""
+NAMESPACE = ResourceType("", "v1", "namespaces", "Namespace", namespaced=False)
 _numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One server: its verbs and its watches."""
+    """One server: its verbs and its watches, and whether namespaces must be made there."""
 
     api: KubeApi
     watch: WatchSource
+    has_namespaces: bool
+
+    async def new_namespace(self) -> str:
+        name = f"contract-{next(_numbers)}"
+        if self.has_namespaces:
+            await self.api.create(NAMESPACE, "", {"metadata": {"name": name}})
+        return name
 
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:
-    """A kubeconfig of a real control plane that knows the Widget and has a namespace for every test."""
-    spaces = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"contract-{number}"}}
-        for number in range(1, NAMESPACES + 1)
-    ]
+    """A kubeconfig of a real control plane that knows the Widget."""
     with ControlPlane() as plane:
-        plane.kubectl("create", "-f", "-", stdin="\n".join(json.dumps(body) for body in (CRD, *spaces)))
+        plane.kubectl("create", "-f", "-", stdin=json.dumps(CRD))
         plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD['metadata']['name']}")
         yield plane.kubeconfig
 
@@ -51,11 +54,11 @@ def kubeconfig() -> Iterator[Path]:
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "in-memory":
         server = ApiServer(clock=SystemClock(), rng=random.Random(1), crds=[CRD])
-        yield Subject(server, server)
+        yield Subject(server, server, has_namespaces=False)
         return
     login = await log_in(request.getfixturevalue("kubeconfig"))
     client = KubeClient(login, metrics=Metrics())
-    yield Subject(client, KopfWatch(login))
+    yield Subject(client, KopfWatch(login), has_namespaces=True)
     await client.close()
 
 
@@ -70,12 +73,12 @@ def watch(subject: Subject) -> WatchSource:
 
 
 @pytest.fixture
-def namespace() -> str:
+async def namespace(subject: Subject) -> str:
     """A namespace of this test alone."""
-    return f"contract-{next(_numbers)}"
+    return await subject.new_namespace()
 
 
 @pytest.fixture
-def other_namespace() -> str:
+async def other_namespace(subject: Subject) -> str:
     """A second one."""
-    return f"contract-{next(_numbers)}"
+    return await subject.new_namespace()
