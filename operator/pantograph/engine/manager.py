@@ -35,13 +35,14 @@ class Manager:
         controllers: Sequence[Controller[Any]],
         workers: int = 8,
         background: Sequence[Background] = (),
+        namespaces: Sequence[str] = (),
     ) -> None:
         self.services = services
         self._controllers = {controller.resource.kind: controller for controller in controllers}
         for controller in controllers:
             for watched in controller.watches:
                 services.cache.register(watched)
-        self.informer = Informer(services=services, source=source, enqueue=self.enqueue)
+        self.informer = Informer(services=services, source=source, enqueue=self.enqueue, namespaces=namespaces)
         self._workers = workers
         self._background = background
         self._stopping = asyncio.Event()
