@@ -14,9 +14,14 @@ def addressed(kind: Kind, body: Any, namespace: str, name: str | None) -> Body:
     if not isinstance(body, dict) or not isinstance(body.get("metadata", {}), dict):
         raise refusals.bad_request("the body of the request is not an object")
     own = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
-    if any(body.get(field, value) != value for field, value in own.items()):
-        found = f"{body.get('apiVersion')}, Kind={body.get('kind')}"
-        raise refusals.bad_request(f"{found} does not match {own['apiVersion']}, Kind={own['kind']}")
+    if body.get("apiVersion", own["apiVersion"]) != own["apiVersion"]:
+        raise refusals.bad_request(
+            f"the API version in the data ({body['apiVersion']}) does not match "
+            f"the expected API version ({own['apiVersion']})"
+        )
+    if body.get("kind", own["kind"]) != own["kind"]:
+        fault = f'kind: Invalid value: "{body["kind"]}": must be {own["kind"]}'
+        raise refusals.invalid(kind.resource, name or "", [fault])
     place = dict(body.get("metadata", {}))
     if place.setdefault("namespace", namespace) != namespace:
         raise refusals.bad_request(
@@ -27,6 +32,16 @@ def addressed(kind: Kind, body: Any, namespace: str, name: str | None) -> Body:
             f"the name of the object ({place['name']}) does not match the name on the URL ({name})"
         )
     return {**body, **own, "metadata": place}
+
+
+def refuse_new_identity(kind: Kind, old: Body, asked: Body) -> None:
+    """Raises Invalid if a patch would change the uid, or begin a deletion."""
+    found, wanted = old["metadata"], asked["metadata"]
+    if wanted.get("uid", found["uid"]) != found["uid"]:
+        raise refusals.immutable(kind.resource, found["name"], "metadata.uid", wanted["uid"])
+    if wanted.get("deletionTimestamp") and "deletionTimestamp" not in found:
+        field = "metadata.deletionTimestamp"
+        raise refusals.immutable(kind.resource, found["name"], field, wanted["deletionTimestamp"])
 
 
 def first(kind: Kind, body: Body) -> Body:

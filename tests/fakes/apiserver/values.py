@@ -13,7 +13,6 @@ import jsonpointer
 
 from pantograph.api.meta import Body
 from pantograph.engine.kube import Invalid
-from tests.fakes.apiserver import refusals
 
 
 def copied(value: Any) -> Any:
@@ -39,11 +38,12 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def patched(target: Body, patch: Sequence[Mapping[str, Any]]) -> Any:
-    """The JSON patch (RFC 6902) of `target`, which stays as it is. Invalid if a `test` fails or a path is missing."""
+    """The JSON patch (RFC 6902) of `target`, which stays as it is.
+
+    Raises Invalid if a `test` fails, a path is missing, or it is no JSON patch.
+    """
     try:
         return jsonpatch.apply_patch(target, [dict(step) for step in patch])
-    except jsonpatch.InvalidJsonPatch as error:
-        raise refusals.bad_request(f"the JSON patch is malformed: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
         message = f"the server rejected our request due to an error in our request: {error}"
         raise Invalid(message, code=422, reason="Invalid") from error
