@@ -3,8 +3,10 @@
 .PHONY: help setup setup-python demo test lint generate bench up down clean clean-all
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
+endif
 VENV := .venv/bin
 RUN := $(VENV)/python -m
 
