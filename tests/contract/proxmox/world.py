@@ -80,9 +80,7 @@ class SimulatedWorld:
     async def stage(self, node: str = "pve1") -> str:
         """The image, staged on `local`; its volume id."""
         checksum = f"sha256:{IMAGE_SHA256}"
-        upid = await self.api.download_url(
-            node, "local", url=self.world.image_url, filename=STAGED, checksum=checksum
-        )
+        upid = await self.api.download_url(node, "local", url=self.world.image_url, filename=STAGED, checksum=checksum)
         status = await self.world.done(upid)
         assert status.exitstatus == "OK", await self.api.task_log(upid)
         return f"local:import/{STAGED}"
