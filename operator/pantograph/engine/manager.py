@@ -34,6 +34,7 @@ class Manager:
         source: WatchSource,
         controllers: Sequence[Controller[Any]],
         workers: int = 8,
+        prepare: Background | None = None,
         background: Sequence[Background] = (),
         namespaces: Sequence[str] = (),
     ) -> None:
@@ -44,6 +45,7 @@ class Manager:
                 services.cache.register(watched)
         self.informer = Informer(services=services, source=source, enqueue=self.enqueue, namespaces=namespaces)
         self._workers = workers
+        self._prepare = prepare
         self._background = background
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
@@ -61,6 +63,8 @@ class Manager:
     async def run(self) -> None:
         """Returns after `stop`; raises what ended any of its parts, or MissingKinds. Cancelled, it drops everything."""
         await self.informer.load()
+        if self._prepare is not None:
+            await self._prepare()
         for kind in self._controllers:
             for key in self.services.cache.keys(kind):
                 self.enqueue(key)
