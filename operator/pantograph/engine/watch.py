@@ -107,13 +107,13 @@ class _KopfThread:
             error = ended
         if not self._home.is_closed():
             self._home.call_soon_threadsafe(self._over, error)
+            self._home.call_soon_threadsafe(self._stopped.set)
 
     async def _main(self) -> None:
         self._task = asyncio.current_task()
         await self._operator(self._take)
 
     def _over(self, error: BaseException | None) -> None:
-        self._stopped.set()
         if self.ended.done():
             return
         if error is None:
@@ -134,7 +134,11 @@ class _KopfThread:
         for _ in range(BATCH):
             if not self._events:
                 return
-            self._sink(*self._events.popleft())
+            try:
+                self._sink(*self._events.popleft())
+            except Exception as error:  # noqa: BLE001  # an event that was not taken in is lost: end, and start anew
+                self._over(error)
+                return
         self._draining = True
         self._home.call_soon(self._drain)
 
