@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from hack.cache import cache_dir
 from hack.tools import HACK, tool
 from pantograph.clock import SystemClock
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
@@ -151,7 +152,8 @@ def fakepve_process(directory: Path, certificate: Certificate) -> Iterator[Conne
     guests = directory / "guests.json"
     guests.write_text(json.dumps({"guests": []}))
     pem = str(certificate.file)
-    command = [str(tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")), str(guests), "--host", "127.0.0.1",
+    fakepve = tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")
+    command = [str(fakepve), str(guests), "--host", "127.0.0.1",
                "--port", "0", "--time-scale", "0", "--cert", pem, "--key", pem]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
