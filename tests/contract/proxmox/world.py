@@ -80,9 +80,7 @@ class SimulatedWorld:
     async def stage(self, node: str = "pve1") -> str:
         """The image, staged on `local`; its volume id."""
         checksum = f"sha256:{IMAGE_SHA256}"
-        upid = await self.api.download_url(
-            node, "local", url=self.world.image_url, filename=STAGED, checksum=checksum
-        )
+        upid = await self.api.download_url(node, "local", url=self.world.image_url, filename=STAGED, checksum=checksum)
         status = await self.world.done(upid)
         assert status.exitstatus == "OK", await self.api.task_log(upid)
         return f"local:import/{STAGED}"
@@ -90,7 +88,7 @@ class SimulatedWorld:
     async def template(self, vmid: int, *, node: str = "pve1", tags: str = "") -> None:
         """A template made from the staged image."""
         source = await self.stage(node)
-        config = {"name": f"t{vmid}", "scsi0": f"local:0,import-from={source}", "ide2": "local:cloudinit",
+        config = {"name": "golden", "scsi0": f"local:0,import-from={source}", "ide2": "local:cloudinit",
                   "description": "made here"} | ({"tags": tags} if tags else {})  # fmt: skip
         assert (await self.world.done(await self.api.create_vm(node, vmid, config))).ok
         assert (await self.world.done(await self.api.convert_to_template(node, vmid))).ok
