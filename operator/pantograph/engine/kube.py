@@ -68,7 +68,12 @@ class KubeApi(Protocol):
     """The verbs. Every method raises `KubeError` subclasses only."""
 
     async def list(
-        self, resource: ResourceType, *, namespace: str | None = None, labels: str | None = None, metadata_only: bool = False
+        self,
+        resource: ResourceType,
+        *,
+        namespace: str | None = None,
+        labels: str | None = None,
+        metadata_only: bool = False,
     ) -> Listing:
         """Every object, read in pages; a page that fails fails the listing."""
         ...
@@ -82,13 +87,25 @@ class KubeApi(Protocol):
         ...
 
     async def merge_patch(
-        self, resource: ResourceType, namespace: str, name: str, patch: Mapping[str, Any], *, subresource: Literal["status"] | None = None
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: Literal["status"] | None = None,
     ) -> Body:
         """JSON merge patch; `metadata.resourceVersion` inside it makes a stale one a `Conflict`."""
         ...
 
     async def json_patch(
-        self, resource: ResourceType, namespace: str, name: str, patch: Sequence[Mapping[str, Any]], *, subresource: Literal["status"] | None = None
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        patch: Sequence[Mapping[str, Any]],
+        *,
+        subresource: Literal["status"] | None = None,
     ) -> Body:
         """JSON patch; a failed `test` is `Invalid`."""
         ...
@@ -98,7 +115,13 @@ class KubeApi(Protocol):
         ...
 
     async def delete(
-        self, resource: ResourceType, namespace: str, name: str, *, uid: str | None = None, resource_version: str | None = None
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
     ) -> None:
         """Background deletion; preconditions that fail are `Conflict`. A missing object is `NotFound`."""
         ...

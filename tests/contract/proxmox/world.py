@@ -151,7 +151,7 @@ def fakepve_process(directory: Path, certificate: Certificate) -> Iterator[Conne
     guests = directory / "guests.json"
     guests.write_text(json.dumps({"guests": []}))
     pem = str(certificate.file)
-    command = [str(tool("fakepve", requirements=HACK / "fakepve.lock")), str(guests), "--host", "127.0.0.1",
+    command = [str(tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")), str(guests), "--host", "127.0.0.1",
                "--port", "0", "--time-scale", "0", "--cert", pem, "--key", pem]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:

@@ -13,6 +13,7 @@ from pantograph.providers.proxmox.port import (
     GuestRow,
     NodeStorage,
     Permissions,
+    StorageRow,
     TaskRow,
     TaskStatus,
     Upid,
@@ -87,6 +88,9 @@ class ProxmoxerApi:
 
     async def guests(self) -> Sequence[GuestRow]:
         return await self._read("/cluster/resources", _rows(decode.guest), values={"type": "vm"})
+
+    async def storage_rows(self) -> Sequence[StorageRow]:
+        return await self._read("/cluster/resources", _rows(decode.storage_row), values={"type": "storage"})
 
     async def storages(self, node: str) -> Sequence[NodeStorage]:
         return await self._read(

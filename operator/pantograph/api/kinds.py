@@ -1,0 +1,12 @@
+"""Every kind of the API, in the order in which people meet them: the one list that CRDs, caches and tests go by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pantograph.api.crd import Kind
+from pantograph.api.proxmoxcluster import ProxmoxCluster
+from pantograph.api.templatereplica import TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
+
+ALL: Final[tuple[Kind, ...]] = (ProxmoxCluster, VMTemplate, TemplateReplica)

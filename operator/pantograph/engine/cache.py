@@ -1,0 +1,230 @@
+"""What the API server last told us about every watched object: reads that cost nothing.
+
+An object is held as its JSON bytes (a fifth of the memory of a dict, and nobody can change it by accident) with the few
+fields that are asked for without decoding. Two streams feed it, the watch and the answers to our own writes, in either
+order: the newer resourceVersion wins, and an object that was deleted stays deleted (a uid never comes back).
+
+resourceVersions are compared as numbers, as Kubernetes documents since 1.35.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from pantograph.api.meta import Body, Key, ResourceType
+
+M = TypeVar("M", bound=BaseModel)
+Index = tuple[str, ...]
+Indexes = Callable[[Body], Iterable[Index]]
+"""Under what a body is found besides its name, so that nobody walks all objects of a kind."""
+References = Callable[[Body], Iterable[Key]]
+"""Which other objects a body refers to: a change of one of them is a reason to look at this object again."""
+REMEMBERED_DELETIONS = 8192
+"""How many uids of deleted objects are kept: far more than answers can be outstanding at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A kind that the cache holds. `labels` is a selector that the API server applies."""
+
+    resource: ResourceType
+    references: References | None = None
+    indexes: Indexes | None = None
+    labels: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as last seen."""
+
+    uid: str
+    version: int
+    raw: bytes
+    labels: Mapping[str, str]
+    owners: tuple[tuple[str, Key], ...]
+    """Each owner's uid and key."""
+    refers_to: frozenset[Key]
+    found_as: frozenset[Index]
+
+
+@dataclass(slots=True)
+class _Kind:
+    watched: Watched
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    listed: bool = False
+
+
+class Cache:
+    """Synchronous: every method returns at once. Keys of kinds that are not watched are simply absent."""
+
+    def __init__(self, watched: Iterable[Watched] = ()) -> None:
+        self._kinds: dict[str, _Kind] = {}
+        self._by_owner: dict[str, set[Key]] = {}
+        self._by_reference: dict[Key, set[Key]] = {}
+        self._by_index: dict[Index, set[Key]] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        for each in watched:
+            self.register(each)
+
+    def register(self, watched: Watched) -> None:
+        """Hold this kind too; before the first listing. Registering a kind twice is a mistake: raises ValueError."""
+        kind = watched.resource.kind
+        if kind in self._kinds:
+            raise ValueError(f"{kind} is watched already: let one controller name it, with all its references")
+        self._kinds[kind] = _Kind(watched)
+
+    # What is held
+
+    @property
+    def watched(self) -> Collection[Watched]:
+        return [kind.watched for kind in self._kinds.values()]
+
+    @property
+    def ready(self) -> bool:
+        """Every kind was listed once: what is absent here is absent there."""
+        return all(kind.listed for kind in self._kinds.values())
+
+    def mark_listed(self, kind: str) -> None:
+        self._kinds[kind].listed = True
+
+    def get(self, key: Key) -> Body | None:
+        """The body, decoded: the caller's own copy."""
+        entry = self.entry(key)
+        return None if entry is None else json.loads(entry.raw)
+
+    def read(self, key: Key, model: type[M]) -> M | None:
+        """The object as `model`. Raises pydantic's ValidationError if it does not parse."""
+        entry = self.entry(key)
+        return None if entry is None else model.model_validate_json(entry.raw)
+
+    def entry(self, key: Key) -> Entry | None:
+        kind = self._kinds.get(key.kind)
+        return None if kind is None else kind.entries.get(key)
+
+    def keys(self, kind: str) -> list[Key]:
+        return list(self._kinds[kind].entries) if kind in self._kinds else []
+
+    def select(
+        self, kind: str, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Key]:
+        """Keys of a kind whose labels have all of `labels`."""
+        if kind not in self._kinds:
+            return
+        wanted = (labels or {}).items()
+        for key, entry in list(self._kinds[kind].entries.items()):
+            if (namespace is None or key.namespace == namespace) and wanted <= entry.labels.items():
+                yield key
+
+    def owned_by(self, uid: str, *, kind: str | None = None) -> list[Key]:
+        """Keys of the objects with an owner reference to `uid`, in order."""
+        return sorted(key for key in self._by_owner.get(uid, ()) if kind is None or key.kind == kind)
+
+    def referrers(self, key: Key, *, kind: str | None = None) -> list[Key]:
+        """Keys of the objects that refer to `key`, in order."""
+        return sorted(k for k in self._by_reference.get(key, ()) if kind is None or k.kind == kind)
+
+    def indexed(self, index: Index) -> frozenset[Key]:
+        """Keys of the objects that are found as `index` (see `Watched.indexes`)."""
+        return frozenset(self._by_index.get(index, ()))
+
+    def concerned(self, key: Key) -> set[Key]:
+        """Who must look again when `key` changes, besides itself: its owners and those that refer to it."""
+        entry = self.entry(key)
+        owners = set() if entry is None else {owner for _, owner in entry.owners}
+        return owners | self._by_reference.get(key, set())
+
+    def count(self, kind: str) -> int:
+        return len(self._kinds[kind].entries)
+
+    # What is told
+
+    def absorb(self, body: Body) -> bool:
+        """Take a body from a list, the watch, or the answer to a write; False if it told nothing new."""
+        meta = body["metadata"]
+        key = key_of(body)
+        kind = self._kinds.get(key.kind)
+        if kind is None or meta["uid"] in self._deleted:
+            return False
+        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+            return self.forget(key, uid=meta["uid"])  # the answer to the write that removed the last finalizer
+        held = kind.entries.get(key)
+        if held is not None and int(meta["resourceVersion"]) <= held.version:
+            return False
+        if held is not None:
+            self._unindex(key, held)
+            if held.uid != meta["uid"]:
+                self._bury(held.uid)
+        entry = self._entry(body, kind.watched)
+        kind.entries[key] = entry
+        for uid, _ in entry.owners:
+            self._by_owner.setdefault(uid, set()).add(key)
+        for referred in entry.refers_to:
+            self._by_reference.setdefault(referred, set()).add(key)
+        for index in entry.found_as:
+            self._by_index.setdefault(index, set()).add(key)
+        return True
+
+    def forget(self, key: Key, *, uid: str) -> bool:
+        """The object with this uid is gone; a successor of the same name stays. False if it was not held."""
+        self._bury(uid)
+        held = self.entry(key)
+        if held is None or held.uid != uid:
+            return False
+        self._unindex(key, held)
+        del self._kinds[key.kind].entries[key]
+        return True
+
+    def _entry(self, body: Body, watched: Watched) -> Entry:
+        meta = body["metadata"]
+        meta.pop("managedFields", None)
+        namespace = meta.get("namespace", "")
+        return Entry(
+            uid=meta["uid"],
+            version=int(meta["resourceVersion"]),
+            raw=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
+            labels={sys.intern(k): sys.intern(v) for k, v in (meta.get("labels") or {}).items()},
+            owners=tuple(
+                (owner["uid"], Key(sys.intern(owner["kind"]), namespace, owner["name"]))
+                for owner in meta.get("ownerReferences") or ()
+            ),
+            refers_to=frozenset(watched.references(body)) if watched.references else frozenset(),
+            found_as=frozenset(watched.indexes(body)) if watched.indexes else frozenset(),
+        )
+
+    def _unindex(self, key: Key, entry: Entry) -> None:
+        for uid, _ in entry.owners:
+            _discard(self._by_owner, uid, key)
+        for referred in entry.refers_to:
+            _discard(self._by_reference, referred, key)
+        for index in entry.found_as:
+            _discard(self._by_index, index, key)
+
+    def _bury(self, uid: str) -> None:
+        self._deleted[uid] = None
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+
+
+def key_of(body: Mapping[str, Any]) -> Key:
+    """The key of a body, which must carry its `kind` (items of a list get it from the client)."""
+    meta = body["metadata"]
+    return Key(sys.intern(body["kind"]), sys.intern(meta.get("namespace", "")), meta["name"])
+
+
+T = TypeVar("T")
+
+
+def _discard(index: dict[T, set[Key]], at: T, key: Key) -> None:
+    keys = index.get(at)
+    if keys is None:
+        return
+    keys.discard(key)
+    if not keys:
+        del index[at]

@@ -1,0 +1,25 @@
+"""The control plane that all tests of this tier share, and a namespace of its own for each test."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from hack.controlplane.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A running control plane: shared, so a test that stops its API server starts it again."""
+    with ControlPlane() as plane:
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """The name of a fresh namespace, ready for Pods. Its removal is begun after the test and not waited for."""
+    name = f"test-{secrets.token_hex(5)}"
+    control_plane.kubectl("create", "namespace", name)
+    control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
