@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from hack.tools import HACK, tool
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.proxmox import adapter
 from pantograph.providers.proxmox.port import Upid
 from pantograph.providers.proxmox.privileges import Need
 from pantograph.providers.proxmox.session import Answer
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings
+from tests.contract.proxmox.world import fakepve_command
 from tests.fakes.proxmox.operations import OPERATIONS
 from tests.fakes.proxmox.settings import privilege_of
 from tests.fakes.scaledclock import ScaledClock
@@ -83,7 +83,7 @@ class Recorder:
 
 @pytest.fixture(scope="session")
 def schema() -> dict[str, Any]:
-    home = tool("fakepve", requirements=HACK / "fakepve.lock").parents[1]
+    home = fakepve_command().parents[1]
     [file] = Path(home).glob("lib/python*/site-packages/fakepve/data/pve-api.json.gz")
     paths: dict[str, Any] = json.loads(gzip.decompress(file.read_bytes()))["paths"]
     return {_VARIABLE.sub("{}", path): methods for path, methods in paths.items()}

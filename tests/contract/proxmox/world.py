@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from hack.cache import cache_dir
 from hack.tools import HACK, tool
 from pantograph.clock import SystemClock
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
@@ -145,13 +146,18 @@ async def simulated(face: str) -> AsyncIterator[SimulatedWorld]:
             await fetch.close()
 
 
+def fakepve_command() -> Path:
+    """fakepve at the pinned version, in an environment of its own in the cache."""
+    return tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")
+
+
 @contextmanager
 def fakepve_process(directory: Path, certificate: Certificate) -> Iterator[ConnectionSettings]:
     """fakepve in a process of its own, on loopback, at a time scale at which tasks end at once."""
     guests = directory / "guests.json"
     guests.write_text(json.dumps({"guests": []}))
     pem = str(certificate.file)
-    command = [str(tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")), str(guests), "--host", "127.0.0.1",
+    command = [str(fakepve_command()), str(guests), "--host", "127.0.0.1",
                "--port", "0", "--time-scale", "0", "--cert", pem, "--key", pem]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:

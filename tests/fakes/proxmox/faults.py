@@ -227,6 +227,10 @@ class Faults:
     def release_tasks(self) -> None:
         self._cluster.tasks.let_go()
 
+    async def settle_tasks(self) -> None:
+        """No fault: return when no task runs any more."""
+        await self._cluster.tasks.settle()
+
     def kill_task(self, upid: str) -> None:
         """`kill -9` of the worker."""
         self._cluster.tasks.kill(self._cluster.task(upid))
