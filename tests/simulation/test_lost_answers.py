@@ -238,10 +238,12 @@ async def test_an_import_that_ended_without_a_trace_is_made_again_under_the_same
         await lab.apply(lab.template("debian", nodes=["pve2"]))
         await lab.until(lambda: (lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle")))
         vmid = lab.vmid("pve2")
+        await lab.kill()
         lab.pve.faults.kill_tasks("qmcreate")
         lab.pve.faults.forget_tasks("pve2")
         lab.pve.faults.unlock_vm(vmid)
         await lab.people.destroy(vmid)
+        await lab.start()
 
         await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
         assert [machine.vmid for machine in lab.truth.machines()] == [vmid]
