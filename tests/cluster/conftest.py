@@ -1,6 +1,6 @@
 """The control plane that all tests of this tier share, and a namespace of its own for each test."""
 
-import random
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +18,7 @@ def control_plane() -> Iterator[ControlPlane]:
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
     """The name of a fresh namespace, ready for Pods. Its removal is begun after the test and not waited for."""
-    name = f"test-{random.getrandbits(40):010x}"
+    name = f"test-{secrets.token_hex(5)}"
     control_plane.kubectl("create", "namespace", name)
     control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
     yield name

@@ -1,8 +1,6 @@
 """The test control plane does what the other tests of this tier take for granted."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -128,22 +126,3 @@ def test_stop_leaves_no_process_no_data_and_no_open_port() -> None:
     assert not plane.data.exists()
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
-
-
-def test_the_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
-    program = (
-        "import os, json, signal, sys\n"
-        "from pathlib import Path\n"
-        "from hack.controlplane.controlplane import ControlPlane\n"
-        "plane = ControlPlane(Path(sys.argv[1]))\n"
-        "plane.start()\n"
-        "print(json.dumps(plane.pids), flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "data")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -9, done.stderr
-    servers = [psutil.Process(pid) for pid in json.loads(done.stdout).values() if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(servers, timeout=10)
-    assert alive == []

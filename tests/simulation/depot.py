@@ -91,7 +91,9 @@ class SimulatedDepot:
     def _store(self, request: FetchRequest, data: bytes) -> None:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if request.checksum not in (None, digest):
-            raise ChecksumMismatch(f"{request.source} has {digest}, declared is {request.checksum}", remedy="correct it")
+            raise ChecksumMismatch(
+                f"{request.source} has {digest}, declared is {request.checksum}", remedy="correct it"
+            )
         info = inspect(data[:512], size=len(data))
         image = Image(
             served_digest=digest,

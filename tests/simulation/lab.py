@@ -92,6 +92,8 @@ class Lab:
 
     async def start(self) -> None:
         """A new process: it knows nothing but what is stored."""
+        if self.tap is not None:
+            self.tap.revive()
         self._depot = SimulatedDepot(self.disk, self.clock)
         self._pool = ConnectionPool(self.clock, open_api=self.network.open_api)
         self.operator = asyncio.create_task(self._live(self._depot, self._pool), name="operator")
@@ -136,13 +138,8 @@ class Lab:
         """Start the operator again if a `Crash` has ended it; whether one had."""
         if self.operator is None or not self.operator.done():
             return False
-        error = self.operator.exception()
-        if not isinstance(error, Crash):
-            raise AssertionError("the operator ended by itself") from error
-        await self.kill()
-        if self.tap is not None:
-            self.tap.revive()
-        await self.start()
+        self._require_alive()
+        await self.restart()
         return True
 
     # --- what users write
@@ -211,7 +208,8 @@ class Lab:
         return list(self.kubectl.store.all(RESOURCES[kind]).values())
 
     def status(self, what: str) -> Body:
-        return (self.get(what) or {}).get("status", {})
+        status: Body = (self.get(what) or {}).get("status", {})
+        return status
 
     def condition(self, what: str, type: str = "Ready") -> Body:
         """The condition, or `{}`."""
@@ -248,6 +246,14 @@ class Lab:
                 raise AssertionError(f"not within {within_s:.0f} virtual seconds:\n{self.picture()}")
             await self.clock.sleep(0.5)
 
+    async def until_ready(self, what: str, *, within_s: float = 3600.0) -> None:
+        """As `kubectl wait --for=condition=Ready`."""
+        await self.until(lambda: self.is_ready(what), within_s=within_s)
+
+    async def until_reason(self, what: str, reason: str) -> None:
+        """Wait until Ready gives this reason."""
+        await self.until(lambda: self.condition(what).get("reason") == reason)
+
     async def quiet(self, *, for_s: float = 1200.0) -> None:
         """Let `for_s` virtual seconds pass; the operator must be alive at the end."""
         await self.clock.sleep(for_s)
@@ -259,7 +265,10 @@ class Lab:
         for kind in ("proxmoxcluster", "vmtemplate", "templatereplica"):
             for body in self.all(kind):
                 what = f"{kind}/{body['metadata']['name']}"
-                said = [f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in self.status(what).get("conditions", [])]
+                said = [
+                    f"{c['type']}={c['status']} {c['reason']}: {c['message']}"
+                    for c in self.status(what).get("conditions", [])
+                ]
                 lines.append(f"{what} operation={self.status(what).get('operation')}\n    " + "\n    ".join(said))
         return "\n".join(lines)
 

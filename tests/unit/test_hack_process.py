@@ -2,7 +2,9 @@
 
 import os
 import random
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -54,6 +56,23 @@ def test_a_server_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     with pytest.raises(psutil.TimeoutExpired):
         psutil.Process(servers[0].pid).wait(timeout=0.3)
     servers[0].kill()
+
+
+def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from hack.controlplane.process import Server\n"
+        f"server = Server('etcd', {WAITS!r}, log=Path(sys.argv[1]))\n"
+        "print(server.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    servers = [process for process in psutil.process_iter() if process.pid == int(done.stdout)]
+    _, alive = psutil.wait_procs(servers, timeout=10)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_free_ports_are_different_and_avoid_those_in_use() -> None:

@@ -21,6 +21,7 @@ from pantograph.api.meta import (
     ResourceType,
 )
 from pantograph.api.proxmoxcluster import MAX_NODES, ProxmoxName
+from pantograph.api.units import Timestamp
 
 Digest = Annotated[str, Field(max_length=135, pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
 DeletionPolicy = Literal["Delete", "Retain"]
@@ -228,6 +229,8 @@ class TemplateProgress(Model):
     """How far the places under way have come."""
 
     percent: Annotated[int, Field(ge=0, le=100)]
+    updated_at: Timestamp
+    """When the counts, the places and this figure were last written."""
 
 
 class VMTemplateStatus(CommonStatus):

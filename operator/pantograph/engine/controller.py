@@ -36,6 +36,8 @@ Step = Callable[[Any], Awaitable[None]]
 INTERVAL_S = 600.0
 """How often an object is looked at again although nothing changed, if its spec does not say."""
 JITTER = 0.1
+QUIET_FAILURES = 3
+"""So often a conflict or a lost answer in a row is nobody's business; then it is said in the status."""
 SUSPENDED = "Suspended"
 
 
@@ -106,8 +108,8 @@ class Controller(Generic[R]):
             try:
                 result = await self._reconcile(key, body)
             except (Conflict, OutcomeUnknown) as stale:
-                logger.debug("read again: %s", stale)
-                result = "Conflict"
+                result = type(stale).__name__
+                logger.log(logging.DEBUG if result == "Conflict" else logging.WARNING, "read again: %s", stale)
                 await self._read_again(key, body)
             except KubeError as error:
                 logger.warning("the API server refused or could not be reached, tried again: %s", error)
@@ -153,8 +155,10 @@ class Controller(Generic[R]):
             async with asyncio.timeout(self.deadline_s):
                 for step in self.recipe(obj):
                     await step(scope)
-        except (Conflict, OutcomeUnknown):
-            raise
+        except (Conflict, OutcomeUnknown) as error:
+            if self.services.queue.failures(key) < QUIET_FAILURES:
+                raise
+            end = self._meaning(key, error)
         except Exception as error:  # noqa: BLE001  # what a step raises has a meaning, or is a visible defect
             end = self._meaning(key, error)
         if scope is None:

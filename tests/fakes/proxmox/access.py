@@ -132,11 +132,7 @@ class Access:
             principal = self._principals.get(name)
             if principal is not None:
                 paths |= set(principal.grants) | {path for path, _ in principal.revoked}
-        return {
-            path: dict(sorted(rights.items()))
-            for path in sorted(paths)
-            if (rights := self._effective(who, path))
-        }
+        return {path: dict(sorted(rights.items())) for path in sorted(paths) if (rights := self._effective(who, path))}
 
     def _effective(self, who: str, path: str) -> dict[str, int]:
         if who == "root@pam":

@@ -20,6 +20,8 @@ class Certificate:
     fingerprint: str
     """sha256, `AA:BB:…`."""
     pem: str
+    file: Path
+    """Key and certificate."""
 
 
 def self_signed(directory: Path) -> Certificate:
@@ -54,4 +56,4 @@ def self_signed(directory: Path) -> Certificate:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     digest = certificate.fingerprint(hashes.SHA256()).hex().upper()
-    return Certificate(context, ":".join(digest[i : i + 2] for i in range(0, len(digest), 2)), pem.decode())
+    return Certificate(context, ":".join(digest[i : i + 2] for i in range(0, len(digest), 2)), pem.decode(), file)

@@ -22,7 +22,6 @@ from tests.fakes.proxmox.truth import Truth
 
 def control_application(cluster: SimulatedCluster) -> web.Application:
     application = web.Application()
-    application["cluster"] = cluster
     application.router.add_post("/_sim/faults/{verb}", _caller(cluster.faults))
     application.router.add_post("/_sim/people/{verb}", _caller(People(cluster)))
     application.router.add_get("/_sim/truth/{verb}", _caller(Truth(cluster)))

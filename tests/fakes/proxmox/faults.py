@@ -211,6 +211,13 @@ class Faults:
         async with self._cluster.locks.hold(vmid, wait_s=seconds):
             await self._cluster.clock.sleep(seconds)
 
+    def hold_tasks(self) -> None:
+        """Tasks that start from now on get nowhere until `release_tasks`: what they lock stays locked."""
+        self._cluster.tasks.hold()
+
+    def release_tasks(self) -> None:
+        self._cluster.tasks.let_go()
+
     def kill_task(self, upid: str) -> None:
         """`kill -9` of the worker."""
         self._cluster.tasks.kill(self._cluster.task(upid))

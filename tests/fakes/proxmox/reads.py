@@ -124,9 +124,7 @@ def _storage_resources(r: Request) -> Iterable[dict[str, Any]]:
 
 
 def _sees_storage(r: Request, storage: Storage) -> bool:
-    return r.cluster.access.allows_any(
-        r.user, f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace"
-    )
+    return r.cluster.access.allows_any(r.user, f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace")
 
 
 async def node_storages(r: Request) -> Any:

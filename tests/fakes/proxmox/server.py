@@ -133,9 +133,7 @@ class SimulatedServer:
             params, body = await _read_upload(request)
         else:
             params = await parameters(request, path)
-        return await self.cluster.gate.call(
-            operation, user=user, entry=entry, path=path, params=params, body=body
-        )
+        return await self.cluster.gate.call(operation, user=user, entry=entry, path=path, params=params, body=body)
 
     async def _login(self, request: web.Request) -> Any:
         if "Authorization" in request.headers:
@@ -204,4 +202,3 @@ async def _read_upload(request: web.Request) -> tuple[dict[str, str], Upload]:
             continue
         return params, Upload(part.filename, bytes(await part.read(decode=False)))
     raise PveAnswer(400, "Parameter verification failed.", {"filename": "property is missing and it is not optional"})
-

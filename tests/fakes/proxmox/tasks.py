@@ -62,6 +62,8 @@ class Tasks:
         self._by_upid: dict[str, Task] = {}
         self._running: dict[str, Task] = {}
         self._finished: dict[str, deque[Task]] = {}
+        self._let_go = asyncio.Event()
+        self._let_go.set()
 
     def start(self, *, node: str, type: str, id: str, user: str, body: Body) -> str:
         """Fork a worker for `body` and return its UPID at once."""
@@ -98,6 +100,13 @@ class Tasks:
         task._worker.cancel()
         self._end(task, "unexpected status")
 
+    def hold(self) -> None:
+        """Tasks that start from now on do not get on with their work."""
+        self._let_go.clear()
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
     async def settle(self) -> None:
         """Return when no task runs."""
         while self._running:
@@ -112,6 +121,7 @@ class Tasks:
 
     async def _work(self, task: Task, body: Body) -> None:
         try:
+            await self._let_go.wait()
             await body(task)
         except asyncio.CancelledError:
             if not task.killed:

@@ -14,8 +14,8 @@ from pantograph.controllers.operations import Report
 from pantograph.controllers.secrets import read_secret, read_secret_key
 from pantograph.controllers.vmtemplate.revision import revision_of
 from pantograph.controllers.vmtemplate.scope import TemplateScope
-from pantograph.depot.port import ImageDepot
 from pantograph.depot.model import FetchRequest, Image
+from pantograph.depot.port import ImageDepot
 from pantograph.engine.errors import Terminal
 
 FETCH: Final = "Fetch"
