@@ -40,7 +40,7 @@ async def test_a_restart_writes_nothing_and_reads_as_much_for_sixty_templates_as
     assert sum(many.values()) <= sum(few.values()) * 1.1, (few, many)
 
 
-async def test_a_restart_lists_every_kind_once_and_gets_no_object_of_ours() -> None:
+async def test_a_restart_lists_every_kind_and_gets_no_object_of_ours() -> None:
     async with Lab() as lab:
         await converged(lab, 5)
         await lab.kill()
@@ -51,5 +51,6 @@ async def test_a_restart_lists_every_kind_once_and_gets_no_object_of_ours() -> N
     assert {call for call in asked if call[0] == "list"} == {
         ("list", kind) for kind in ("ProxmoxCluster", "VMTemplate", "TemplateReplica")
     }
-    assert all(asked["list", kind] == 1 for verb, kind in asked if verb == "list")
+    # Once to begin with, and once its metadata only, after the relist with which every watch begins.
+    assert max(count for (verb, _), count in asked.items() if verb == "list") <= 2
     assert {kind for verb, kind in asked if verb == "get"} == {"Secret"}
