@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hack.controlplane.controlplane import CommandError
@@ -28,7 +28,9 @@ WITHIN_S = 300.0
 
 def main() -> int:
     try:
-        with Stage() as stage:
+        with ExitStack() as end:
+            with _step("starting etcd, kube-apiserver and kube-controller-manager on loopback"):
+                stage = end.enter_context(Stage())
             _play(stage)
     except (CommandError, ServerError, SetupError, AssertionError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
@@ -40,8 +42,6 @@ def main() -> int:
 
 
 def _play(stage: Stage) -> None:
-    with _step("starting etcd, kube-apiserver and kube-controller-manager on loopback"):
-        stage.start()
     with _step("installing the chart (replicas: 0)"):
         stage.install_chart()
     with _step(f"starting {NODES} simulated Proxmox VE nodes, and a web server with a golden image"):

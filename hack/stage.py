@@ -46,16 +46,13 @@ class Stage:
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
+        self.plane.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for end in reversed(self._ends):
             end()
         self.plane.stop()
-
-    def start(self) -> None:
-        """Start the control plane."""
-        self.plane.start()
 
     def install_chart(self, *flags: str) -> None:
         """helm install, with the depot on this machine's loopback and nothing running."""
