@@ -92,6 +92,10 @@ class ObjectReference(Model):
     namespace: Namespace | None = None
     """The namespace of the object; absent: this object's own."""
 
+    def key(self, kind: str, namespace: str) -> Key:
+        """The object referred to, from an object in `namespace`."""
+        return Key(kind, self.namespace or namespace, self.name)
+
 
 class LocalReference(Model):
     """Refers to an object in the same namespace."""

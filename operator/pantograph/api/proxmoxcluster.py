@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.crd import ListMap, ListSet, exactly_one_of
+from pantograph.api.markers import ListMap, ListSet, exactly_one_of
 from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, ResourceType
 
 ProxmoxName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]

@@ -203,8 +203,8 @@ def _lint_default(node: Node, path: str, *, in_list: bool) -> Iterator[str]:
 
 
 def _lint_bounds(node: Node, path: str) -> Iterator[str]:
-    if node.get(INT_OR_STRING):
-        return
+    if node.get(INT_OR_STRING) or node.keys() - _KNOWN:
+        return  # a union, a tuple or a foreign keyword has been named already; its bounds mean nothing
     match node.get("type"):
         case "string":
             if "maxLength" not in node and "enum" not in node and node.get("format") not in ("date", "date-time"):
@@ -223,10 +223,8 @@ def _lint_bounds(node: Node, path: str) -> Iterator[str]:
             yield f"{path}: a floating point number, which clients round differently: use an integer or a Quantity"
         case "integer" | "boolean":
             pass
-        case other:
-            # A union, a tuple or a foreign keyword has been named already; it need not be named twice.
-            if not node.keys() - _KNOWN:
-                yield f"{path}: no type that the API server knows ({other})"
+        case _:
+            yield f"{path}: a field without a type: the API server needs one at every node"
 
 
 def _lint_list(node: Node, path: str) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.crd import ListMap
-from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, ObjectReference, ResourceType
+from pantograph.api.markers import ListMap
+from pantograph.api.meta import GROUP, VERSION, CelRule, Key, LocalReference, Model, ObjectReference, ResourceType
 from pantograph.api.proxmoxcluster import ProxmoxName
 from pantograph.api.vmtemplate import DeletionPolicy
 
@@ -21,8 +21,8 @@ class TemplateReplicaSpec(CommonSpec):
 
     type: Literal["Copy", "Logical"]
     """`Copy`: a real template. `Logical`: another node's view of a copy on shared storage."""
-    template_ref: ObjectReference
-    """The VMTemplate."""
+    template_ref: LocalReference
+    """The VMTemplate, in this namespace."""
     revision: Annotated[str, Field(max_length=10, pattern=r"^[0-9a-f]{10}$")] | None = None
     """The template's revision; absent: the one it has when the copy is begun."""
     cluster_ref: ObjectReference
@@ -103,3 +103,13 @@ class TemplateReplica(Resource[TemplateReplicaSpec, TemplateReplicaStatus]):
             PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
         ),
     )
+
+    def refers_to(self) -> tuple[Key, ...]:
+        namespace = self.metadata.namespace
+        keys = [
+            Key("VMTemplate", namespace, self.spec.template_ref.name),
+            self.spec.cluster_ref.key("ProxmoxCluster", namespace),
+        ]
+        if self.spec.copy_ref:
+            keys.append(Key("TemplateReplica", namespace, self.spec.copy_ref.name))
+        return tuple(keys)

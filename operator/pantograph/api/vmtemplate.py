@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.crd import IntOrString, ListMap, ListSet
-from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, Name, ObjectReference, Quantity, ResourceType
+from pantograph.api.markers import IntOrString, ListMap, ListSet
+from pantograph.api.meta import GROUP, VERSION, CelRule, Key, LocalReference, Model, Name, ObjectReference, Quantity, ResourceType
 from pantograph.api.proxmoxcluster import MAX_NODES, ProxmoxName
 
 Digest = Annotated[str, Field(max_length=135, pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
@@ -219,20 +219,38 @@ class VMTemplateStatus(CommonStatus):
     """Names what a copy cannot change in place: image, disk, controllers, firmware."""
     current: Annotated[str, Field(max_length=10, pattern=r"^[0-9a-f]{10}$")] | None = None
     """The revision that enough places hold (`minReady`)."""
+    password_fingerprint: Annotated[str, Field(max_length=32)] | None = None
+    """Changes when the cloud-init password changes; an HMAC that tells nothing about it."""
     replicas: ReplicaCounts | None = None
     progress: TemplateProgress | None = None
     locations: Annotated[list[Location], Field(max_length=MAX_LOCATIONS), ListMap("replica")] | None = None
     """Where copies are; all of them stand in the ConfigMap `<name>-locations`."""
 
 
-def _frozen(path: str) -> CelRule:
-    """`spec.<path>` cannot change once `status.image` is set."""
-    optional = ".?".join(path.split("."))
+def _frozen(path: str, absent: str = "") -> CelRule:
+    """`spec.<path>` cannot change once `status.image` is set; where it is absent, it counts as `absent`.
+
+    Spelt out by `has`: of an optional (`.?`) the API server knows no bounds, and refuses the comparison as too
+    expensive.
+    """
+    parts = path.split(".")
+    steps = [".".join(parts[: length + 1]) for length in range(len(parts))]
+
+    def value(root: str) -> str:
+        present = " && ".join(f"has({root}.spec.{step})" for step in steps)
+        return f"({present} ? {root}.spec.{path} : '{absent}')"
+
     return CelRule(
-        "!has(oldSelf.status) || !has(oldSelf.status.image) || "
-        f"self.spec.?{optional} == oldSelf.spec.?{optional}",
-        f"spec.{path} cannot change after the image was fetched: every copy was made from it; create another VMTemplate instead",
+        f"!has(oldSelf.status) || !has(oldSelf.status.image) || {value('self')} == {value('oldSelf')}",
+        f"spec.{path} cannot change after the image was fetched: every copy was made from it; "
+        "create another VMTemplate instead",
+        field_path=f".spec.{path}",
     )
+
+
+def _frozen_default(model: type[Model], field: str, path: str) -> CelRule:
+    """The same for a field with a default: giving the default explicitly, or giving other hardware, is no change."""
+    return _frozen(path, model.model_fields[field].default)
 
 
 class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
@@ -251,18 +269,20 @@ class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
         ),
         rules=(
             CelRule("self.metadata.name.size() <= 40", "metadata.name of a VMTemplate must not be longer than 40 characters"),
-            *(
-                _frozen(path)
-                for path in (
-                    "source.http.url",
-                    "source.http.checksum",
-                    "hardware.disk",
-                    "hardware.scsiController",
-                    "hardware.machine",
-                    "hardware.firmware",
-                    "hardware.tpm",
-                    "hardware.osType",
-                )
-            ),
+            _frozen("source.http.url"),
+            _frozen("source.http.checksum"),
+            _frozen("hardware.disk.size"),
+            _frozen_default(Disk, "bus", "hardware.disk.bus"),
+            _frozen_default(Hardware, "scsi_controller", "hardware.scsiController"),
+            _frozen("hardware.machine"),
+            _frozen_default(Hardware, "firmware", "hardware.firmware"),
+            _frozen("hardware.tpm"),
+            _frozen_default(Hardware, "os_type", "hardware.osType"),
         ),
     )
+
+    def refers_to(self) -> tuple[Key, ...]:
+        clusters = {
+            placement.proxmox.cluster_ref.key("ProxmoxCluster", self.metadata.namespace) for placement in self.spec.placements
+        }
+        return tuple(sorted(clusters))

@@ -47,6 +47,12 @@ class Metrics:
         self.provider_calls = Counter(
             "pantograph_provider_calls", "Calls to the outside", ["provider", "verb", "code"], registry=registry
         )
+        self.circuits_open = Gauge(
+            "pantograph_circuits_open",
+            "Connections to which calls are held back after repeated failures",
+            ["provider"],
+            registry=registry,
+        )
         self.operations_running = Gauge(
             "pantograph_operations_running",
             "Operations begun outside and not settled",

@@ -1,15 +1,15 @@
 """What can go wrong outside, in words that hold for every provider.
 
-    ProviderError
-    ├── Unreachable        nobody answered; nothing was done (safe to repeat)
-    ├── OutcomeUnknown     a change was sent and its answer was lost: look before repeating
-    ├── Unauthorized       the credentials were refused
-    ├── MissingPrivilege   the credentials lack a right
-    ├── NotFound           no such thing, as far as this answer says
-    ├── AlreadyExists      the name or number is taken
-    ├── Busy               locked, or too many at once: the same call may work later
-    ├── Rejected           the request cannot work as it is
-    └── ProtocolError      an answer that nobody here understands
+ProviderError
+├── Unreachable        nobody answered; nothing was done (safe to repeat)
+├── OutcomeUnknown     a change was sent and its answer was lost: look before repeating
+├── Unauthorized       the credentials were refused
+├── MissingPrivilege   the credentials lack a right
+├── NotFound           no such thing, as far as this answer says
+├── AlreadyExists      the name or number is taken
+├── Busy               locked, or too many at once: the same call may work later
+├── Rejected           the request cannot work as it is
+└── ProtocolError      an answer that nobody here understands
 """
 
 from __future__ import annotations

@@ -135,8 +135,10 @@ class TaskStatus:
     @property
     def ok(self) -> bool:
         """`OK` and `WARNINGS: n` are success."""
-        return not self.running and self.exitstatus is not None and (
-            self.exitstatus == "OK" or self.exitstatus.startswith("WARNINGS: ")
+        return (
+            not self.running
+            and self.exitstatus is not None
+            and (self.exitstatus == "OK" or self.exitstatus.startswith("WARNINGS: "))
         )
 
 

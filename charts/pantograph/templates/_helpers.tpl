@@ -1,0 +1,74 @@
+{{- define "pantograph.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "pantograph.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "pantograph.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "pantograph.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "pantograph.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "pantograph.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "pantograph.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "pantograph.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: pantograph
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "pantograph.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "pantograph.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "pantograph.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "pantograph.leaseNamespace" -}}
+{{- default .Release.Namespace .Values.leaderElection.namespace }}
+{{- end }}
+
+{{- define "pantograph.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "pantograph.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- /* What can only be seen by looking at two values at once, and so not by values.schema.json. */ -}}
+{{- define "pantograph.validate" -}}
+{{- with .Values -}}
+{{- if gt (int .replicas) 1 -}}
+{{- if not .depot.persistence.enabled -}}
+{{- fail "replicas: more than 1 needs a depot volume that all pods mount; set depot.persistence.enabled=true and depot.persistence.accessMode=ReadWriteMany, or replicas=1" -}}
+{{- end -}}
+{{- if and (not .depot.persistence.existingClaim) (ne .depot.persistence.accessMode "ReadWriteMany") -}}
+{{- fail "replicas: more than 1 needs a depot volume that all pods mount; set depot.persistence.accessMode=ReadWriteMany, or replicas=1" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .depot.service.nodePort (eq .depot.service.type "ClusterIP") -}}
+{{- fail "depot.service.nodePort is only possible with depot.service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,132 @@
+"""From a `ProxmoxCluster` object and its Secrets to an open connection.
+
+Secrets are not watched: one is read when a connection is opened, when the spec changes, once an interval, and, while
+the credentials are refused, once a minute; no login is tried before its resourceVersion has changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pantograph.api.proxmoxcluster import ProxmoxCluster
+from pantograph.clock import Clock
+from pantograph.controllers.secrets import read_secret
+from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import KubeApi
+from pantograph.providers import errors as provider
+from pantograph.providers.proxmox.connection import ConnectionPool, ProxmoxConnection
+from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings, Credentials, Limits, Tls, UserPassword
+
+SECRET_INTERVAL_S: Final = 600.0
+REFUSED_INTERVAL_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Open:
+    generation: int
+    secret_version: str
+    read_at: float
+    connection: ProxmoxConnection
+    refused: provider.Unauthorized | None = None
+
+
+class Connections:
+    """The open connections of this process, by the uid of their `ProxmoxCluster`."""
+
+    def __init__(self, pool: ConnectionPool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+
+    async def open(self, cluster: ProxmoxCluster, kube: KubeApi) -> ProxmoxConnection:
+        """The cluster's connection, opened or opened anew if its spec or its Secret has changed.
+
+        Raises Waiting if a Secret is missing, Terminal if it lacks keys or its credentials were refused.
+        """
+        uid = cluster.metadata.uid
+        known = self._open.get(uid)
+        if known is None or known.generation != cluster.metadata.generation or self._is_due(known):
+            known = await self._read(cluster, kube, known)
+            self._open[uid] = known
+        if known.refused is not None:
+            raise known.refused
+        return known.connection
+
+    def refuse(self, cluster: ProxmoxCluster, error: provider.Unauthorized) -> None:
+        """The credentials were refused: nobody logs in with them again until the Secret changes."""
+        known = self._open.get(cluster.metadata.uid)
+        if known is not None:
+            known.refused = error
+
+    async def close(self, cluster: ProxmoxCluster) -> None:
+        known = self._open.pop(cluster.metadata.uid, None)
+        if known is not None:
+            await self._pool.release(known.connection)
+
+    def _is_due(self, known: _Open) -> bool:
+        interval_s = REFUSED_INTERVAL_S if known.refused is not None else SECRET_INTERVAL_S
+        return self._clock.monotonic() - known.read_at >= interval_s
+
+    async def _read(self, cluster: ProxmoxCluster, kube: KubeApi, known: _Open | None) -> _Open:
+        namespace = cluster.metadata.namespace
+        name = cluster.spec.credentials_ref.name
+        version, values = await read_secret(kube, namespace, name)
+        tls = await _tls(cluster, kube)
+        now = self._clock.monotonic()
+        same_spec = known is not None and known.generation == cluster.metadata.generation
+        if known is not None and same_spec and known.secret_version == version:
+            known.read_at = now
+            return known
+        settings = ConnectionSettings(
+            endpoints=tuple(_endpoint(text) for text in cluster.spec.endpoints),
+            credentials=_credentials(name, values),
+            tls=tls,
+            limits=_limits(cluster),
+        )
+        connection = await self._pool.open(settings)
+        if known is not None:
+            await self._pool.release(known.connection)
+        return _Open(cluster.metadata.generation, version, now, connection)
+
+
+def _credentials(secret: str, values: dict[str, str]) -> Credentials:
+    if "tokenId" in values and "tokenSecret" in values:
+        return ApiToken(values["tokenId"].strip(), values["tokenSecret"].strip())
+    if "username" in values and "password" in values:
+        return UserPassword(values["username"].strip(), values["password"])
+    raise Terminal(
+        "SecretKeyMissing",
+        f"Secret {secret} has neither tokenId and tokenSecret nor username and password",
+        remedy="kubectl create secret generic NAME --from-literal=tokenId=USER@REALM!TOKEN --from-literal=tokenSecret=UUID",
+    )
+
+
+async def _tls(cluster: ProxmoxCluster, kube: KubeApi) -> Tls:
+    declared = cluster.spec.tls
+    if declared is None:
+        return Tls()
+    if declared.ca_ref is None:
+        return Tls(fingerprint=declared.fingerprint, insecure_skip_verify=bool(declared.insecure_skip_verify))
+    _, values = await read_secret(kube, cluster.metadata.namespace, declared.ca_ref.name)
+    if "ca.crt" not in values:
+        raise Terminal("SecretKeyMissing", f"Secret {declared.ca_ref.name} has no key ca.crt")
+    return Tls(ca_pem=values["ca.crt"])
+
+
+def _limits(cluster: ProxmoxCluster) -> Limits:
+    declared = cluster.spec.limits
+    if declared is None:
+        return Limits()
+    return Limits(
+        concurrent=declared.max_concurrent_requests,
+        per_second=float(declared.requests_per_second),
+        burst=2 * declared.requests_per_second,
+    )
+
+
+def _endpoint(text: str) -> str:
+    """`host`, `host:port` or `https://host:port` as a URL with a port."""
+    host = text.removeprefix("https://").rstrip("/")
+    has_port = host.rpartition(":")[2].isdecimal() and not host.endswith("]")
+    return f"https://{host}" if has_port else f"https://{host}:8006"

@@ -1,0 +1,54 @@
+"""By what a `TemplateReplica` is found in the cache besides its name, so that no step walks all of them."""
+
+from __future__ import annotations
+
+from pantograph.api.meta import Key
+from pantograph.api.templatereplica import TemplateReplica
+
+Index = tuple[str, ...]
+
+
+def vmid(cluster: Key, number: int) -> Index:
+    """Replicas that have, or have announced, this VMID on this cluster."""
+    return ("vmid", cluster.namespace, cluster.name, str(number))
+
+
+def node(cluster: Key, name: str) -> Index:
+    """Replicas whose place is on this node."""
+    return ("node", cluster.namespace, cluster.name, name)
+
+
+def making(template: Key) -> Index:
+    """Replicas of a template that are being made."""
+    return ("making", template.namespace, template.name)
+
+
+def staging(cluster: Key, node: str | None, volid: str) -> Index:
+    """Replicas that download this file; `node` is None on shared storage."""
+    return ("staging", cluster.namespace, cluster.name, node or "", volid)
+
+
+def staged(cluster: Key, volid: str) -> Index:
+    """Replicas that know of this staged file."""
+    return ("staged", cluster.namespace, cluster.name, volid)
+
+
+def of(replica: TemplateReplica) -> list[Index]:
+    """Everything under which a replica is found."""
+    spec, status = replica.spec, replica.status
+    namespace = replica.metadata.namespace
+    cluster = spec.cluster_ref.key("ProxmoxCluster", namespace)
+    operation = status.operation
+    found: list[Index] = [node(cluster, spec.node)]
+    if spec.type != "Copy":
+        return found
+    for number in {status.vmid, operation.vmid if operation else None} - {None}:
+        found.append(vmid(cluster, number))
+    if operation is not None or status.phase in ("Staging", "Importing", "Converting"):
+        found.append(making(Key("VMTemplate", namespace, spec.template_ref.name)))
+    if operation is not None and operation.type == "Stage" and operation.volid:
+        # Found by who knows that the storage is shared, and by who does not.
+        found += [staging(cluster, spec.node, operation.volid), staging(cluster, None, operation.volid)]
+    if status.staged is not None:
+        found.append(staged(cluster, status.staged.volid))
+    return found

@@ -1,0 +1,24 @@
+"""The outside as controllers see it: the connections, the depot, and who we are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pantograph.controllers.changes import ClusterChanges
+from pantograph.controllers.connections import Connections
+from pantograph.controllers.installation import Installation
+from pantograph.controllers.verified import VerifiedMachines
+from pantograph.depot.depot import Depot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """One a process; in simulation, one a life of the simulated process."""
+
+    installation: Installation
+    connections: Connections
+    depot: Depot
+    verified: VerifiedMachines
+    changes: ClusterChanges
+    depot_url: str | None
+    """Where nodes reach the depot, unless their cluster says otherwise."""

@@ -1,0 +1,29 @@
+"""Reading what users keep in Secrets. Values never leave the caller: no status, event, log or message holds one."""
+
+from __future__ import annotations
+
+import base64
+
+from pantograph.api.meta import SECRETS
+from pantograph.api.vmtemplate import SecretKey
+from pantograph.engine.errors import Waiting
+from pantograph.engine.kube import KubeApi, NotFound
+
+
+async def read_secret(kube: KubeApi, namespace: str, name: str) -> tuple[str, dict[str, str]]:
+    """The Secret's resourceVersion and its decoded values. Raises Waiting `SecretNotFound`."""
+    try:
+        body = await kube.get(SECRETS, namespace, name)
+    except NotFound as missing:
+        raise Waiting("SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60) from missing
+    values = {key: base64.b64decode(value).decode() for key, value in (body.get("data") or {}).items()}
+    return body["metadata"]["resourceVersion"], values
+
+
+async def read_secret_key(kube: KubeApi, namespace: str, reference: SecretKey) -> str:
+    """One value. Raises Waiting `SecretNotFound` or `SecretKeyMissing`."""
+    _, values = await read_secret(kube, namespace, reference.name)
+    try:
+        return values[reference.key]
+    except KeyError:
+        raise Waiting("SecretKeyMissing", f"Secret {reference.name} has no key {reference.key}", 60) from None

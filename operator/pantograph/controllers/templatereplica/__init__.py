@@ -1,0 +1,1 @@
+"""`TemplateReplica`: resolving, observing, making, removing, reporting; one story a file."""

@@ -1,0 +1,213 @@
+"""The steps that make a copy: image file on the node, virtual machine from it, size, template, settings.
+
+Each looks at what `observe` found and does nothing if its truth holds already; one that begins something ends the
+reconcile, and the next one begins by settling it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pantograph.api.conditions import name_some
+from pantograph.api.templatereplica import StagedStatus
+from pantograph.api.units import parse_quantity
+from pantograph.controllers import indexes
+from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.hardware import creation, difference
+from pantograph.controllers.templatereplica.removing import refuse_while_cloned
+from pantograph.controllers.templatereplica.scope import ReplicaScope
+from pantograph.engine.errors import Terminal, Waiting
+from pantograph.providers import errors as provider
+from pantograph.providers.proxmox.port import VmConfig
+
+TURN_S: Final = 5.0
+
+
+async def await_turn(scope: ReplicaScope) -> None:
+    """After this, fewer than `maxParallel` other copies of the template are being made."""
+    if scope.made or scope.status.staged is not None:
+        return
+    limit = scope.template.spec.max_parallel
+    making = scope.services.cache.indexed(indexes.making(scope.template.key)) - {scope.object.key}
+    if len(making) >= limit:
+        scope.status.phase = "Pending"
+        names = name_some(sorted(key.name for key in making))
+        raise Waiting("Queued", f"{len(making)} copies are being made: {names}", TURN_S)
+
+
+async def ensure_staged(scope: ReplicaScope) -> None:
+    """After this the image lies as a file on a storage of the node, verified by the node's own sum over it."""
+    if scope.made:
+        return
+    places.require_usable_target(scope)
+    storage = places.staging_storage(scope)
+    volid = f"{storage}:import/{scope.image_file}"
+    files = await scope.pve.content(scope.node, storage, content="import")
+    if any(file.volid == volid for file in files):
+        scope.status.staged = StagedStatus(storage=storage, volid=volid)
+        return
+    _refuse_double_staging(scope, storage)
+    url = _depot_url(scope)
+    await _require_reachable_depot(scope, url)
+    scope.status.phase = "Staging"
+    scope.status.transfer = "Depot"
+    # Named before it exists: whatever happens next, somebody knows of the file.
+    scope.status.staged = StagedStatus(storage=storage, volid=volid)
+    await scope.begin(
+        "Stage",
+        lambda: scope.pve.download_url(
+            scope.node, storage, url=url, filename=scope.image_file, checksum=scope.image.image_digest
+        ),
+        volid=volid,
+    )
+
+
+async def ensure_imported(scope: ReplicaScope) -> None:
+    """After this the node has a virtual machine with our mark, its disk imported from the staged file."""
+    if scope.made:
+        return
+    staged = scope.status.staged
+    assert staged is not None, "ensure_staged has made sure"
+    scope.status.phase = "Importing"
+    async with scope.connection.vmid_lock:
+        # A create is repeated only under the VMID of its intent: the lost one may still come to life.
+        repeated = scope.settled.vmid if scope.settled and scope.settled.type == "Import" else None
+        vmid = repeated or await _free_vmid(scope)
+        config = creation(
+            scope.machine_for(vmid), import_from=staged.volid, password=await scope.read_password()
+        )
+        scope.status.applied_digest = scope.settings_digest(vmid)
+        await scope.announce("Import", vmid=vmid)
+    await scope.ask(lambda: _create(scope, vmid, config))
+
+
+async def ensure_size(scope: ReplicaScope) -> None:
+    """After this the boot disk is as large as declared."""
+    machine = scope.machine
+    wanted = scope.hardware.disk.size if scope.hardware.disk else None
+    if machine is None or wanted is None or machine.is_template:
+        return
+    disk = f"{scope.hardware.disk.bus if scope.hardware.disk else 'scsi'}0"
+    size_bytes = parse_quantity(wanted)
+    if places.disk_size(machine.values.get(disk, "")) >= size_bytes:
+        return
+    scope.status.phase = "Converting"
+    await scope.begin(
+        "Resize",
+        lambda: scope.pve.resize_disk(machine.node, machine.vmid, disk=disk, size_bytes=size_bytes),
+        vmid=machine.vmid,
+    )
+
+
+async def ensure_template(scope: ReplicaScope) -> None:
+    """After this the machine is a template whose disks are base volumes, from which linked clones can be made."""
+    machine = scope.machine
+    if machine is None:
+        return
+    unconverted = places.unconverted_disks(machine)
+    if machine.is_template and not unconverted:
+        return
+    scope.status.phase = "NotTemplate" if scope.status.phase in ("Ready", "NotTemplate") else "Converting"
+    _refuse_running(scope, machine)
+    await refuse_while_cloned(scope, machine, "made a template again")
+    if not unconverted:
+        # Only the flag was taken away; converting base volumes again would fail.
+        await scope.pve.set_config(machine.node, machine.vmid, {"template": "1"}, digest=machine.digest)
+        scope.machine = await scope.pve.vm_config(machine.node, machine.vmid)
+        scope.connection.observer.invalidate()
+        return
+    # The flag is written before the disks are converted: a conversion that broke off is finished disk by disk.
+    disk = unconverted[0] if machine.is_template else None
+    await scope.begin(
+        "Convert",
+        lambda: scope.pve.convert_to_template(machine.node, machine.vmid, disk=disk),
+        vmid=machine.vmid,
+    )
+
+
+def _refuse_running(scope: ReplicaScope, machine: VmConfig) -> None:
+    row = scope.world.guests.get(machine.vmid)
+    if row is not None and row.status == "running":
+        raise Waiting(
+            "Running",
+            f"VM {machine.vmid} on node {machine.node} is running, so it cannot become a template",
+            30,
+            remedy=f"qm shutdown {machine.vmid}",
+        )
+
+
+async def ensure_settings(scope: ReplicaScope) -> None:
+    """After this what can change in place is as declared: cores, memory, network, tags, cloud-init, our mark."""
+    machine = scope.machine
+    if machine is None:
+        return
+    missing = difference(scope.machine_for(machine.vmid), machine.values)
+    digest = scope.settings_digest(machine.vmid)
+    changes = dict(missing.set)
+    if digest != scope.status.applied_digest and (password := await scope.read_password()) is not None:
+        changes["cipassword"] = password
+    if changes or missing.delete:
+        await scope.pve.set_config(
+            machine.node, machine.vmid, changes, delete=missing.delete, digest=machine.digest
+        )
+        scope.connection.observer.invalidate()
+    scope.status.applied_digest = digest
+
+
+async def _create(scope: ReplicaScope, vmid: int, config: Mapping[str, str]) -> str:
+    try:
+        return await scope.pve.create_vm(scope.node, vmid, config)
+    except provider.AlreadyExists as taken:
+        # Perhaps by an earlier call of ours whose answer was lost: the intent stays until that is seen.
+        raise provider.OutcomeUnknown(taken.message, reason=taken.reason) from taken
+
+
+async def _free_vmid(scope: ReplicaScope) -> int:
+    """A VMID that nobody has, nobody has announced, and the range allows. Call it under the cluster's VMID lock."""
+    world = scope.world
+    if not world.complete:
+        raise Waiting("ClusterIncomplete", f"which VMIDs are free cannot be told now: {world.problem}", 10)
+    limits = scope.cluster.spec.vmid_range
+    first, last = (limits.min, limits.max) if limits else (100, 999_999)
+    leftovers = {leftover.vmid for leftover in scope.status.leftovers or ()}
+
+    def is_taken(vmid: int) -> bool:
+        announced = scope.services.cache.indexed(indexes.vmid(scope.cluster_key, vmid))
+        return vmid in world.guests or vmid in leftovers or bool(announced)
+
+    return scope.connection.vmids.next_free(first, last, is_taken)
+
+
+def _refuse_double_staging(scope: ReplicaScope, storage: str) -> None:
+    """One replica stages a file, the others that need it there wait."""
+    shared = scope.world.storages[scope.node, storage].shared
+    place = indexes.staging(scope.cluster_key, None if shared else scope.node, f"{storage}:import/{scope.image_file}")
+    stagers = scope.services.cache.indexed(place) - {scope.object.key}
+    if stagers:
+        raise Waiting("StagingElsewhere", f"{min(stagers).name} downloads the image file to {storage}", TURN_S)
+
+
+def _depot_url(scope: ReplicaScope) -> str:
+    base_url = scope.cluster.spec.depot_url or scope.outside.depot_url
+    if base_url is None:
+        raise Terminal(
+            "DepotUnreachable",
+            "the nodes have no address from which to download the image",
+            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster.metadata.name}, or the chart's depot.externalURL",
+        )
+    if scope.outside.depot.find(scope.image.image_digest) is None:
+        raise Waiting("ImageNotInDepot", f"the depot has lost image {scope.image.image_digest}; it is fetched again", TURN_S)
+    return scope.outside.depot.url_for(scope.image.image_digest, base_url=base_url)
+
+
+async def _require_reachable_depot(scope: ReplicaScope, url: str) -> None:
+    """Ask the node itself before any byte moves: an address that the operator reaches may be none for the node."""
+    try:
+        await scope.pve.query_url_metadata(scope.node, url)
+    except provider.Rejected as unreachable:
+        raise Terminal(
+            "DepotUnreachable",
+            f"node {scope.node} cannot reach the depot at {url.split('/images/')[0]}: {unreachable.message}",
+            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster.metadata.name} to an address that the node reaches",
+        ) from unreachable

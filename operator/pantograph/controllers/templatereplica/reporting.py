@@ -1,0 +1,28 @@
+"""The last step of a copy: it is there, verified; say so."""
+
+from __future__ import annotations
+
+from pantograph.controllers.templatereplica.scope import ReplicaScope
+from pantograph.engine.errors import Waiting
+
+SETTLE_S = 5.0
+
+
+async def report(scope: ReplicaScope) -> None:
+    """After this the status says Ready, and the next look costs no call of its own."""
+    uid = scope.object.metadata.uid
+    scope.status.phase = "Ready"
+    scope.status.leftovers = [
+        leftover for leftover in scope.status.leftovers or () if leftover.vmid in scope.world.guests or not scope.world.complete
+    ] or None
+    vmid = scope.status.vmid
+    if vmid is None:
+        raise Waiting("Importing", "the machine is not visible yet", SETTLE_S)
+    row = scope.world.guests.get(vmid)
+    if scope.verified or row is None:
+        return
+    if row.template is True:
+        scope.outside.verified.remember(uid, row)
+    else:
+        # The bulk listing lags by some seconds behind a conversion; look once more when it has caught up.
+        scope.look_again(2 * SETTLE_S)

@@ -1,0 +1,125 @@
+"""The first steps of a replica: what it refers to, and what is true of its place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pantograph.api.conditions import ConditionStatus
+from pantograph.api.meta import Key
+from pantograph.api.operation import Operation
+from pantograph.api.proxmoxcluster import ProxmoxCluster
+from pantograph.api.templatereplica import Leftover
+from pantograph.api.vmtemplate import VMTemplate
+from pantograph.controllers import operations
+from pantograph.controllers.templatereplica.follower import TaskFollower
+from pantograph.controllers.templatereplica.scope import ReplicaScope
+from pantograph.engine.errors import Terminal, Waiting
+from pantograph.providers import errors as provider
+from pantograph.providers.proxmox.port import VmConfig
+
+OFFLINE_RETRY_S: Final = 30.0
+MAX_LEFTOVERS: Final = 16
+
+
+async def resolve_template(scope: ReplicaScope) -> None:
+    """After this the template is known, with its image and the revision that this replica holds."""
+    key = Key("VMTemplate", scope.object.metadata.namespace, scope.object.spec.template_ref.name)
+    template = scope.services.cache.read(key, VMTemplate)
+    if template is None:
+        raise Waiting("TemplateNotFound", f"VMTemplate {key.name} does not exist", 60)
+    if template.status.image is None or template.status.revision is None:
+        scope.status.phase = "Pending"
+        raise Waiting("ImageNotReady", f"VMTemplate {key.name} has no verified image yet", 60)
+    wanted = scope.object.spec.revision or scope.status.revision or template.status.revision
+    if wanted != template.status.revision:
+        raise Terminal(
+            "RevisionUnknown",
+            f"VMTemplate {key.name} has revision {template.status.revision}, not {wanted}",
+            remedy="delete this replica",
+        )
+    scope.status.revision = wanted
+    scope.template = template
+
+
+async def resolve_cluster(scope: ReplicaScope) -> None:
+    """After this the connection is open and the cluster was observed; a copy that cannot be seen now is Unknown."""
+    key = scope.cluster_key
+    cluster = scope.services.cache.read(key, ProxmoxCluster)
+    if cluster is None:
+        raise Waiting("ClusterNotFound", f"ProxmoxCluster {key.namespace}/{key.name} does not exist", 60)
+    _refuse_foreign_namespace(scope, cluster)
+    scope.cluster = cluster
+    try:
+        scope.connection = await scope.outside.connections.open(cluster, scope.kube)
+        scope.world = await scope.connection.observer.snapshot()
+    except provider.Unreachable as unreachable:
+        raise unknown(scope, "ClusterUnreachable", f"ProxmoxCluster {key.name}: {unreachable.message}") from unreachable
+
+
+async def require_node(scope: ReplicaScope) -> None:
+    """After this the node is an online member of a quorate cluster; a copy on another node is Unknown meanwhile."""
+    nodes = {node.name: node for node in scope.world.status.nodes}
+    node = nodes.get(scope.node)
+    if node is None:
+        raise unknown(scope, "NodeNotMember", f"cluster {scope.cluster_key.name} has no node {scope.node}")
+    if not node.online:
+        raise unknown(scope, "NodeOffline", f"node {scope.node} is offline")
+    if not scope.world.status.quorate:
+        raise unknown(scope, "QuorumLost", f"cluster {scope.cluster_key.name} has no quorum; nothing is changed there")
+
+
+async def settle_operation(scope: ReplicaScope) -> None:
+    """After this nothing of ours is under way here; `settled` is the work that has just ended, or came to nothing."""
+    operation = scope.status.operation
+    storage = scope.status.staged.storage if scope.status.staged else None
+    try:
+        scope.settled = await operations.settle(scope, TaskFollower(scope.pve, storage))
+    except provider.ProviderError:
+        if operation is not None and operation.type == "Import":
+            await note_leftover(scope, operation)
+        raise
+    if scope.settled is not None:
+        scope.connection.observer.invalidate()
+        scope.world = await scope.connection.observer.snapshot()
+
+
+async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:
+    """List the locked stub that a killed create leaves: no token can clear its lock (pve-access-control: root only)."""
+    assert operation.vmid is not None
+    config = await own_config(scope, scope.node, operation.vmid)
+    if config is None or config.lock is None or scope.owns(config):
+        return
+    kept = [leftover for leftover in scope.status.leftovers or () if leftover.vmid != operation.vmid]
+    command = f"qm unlock {operation.vmid} && qm destroy {operation.vmid} --purge"
+    scope.status.leftovers = [*kept, Leftover(node=scope.node, vmid=operation.vmid, command=command)][-MAX_LEFTOVERS:]
+
+
+async def own_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | None:
+    """The machine's own configuration; None: this node has no machine with that VMID."""
+    try:
+        return await scope.pve.vm_config(node, vmid)
+    except provider.NotFound:
+        return None
+
+
+def unknown(scope: ReplicaScope, reason: str, message: str) -> Waiting:
+    """What cannot be seen: of a copy that was made, Ready is Unknown, not False; a copy to be made waits."""
+    if scope.status.vmid is None:
+        scope.status.phase = "Pending"
+    else:
+        scope.status.phase = "Unknown"
+        scope.ready(status=ConditionStatus.UNKNOWN, reason=reason, message=message)
+    return Waiting(reason, message, OFFLINE_RETRY_S)
+
+
+def _refuse_foreign_namespace(scope: ReplicaScope, cluster: ProxmoxCluster) -> None:
+    mine, theirs = scope.object.metadata.namespace, cluster.metadata.namespace
+    allowed = cluster.spec.allowed_namespaces or ()
+    if mine == theirs or mine in allowed or "*" in allowed:
+        return
+    raise Terminal(
+        "NamespaceNotAllowed",
+        f"ProxmoxCluster {theirs}/{cluster.metadata.name} may not be used from namespace {mine}",
+        remedy=f"add {mine} to its spec.allowedNamespaces",
+    )
+

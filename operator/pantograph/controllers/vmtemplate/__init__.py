@@ -1,0 +1,1 @@
+"""`VMTemplate`: the image and its revision, the plan, the replicas, the report."""

@@ -1,0 +1,64 @@
+"""Wrong values are refused before anything is installed, by a message that names the field."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.conftest import CHART, Body, Helm, Refused
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        pytest.param({"replica": 1}, "replica", id="an unknown value"),
+        pytest.param({"depot": {"externalUrl": "http://a"}}, "externalUrl", id="an unknown value inside"),
+        pytest.param({"replicas": -1}, "/replicas", id="fewer than none"),
+        pytest.param({"replicas": "two"}, "/replicas", id="a word for a number"),
+        pytest.param({"image": {"digest": "latest"}}, "/image/digest", id="a tag for a digest"),
+        pytest.param({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", id="an unknown policy"),
+        pytest.param({"depot": {"externalURL": "192.0.2.1:8081"}}, "/depot/externalURL", id="an address for a URL"),
+        pytest.param({"depot": {"quota": "much"}}, "/depot/quota", id="a quota without a number"),
+        pytest.param({"depot": {"service": {"type": "ExternalName"}}}, "/depot/service/type", id="an unusable Service"),
+        pytest.param({"watchNamespaces": "lab"}, "/watchNamespaces", id="a word for a list"),
+        pytest.param({"watchNamespaces": ["Lab"]}, "/watchNamespaces/0", id="an impossible namespace"),
+        pytest.param({"leaderElection": {"leaseDuration": 15}}, "/leaderElection/leaseDuration", id="no unit of time"),
+        pytest.param({"fetch": {"clusterRanges": ["10.0.0.1"]}}, "/fetch/clusterRanges/0", id="an address for a range"),
+        pytest.param({"logging": {"level": "loud"}}, "/logging/level", id="an unknown level"),
+        pytest.param({"extraObjects": {"a": 1}}, "/extraObjects", id="an object for a list"),
+        pytest.param({"replicas": 2}, "depot.persistence.accessMode=ReadWriteMany", id="two pods, a volume for one"),
+        pytest.param(
+            {"replicas": 2, "depot": {"persistence": {"enabled": False}}},
+            "depot.persistence.enabled=true",
+            id="two pods without a common volume",
+        ),
+        pytest.param(
+            {"depot": {"service": {"type": "ClusterIP", "nodePort": 30081}}},
+            "depot.service.nodePort",
+            id="a node port without its Service",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values: Body, named: str, helm: Helm) -> None:
+    with pytest.raises(Refused) as refused:
+        helm.render(values)
+    assert named in str(refused.value)
+
+
+def test_every_value_is_in_the_schema_and_every_entry_of_the_schema_has_a_default() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def compare(node: dict[str, Any], default: Any, path: str) -> None:
+        if "$ref" in node:
+            node = schema["definitions"][node["$ref"].rsplit("/", 1)[1]]
+        if "properties" not in node or not isinstance(default, dict):
+            return
+        assert node["additionalProperties"] is False, path
+        # `claims` is Kubernetes' own, `global` Helm's: allowed, and without a default.
+        assert node["properties"].keys() - {"claims", "global"} == default.keys(), path
+        for key, value in default.items():
+            compare(node["properties"][key], value, f"{path}.{key}")
+
+    compare(schema, values, "values")
