@@ -168,13 +168,13 @@ class Simulator:
 
     def truth(self, name: str, **arguments: Any) -> Any:
         """What is really there: `machines_marked`, `staged_files`, `disk_sha256`, …"""
-        return self._answer(requests.get(f"{self._control}/_sim/truth/{name}?{urlencode(arguments)}", timeout=60))
+        return self._answer(requests.get(f"{self._control}/truth/{name}?{urlencode(arguments)}", timeout=60))
 
     def fault(self, verb: str, **arguments: Any) -> Any:
-        return self._answer(requests.post(f"{self._control}/_sim/faults/{verb}", json=arguments, timeout=60))
+        return self._answer(requests.post(f"{self._control}/faults/{verb}", json=arguments, timeout=60))
 
     def person(self, verb: str, **arguments: Any) -> Any:
-        return self._answer(requests.post(f"{self._control}/_sim/people/{verb}", json=arguments, timeout=60))
+        return self._answer(requests.post(f"{self._control}/people/{verb}", json=arguments, timeout=60))
 
     def stop(self) -> None:
         self.process.kill()

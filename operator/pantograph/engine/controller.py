@@ -36,6 +36,8 @@ Step = Callable[[Any], Awaitable[None]]
 INTERVAL_S = 600.0
 """How often an object is looked at again although nothing changed, if its spec does not say."""
 JITTER = 0.1
+QUIET_FAILURES = 3
+"""So often a conflict or a lost answer in a row is nobody's business; then it is said in the status."""
 SUSPENDED = "Suspended"
 
 
@@ -106,8 +108,8 @@ class Controller(Generic[R]):
             try:
                 result = await self._reconcile(key, body)
             except (Conflict, OutcomeUnknown) as stale:
-                logger.debug("read again: %s", stale)
-                result = "Conflict"
+                result = type(stale).__name__
+                logger.log(logging.DEBUG if result == "Conflict" else logging.WARNING, "read again: %s", stale)
                 await self._read_again(key, body)
             except KubeError as error:
                 logger.warning("the API server refused or could not be reached, tried again: %s", error)
@@ -134,7 +136,7 @@ class Controller(Generic[R]):
             return await self._force_release(key, body, meta, self.remains(obj))
         if not obj.deleting and FINALIZER not in meta.finalizers and self.needs_finalizer(obj):
             body = await finalizer.add(self.services.kube, self.resource, body)
-            self.services.cache.absorb(body)
+            self.services.learn(body)
             obj = self._parse(body)
 
         if self.is_suspended(obj) and not obj.deleting:
@@ -153,8 +155,10 @@ class Controller(Generic[R]):
             async with asyncio.timeout(self.deadline_s):
                 for step in self.recipe(obj):
                     await step(scope)
-        except (Conflict, OutcomeUnknown):
-            raise
+        except (Conflict, OutcomeUnknown) as error:
+            if self.services.queue.failures(key) < QUIET_FAILURES:
+                raise
+            end = self._meaning(key, error)
         except Exception as error:  # noqa: BLE001  # what a step raises has a meaning, or is a visible defect
             end = self._meaning(key, error)
         if scope is None:
@@ -214,7 +218,7 @@ class Controller(Generic[R]):
 
     async def _let_go(self, key: Key, body: Body) -> str:
         try:
-            self.services.cache.absorb(await finalizer.drop(self.services.kube, self.resource, body))
+            self.services.learn(await finalizer.drop(self.services.kube, self.resource, body))
         except NotFound:
             self.services.cache.forget(key, uid=body["metadata"]["uid"])
         self._gone(key)
@@ -244,7 +248,7 @@ class Controller(Generic[R]):
             answer = await self.services.kube.merge_patch(
                 self.resource, meta.namespace, meta.name, patch, subresource="status"
             )
-            self.services.cache.absorb(answer)
+            self.services.learn(answer)
             for type, reason, message in _transitions(before, status.conditions, end):
                 await self.services.events.record(self.resource, meta, type=type, reason=reason, message=message)
         self.services.queue.forgive(key)
@@ -271,7 +275,7 @@ class Controller(Generic[R]):
         """After a conflict: fetch what is true, so that the next attempt does not depend on the watch's pace."""
         meta = body["metadata"]
         try:
-            self.services.cache.absorb(await self.services.kube.get(self.resource, meta["namespace"], meta["name"]))
+            self.services.learn(await self.services.kube.get(self.resource, meta["namespace"], meta["name"]))
         except NotFound:
             self._lost(key, meta["uid"])
             return

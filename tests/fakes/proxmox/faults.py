@@ -242,6 +242,10 @@ class Faults:
             self._cluster.tasks.kill(task)
         return len(victims)
 
+    def forget_tasks(self, node: str) -> None:
+        """The node loses its list of tasks; what they do goes on."""
+        self._cluster.tasks.forget(node)
+
     def take_vmid(self, vmid: int, node: str, *, name: str = "somebody-elses") -> None:
         """Another tool has a guest of this number."""
         self._cluster.add_guest(vmid, node, {"name": name, "memory": "512", "cores": "1", "boot": " "})
