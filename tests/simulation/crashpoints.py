@@ -217,5 +217,8 @@ class Failure:
     lines: Sequence[str]
 
     def __str__(self) -> str:
-        where = "; ".join(f"{mode} {self.effects[k - 1] if k <= len(self.effects) else '?'} (k={k})" for k, mode in self.strikes.items())
+        where = "; ".join(
+            f"{mode} {self.effects[k - 1] if k <= len(self.effects) else '?'} (k={k})"
+            for k, mode in self.strikes.items()
+        )
         return "\n    ".join([where, *self.lines[:12]])

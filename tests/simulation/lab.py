@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from pantograph.api import crd, kinds
-from pantograph.api.meta import CONFIG_MAPS, SECRETS, Body, ResourceType
+from pantograph.api.meta import CONFIG_MAPS, EVENTS, SECRETS, Body, ResourceType
 from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
 from pantograph.controllers.installation import load_installation
@@ -184,10 +184,15 @@ class Lab:
             },
         )
 
-    async def apply(self, body: Body) -> None:
-        """kubectl apply, in the lab's namespace."""
+    async def apply(self, body: Body, *, namespace: str = NAMESPACE) -> None:
+        """kubectl apply."""
         resource = RESOURCES[body["kind"].lower()]
-        await self.kubectl.apply(resource, NAMESPACE, body["metadata"]["name"], body)
+        await self.kubectl.apply(resource, namespace, body["metadata"]["name"], body)
+
+    async def make_ready(self, name: str = "debian", **spec: Any) -> None:
+        """Apply a template and wait until it is Ready."""
+        await self.apply(self.template(name, **spec))
+        await self.until(lambda: self.is_ready(f"vmtemplate/{name}"))
 
     async def patch(self, what: str, patch: Body) -> None:
         resource, name = _named(what)
@@ -224,6 +229,10 @@ class Lab:
         ready = self.condition(what)
         generation = body["metadata"]["generation"]
         return ready.get("status") == "True" and ready.get("observedGeneration") == generation
+
+    def events(self, reason: str) -> list[str]:
+        """The messages of all Events with this reason."""
+        return [body["message"] for body in self.kubectl.store.all(EVENTS).values() if body["reason"] == reason]
 
     def replica(self, node: str, *, template: str = "debian") -> str:
         """The template's replica on `node`, as `templatereplica/<name>`."""
@@ -271,6 +280,11 @@ class Lab:
                 ]
                 lines.append(f"{what} operation={self.status(what).get('operation')}\n    " + "\n    ".join(said))
         return "\n".join(lines)
+
+    def vmid(self, node: str, *, template: str = "debian") -> int:
+        """The VMID that the replica on `node` has or has announced."""
+        status = self.status(self.replica(node, template=template))
+        return int(status.get("vmid") or status["operation"]["vmid"])
 
     def _require_alive(self) -> None:
         if self.operator is not None and self.operator.done() and not isinstance(self.operator.exception(), Crash):

@@ -53,7 +53,9 @@ class Life:
     """Effects after convergence: there must be none."""
 
 
-def live(scenario: Scenario, strikes: Mapping[int, Mode] | None = None, *, quiet_s: float = 0.0, down_s: float = 0.0) -> Life:
+def live(
+    scenario: Scenario, strikes: Mapping[int, Mode] | None = None, *, quiet_s: float = 0.0, down_s: float = 0.0
+) -> Life:
     """Live the scenario once, on a loop of its own; the operator comes back `down_s` after each of its deaths."""
     return run(_live(scenario, Tap(strikes or {}), quiet_s=quiet_s, down_s=down_s))
 
