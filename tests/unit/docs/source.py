@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ _OTHER_CALLS = {"unknown": 1, "_rule": 2}
 """Functions of ours that take a reason, and as which positional argument."""
 
 
+@cache
 def reasons() -> Mapping[str, set[str]]:
     """Every reason in the code, and the kinds whose controllers give it; `common`: any of them, or all."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted(CODE.rglob("*.py")):
         owner = _owner(path.relative_to(CODE))
-        for reason in _reasons_in(ast.parse(path.read_text())):
+        for reason in _reasons_in(_parsed(path)):
             found[reason].add(owner)
     for operation in _TASK_TYPES:
         found[operation].add("templatereplica")
@@ -43,12 +45,13 @@ def reasons() -> Mapping[str, set[str]]:
     return found
 
 
+@cache
 def stalled_reasons() -> set[str]:
     """Every reason that a `Stalled` condition can give."""
     calls = (
         reason
         for path in sorted(CODE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.Call)
         for reason in _stalling(node)
     )
@@ -57,14 +60,18 @@ def stalled_reasons() -> set[str]:
     }  # fmt: skip
 
 
+@cache
 def fields(kind: crd.Kind) -> dict[str, Mapping[str, Any]]:
     """Every field below spec and status by its path, such as `spec.placements[].name`, with its schema."""
-    schema = crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return {
-        path: field
-        for part in ("spec", "status")
-        for path, field in _below(part, schema["properties"][part])
-    }  # fmt: skip
+    properties = openapi(kind)["properties"]
+    return {path: field for part in ("spec", "status") for path, field in _below(part, properties[part])}
+
+
+@cache
+def openapi(kind: crd.Kind) -> Mapping[str, Any]:
+    """The schema that the API server is given for a kind."""
+    schema: Mapping[str, Any] = crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
 
 
 def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -73,6 +80,11 @@ def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
     for name, field in schema.get("properties", {}).items():
         yield f"{path}.{name}", field
         yield from _below(f"{path}.{name}", field)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def _owner(path: Path) -> str:
