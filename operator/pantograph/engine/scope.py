@@ -128,7 +128,7 @@ class Scope(Generic[R, S]):
         if self._body and body["metadata"]["resourceVersion"] != self._body["metadata"]["resourceVersion"]:
             self.object = type(self.object).parse(body)
         self._body = body
-        self.services.cache.absorb(body)
+        self.services.learn(body)
 
     def conclude(self, end: StepError | None) -> None:
         """Derive the conditions from how the reconcile ends."""
@@ -156,7 +156,7 @@ class Scope(Generic[R, S]):
         except OutcomeUnknown as lost:
             answer = await self.kube.get(resource, self.key.namespace, self.key.name)
             if answer["metadata"]["uid"] != meta["uid"] or changed(answer.get("status") or {}, wanted):
-                self.services.cache.absorb(answer)
+                self.services.learn(answer)
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
         self.accept(answer)
         return True

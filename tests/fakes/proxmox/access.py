@@ -46,6 +46,7 @@ class Access:
         self._principals: dict[str, _Principal] = {"root@pam": _Principal(secret="root")}
         self._tickets: dict[str, str] = {}
         self._cache: dict[tuple[str, str], frozenset[str]] = {}
+        self._listings: dict[str, dict[str, dict[str, int]]] = {}
 
     # -- setting up --------------------------------------------------------------------------------------------------
     def add_user(self, user: str, *, password: str = "secret") -> None:
@@ -56,21 +57,25 @@ class Access:
         self.add_user(token.partition("!")[0])
         value = secret or str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         self._principals[token] = _Principal(secret=value, privsep=privsep)
-        self._cache.clear()
+        self._forget()
         return value
 
     def grant(self, who: str, path: str, privileges: Iterable[str], *, propagate: bool = True) -> None:
         self._principals[who].grants[path] = (frozenset(privileges), propagate)
-        self._cache.clear()
+        self._forget()
 
     def revoke(self, who: str, path: str, privilege: str) -> None:
         """Take `privilege` away at `path` and below (from a token: also when its user keeps it)."""
         self._principals[who].revoked.add((path, privilege))
-        self._cache.clear()
+        self._forget()
 
     def restore(self, who: str, path: str, privilege: str) -> None:
         self._principals[who].revoked.discard((path, privilege))
+        self._forget()
+
+    def _forget(self) -> None:
         self._cache.clear()
+        self._listings.clear()
 
     # -- credentials -------------------------------------------------------------------------------------------------
     def token_is_valid(self, token: str, secret: str) -> bool:
@@ -117,6 +122,11 @@ class Access:
 
     def effective_permissions(self, who: str) -> dict[str, dict[str, int]]:
         """GET /access/permissions: by path, privilege → 1 when it propagates, 0 when it holds there only."""
+        if who not in self._listings:
+            self._listings[who] = self._listing(who)
+        return self._listings[who]
+
+    def _listing(self, who: str) -> dict[str, dict[str, int]]:
         paths = {*_WELL_KNOWN_PATHS}
         for name in {who, who.partition("!")[0]}:
             principal = self._principals.get(name)
@@ -153,6 +163,8 @@ def _granted(principal: _Principal, path: str) -> dict[str, int]:
 
 
 def _is_revoked(principal: _Principal, path: str, privilege: str) -> bool:
+    if not principal.revoked:
+        return False
     return any((ancestor, privilege) in principal.revoked for ancestor in _lineage(path))
 
 
