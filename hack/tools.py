@@ -19,13 +19,13 @@ class SetupError(Exception):
     """Set-up cannot go on: what is wrong, and what mends it."""
 
 
-def tool(name: str, *, requirements: Path) -> Path:
-    """The path of the command `name` out of a virtual environment that holds exactly `requirements`.
+def tool(name: str, *, requirements: Path, folder: Path) -> Path:
+    """The path of the command `name` out of a virtual environment below `folder` that holds exactly `requirements`.
 
     Raises SetupError if the environment cannot be made.
     """
     stamp = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
-    home = cache_dir() / "tools" / f"{requirements.stem}-{stamp}"
+    home = folder / f"{requirements.stem}-{stamp}"
     done = home / "complete"
     command = home / "bin" / name
     if done.exists():
@@ -46,7 +46,7 @@ def tool(name: str, *, requirements: Path) -> Path:
 
 def uv() -> Path:
     """The path of uv."""
-    return tool("uv", requirements=HACK / "uv.txt")
+    return tool("uv", requirements=HACK / "uv.txt", folder=cache_dir() / "tools")
 
 
 def _run(*command: str) -> None:

@@ -79,6 +79,7 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The control plane with our CRDs and the toys', by a client-side apply, which also bounds their size."""
     manifests = "---\n".join(crd.manifest(kind) for kind in KINDS)
     names = [f"crd/{kind.info.resource.plural}.{kind.info.resource.group}" for kind in KINDS]
+    control_plane.kubectl("delete", *names, "--ignore-not-found")  # a chart that another test removed keeps its own
     control_plane.kubectl("apply", "-f", "-", "--warnings-as-errors", stdin=manifests)
     control_plane.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
     yield control_plane

@@ -117,7 +117,9 @@ def test_a_machine_without_a_new_enough_go_uses_the_pinned_one(
 ) -> None:
     FakeGo(tmp_path, version="go1.25.1")
     pinned = FakeGo(tmp_path / "pinned")
-    monkeypatch.setattr("hack.controlplane.build.tool", lambda name, requirements: tmp_path / "pinned" / "bin" / name)
+    monkeypatch.setattr(
+        "hack.controlplane.build.tool", lambda name, requirements, folder: tmp_path / "pinned" / "bin" / name
+    )
     binaries()
     assert go.builds == []
     assert len(pinned.builds) == len(COMMANDS)

@@ -21,4 +21,3 @@ def replica_name(template: str, *, cluster: tuple[str, str], node: str, storage:
     place = short_hash([*cluster, node, storage, revision])
     visible_node = "".join(c if c.isalnum() else "-" for c in node.lower())[:11].strip("-")
     return "-".join(part for part in (template.replace(".", "-")[:40].rstrip("-"), visible_node, place) if part)
-

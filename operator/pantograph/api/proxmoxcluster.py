@@ -25,7 +25,9 @@ class Tls(Model):
     ca_ref: LocalReference | None = None
     """A Secret in this namespace whose key `ca.crt` holds the authority's certificate (PEM)."""
 
-    fingerprint: Annotated[str, Field(min_length=95, max_length=95, pattern=r"^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$")] | None = None
+    fingerprint: (
+        Annotated[str, Field(min_length=95, max_length=95, pattern=r"^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$")] | None
+    ) = None
     """The sha256 fingerprint of the endpoint's certificate, as Proxmox shows it (`AA:BB:…`)."""
 
     insecure_skip_verify: Literal[True] | None = None
@@ -67,7 +69,7 @@ class ProxmoxClusterSpec(CommonSpec):
     """Addresses of nodes, `host`, `host:port` or `https://host:port` (default port 8006), tried in order."""
 
     credentials_ref: LocalReference
-    """A Secret in this namespace with the keys `tokenId` (`user@realm!token`) and `tokenSecret`, or `username` and `password`."""
+    """A Secret in this namespace: `tokenId` (`user@realm!token`) and `tokenSecret`, or `username` and `password`."""
 
     tls: Tls | None = None
     """How certificates are verified; absent: by the system's authorities."""
@@ -78,7 +80,9 @@ class ProxmoxClusterSpec(CommonSpec):
     limits: Limits | None = None
     """How hard the API may be used."""
 
-    depot_url: Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")] | None = Field(default=None, alias="depotURL")
+    depot_url: Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")] | None = Field(
+        default=None, alias="depotURL"
+    )
     """Where this cluster's nodes reach the operator's depot; absent: the operator's own setting."""
 
     allowed_namespaces: Annotated[list[NamespaceOrAll], Field(max_length=64), ListSet()] | None = None
@@ -126,7 +130,9 @@ class ProxmoxClusterStatus(CommonStatus):
     nodes_online: Annotated[str, Field(max_length=16)] | None = None
     """Online and all nodes, such as `3/3`."""
     storages: Annotated[list[StorageStatus], Field(max_length=MAX_STORAGES), ListMap("name")] | None = None
-    missing_privileges: Annotated[list[MissingPrivileges], Field(max_length=64), ListMap("feature", "path")] | None = None
+    missing_privileges: Annotated[list[MissingPrivileges], Field(max_length=64), ListMap("feature", "path")] | None = (
+        None
+    )
 
 
 class ProxmoxCluster(Resource[ProxmoxClusterSpec, ProxmoxClusterStatus]):
@@ -144,6 +150,9 @@ class ProxmoxCluster(Resource[ProxmoxClusterSpec, ProxmoxClusterStatus]):
             PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
         ),
         rules=(
-            CelRule("self.metadata.name.size() <= 40", "metadata.name of a ProxmoxCluster must not be longer than 40 characters"),
+            CelRule(
+                "self.metadata.name.size() <= 40",
+                "metadata.name of a ProxmoxCluster must not be longer than 40 characters",
+            ),
         ),
     )

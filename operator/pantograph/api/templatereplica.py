@@ -41,7 +41,10 @@ class TemplateReplicaSpec(CommonSpec):
     """Whether deleting this object deletes its template."""
 
     cel: ClassVar = (
-        CelRule("(self.type == 'Logical') == has(self.copyRef)", "copyRef is required with type Logical and only allowed there"),
+        CelRule(
+            "(self.type == 'Logical') == has(self.copyRef)",
+            "copyRef is required with type Logical and only allowed there",
+        ),
         *(
             CelRule(f"self.{name} == oldSelf.{name}", f"{name} is immutable; delete this replica and make another")
             for name in ("type", "templateRef", "clusterRef", "node", "storage")

@@ -8,8 +8,20 @@ from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
 from pantograph.api.markers import IntOrString, ListMap, ListSet
-from pantograph.api.meta import GROUP, VERSION, CelRule, Key, LocalReference, Model, Name, ObjectReference, Quantity, ResourceType
+from pantograph.api.meta import (
+    GROUP,
+    VERSION,
+    CelRule,
+    Key,
+    LocalReference,
+    Model,
+    Name,
+    ObjectReference,
+    Quantity,
+    ResourceType,
+)
 from pantograph.api.proxmoxcluster import MAX_NODES, ProxmoxName
+from pantograph.api.units import Timestamp
 
 Digest = Annotated[str, Field(max_length=135, pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
 DeletionPolicy = Literal["Delete", "Retain"]
@@ -86,13 +98,21 @@ class Hardware(Model):
     """Whether the QEMU guest agent is expected in the guest."""
     os_type: Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[a-z0-9]+$")] = "l26"
     """Proxmox's `ostype`, such as `l26` or `win11`."""
-    tags: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9_][a-z0-9_+.-]*$")]], Field(max_length=16), ListSet()
-    ] | None = None
+    tags: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9_][a-z0-9_+.-]*$")]],
+            Field(max_length=16),
+            ListSet(),
+        ]
+        | None
+    ) = None
     """Further Proxmox tags."""
 
     cel: ClassVar = (
-        CelRule("!has(self.tpm) || self.firmware != 'SeaBIOS'", "hardware.tpm needs hardware.firmware OVMF or OVMFSecureBoot"),
+        CelRule(
+            "!has(self.tpm) || self.firmware != 'SeaBIOS'",
+            "hardware.tpm needs hardware.firmware OVMF or OVMFSecureBoot",
+        ),
         CelRule(
             "!has(self.tags) || self.tags.all(t, t != 'pantograph' && !t.startsWith('pg-'))",
             "hardware.tags must not contain 'pantograph' or 'pg-…': these mark what the operator owns",
@@ -127,7 +147,7 @@ class ProxmoxPlacement(Model):
     storage: ProxmoxName
     """The storage that holds the template's disks. On shared storage one template serves every node."""
     staging_storage: ProxmoxName | None = None
-    """The storage that takes the image to import (content `import`); absent: `storage` if it does, else the first that can."""
+    """The storage that takes the image file (content `import`); absent: `storage` if it can, else the first."""
     nodes: Annotated[list[ProxmoxName], Field(min_length=1, max_length=MAX_NODES), ListSet()] | None = None
     """The nodes; absent: every node of the cluster that has the storage."""
     exclude_nodes: Annotated[list[ProxmoxName], Field(max_length=MAX_NODES), ListSet()] | None = None
@@ -209,6 +229,8 @@ class TemplateProgress(Model):
     """How far the places under way have come."""
 
     percent: Annotated[int, Field(ge=0, le=100)]
+    updated_at: Timestamp
+    """When the counts, the places and this figure were last written."""
 
 
 class VMTemplateStatus(CommonStatus):
@@ -230,7 +252,7 @@ class VMTemplateStatus(CommonStatus):
 def _frozen(path: str, absent: str = "") -> CelRule:
     """`spec.<path>` cannot change once `status.image` is set; where it is absent, it counts as `absent`.
 
-    Spelt out by `has`: of an optional (`.?`) the API server knows no bounds, and refuses to compare it as too expensive.
+    Spelt out by `has`: the API server knows no bounds of an optional (`.?`) and refuses it as too expensive.
     """
     parts = path.split(".")
     steps = [".".join(parts[: length + 1]) for length in range(len(parts))]
@@ -267,7 +289,9 @@ class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
             PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
         ),
         rules=(
-            CelRule("self.metadata.name.size() <= 40", "metadata.name of a VMTemplate must not be longer than 40 characters"),
+            CelRule(
+                "self.metadata.name.size() <= 40", "metadata.name of a VMTemplate must not be longer than 40 characters"
+            ),
             _frozen("source.http.url"),
             _frozen("source.http.checksum"),
             _frozen("hardware.disk.size"),
@@ -282,6 +306,7 @@ class VMTemplate(Resource[VMTemplateSpec, VMTemplateStatus]):
 
     def refers_to(self) -> tuple[Key, ...]:
         clusters = {
-            placement.proxmox.cluster_ref.key("ProxmoxCluster", self.metadata.namespace) for placement in self.spec.placements
+            placement.proxmox.cluster_ref.key("ProxmoxCluster", self.metadata.namespace)
+            for placement in self.spec.placements
         }
         return tuple(sorted(clusters))

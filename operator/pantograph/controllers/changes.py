@@ -10,8 +10,8 @@ from pantograph.api.meta import Key
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.controllers import indexes
 from pantograph.engine.cache import Cache
-from pantograph.providers.proxmox.observer import ClusterSnapshot
 from pantograph.providers.proxmox.port import GuestRow
+from pantograph.providers.proxmox.snapshot import ClusterSnapshot
 
 _GuestFacts = tuple[object, ...]
 _NodeFacts = tuple[object, ...]

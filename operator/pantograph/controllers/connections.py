@@ -27,7 +27,7 @@ class _Open:
     generation: int
     secret_version: str
     read_at: float
-    connection: ProxmoxConnection
+    settings: ConnectionSettings
     refused: provider.Unauthorized | None = None
 
 
@@ -51,7 +51,11 @@ class Connections:
             self._open[uid] = known
         if known.refused is not None:
             raise known.refused
-        return known.connection
+        try:
+            return await self._pool.get(known.settings)
+        except provider.Unauthorized as refused:
+            known.refused = refused
+            raise
 
     def refuse(self, cluster: ProxmoxCluster, error: provider.Unauthorized) -> None:
         """The credentials were refused: nobody logs in with them again until the Secret changes."""
@@ -62,7 +66,7 @@ class Connections:
     async def close(self, cluster: ProxmoxCluster) -> None:
         known = self._open.pop(cluster.metadata.uid, None)
         if known is not None:
-            await self._pool.release(known.connection)
+            await self._pool.release(known.settings)
 
     def _is_due(self, known: _Open) -> bool:
         interval_s = REFUSED_INTERVAL_S if known.refused is not None else SECRET_INTERVAL_S
@@ -84,10 +88,9 @@ class Connections:
             tls=tls,
             limits=_limits(cluster),
         )
-        connection = await self._pool.open(settings)
-        if known is not None:
-            await self._pool.release(known.connection)
-        return _Open(cluster.metadata.generation, version, now, connection)
+        if known is not None and known.settings != settings:
+            await self._pool.release(known.settings)
+        return _Open(cluster.metadata.generation, version, now, settings)
 
 
 def _credentials(secret: str, values: dict[str, str]) -> Credentials:
@@ -98,7 +101,7 @@ def _credentials(secret: str, values: dict[str, str]) -> Credentials:
     raise Terminal(
         "SecretKeyMissing",
         f"Secret {secret} has neither tokenId and tokenSecret nor username and password",
-        remedy="kubectl create secret generic NAME --from-literal=tokenId=USER@REALM!TOKEN --from-literal=tokenSecret=UUID",
+        remedy=f"kubectl create secret generic {secret} --from-literal=tokenId=ID --from-literal=tokenSecret=UUID",
     )
 
 

@@ -9,7 +9,7 @@ from pantograph.engine.errors import StepError, Terminal, Transient, Waiting
 from pantograph.providers import errors as provider
 
 UNREACHABLE_RETRY_S: Final = 30.0
-"""An unreachable cluster is asked again this often; its observer is shared, so the number of objects does not matter."""
+"""An unreachable cluster is asked again this often; its observer is shared, whatever the number of objects."""
 
 
 def step_error(error: Exception) -> StepError | None:
@@ -17,7 +17,13 @@ def step_error(error: Exception) -> StepError | None:
     match error:
         case provider.Unreachable():
             return Waiting(error.reason, error.message, after=UNREACHABLE_RETRY_S, remedy=error.remedy)
-        case provider.OutcomeUnknown() | provider.Busy() | provider.NotFound() | provider.AlreadyExists() | provider.ProtocolError():
+        case (
+            provider.OutcomeUnknown()
+            | provider.Busy()
+            | provider.NotFound()
+            | provider.AlreadyExists()
+            | provider.ProtocolError()
+        ):
             return Transient(error.reason, error.message, remedy=error.remedy)
         case provider.ProviderError():
             return Terminal(error.reason, error.message, remedy=error.remedy)

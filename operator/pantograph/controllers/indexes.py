@@ -42,8 +42,8 @@ def of(replica: TemplateReplica) -> list[Index]:
     found: list[Index] = [node(cluster, spec.node)]
     if spec.type != "Copy":
         return found
-    for number in {status.vmid, operation.vmid if operation else None} - {None}:
-        found.append(vmid(cluster, number))
+    numbers = {status.vmid, operation.vmid if operation else None}
+    found += [vmid(cluster, number) for number in numbers if number is not None]
     if operation is not None or status.phase in ("Staging", "Importing", "Converting"):
         found.append(making(Key("VMTemplate", namespace, spec.template_ref.name)))
     if operation is not None and operation.type == "Stage" and operation.volid:

@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn, Protocol
 
 from pantograph.api import operation as records
 from pantograph.api.operation import Operation, OperationPhase
-from pantograph.engine.scope import Scope
 from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import Invalid, NotFound, OutcomeUnknown, Unavailable
+from pantograph.engine.scope import Scope
 from pantograph.providers import errors as provider
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ async def begin(scope: Scope[Any, Any], operation: Operation, call: Callable[[],
 
 
 async def announce(scope: Scope[Any, Any], operation: Operation) -> None:
-    """Store the intent, with the resourceVersion: a second actor gets a Conflict, a crash from here on leaves a trace."""
+    """Store the intent, with the resourceVersion: a second actor gets a Conflict, a crash leaves a trace."""
     scope.status.operation = operation
     await scope.commit(Waiting(operation.type, described(operation)))
 

@@ -8,7 +8,7 @@ from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
 from pantograph.controllers.installation import Installation
 from pantograph.controllers.verified import VerifiedMachines
-from pantograph.depot.depot import Depot
+from pantograph.depot.port import ImageDepot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Outside:
 
     installation: Installation
     connections: Connections
-    depot: Depot
+    depot: ImageDepot
     verified: VerifiedMachines
     changes: ClusterChanges
     depot_url: str | None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from pantograph.api.conditions import name_some
-from pantograph.api.meta import Key
 from pantograph.api.proxmoxcluster import (
     MissingPrivileges,
     NodeStatus,
@@ -24,7 +22,7 @@ from pantograph.engine.services import Services
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.connection import ProxmoxConnection
-from pantograph.providers.proxmox.observer import ClusterSnapshot
+from pantograph.providers.proxmox.snapshot import ClusterSnapshot
 
 TICK_S: Final = 20.0
 """How often the cluster is observed: a node that goes or comes back is noticed within this time."""
@@ -71,7 +69,11 @@ async def describe(scope: ClusterScope) -> None:
     status.quorate = world.status.quorate
     nodes = sorted(world.status.nodes, key=lambda node: node.name)
     status.nodes = [
-        NodeStatus(name=node.name, online=node.online, version=world.versions.get(node.name) or _known_version(scope, node.name))
+        NodeStatus(
+            name=node.name,
+            online=node.online,
+            version=world.versions.get(node.name) or _known_version(scope, node.name),
+        )
         for node in nodes
     ]
     status.nodes_online = f"{sum(node.online for node in nodes)}/{len(nodes)}"
@@ -90,7 +92,9 @@ async def judge_privileges(scope: ClusterScope) -> None:
     ] or None
     lacking = [right for rights in missing.values() for right in rights]
     if not lacking:
-        scope.set_condition("Authorized", True, reason="Sufficient", message="the credentials hold the rights to observe and to delete")
+        scope.set_condition(
+            "Authorized", True, reason="Sufficient", message="the credentials hold the rights to observe and to delete"
+        )
         return
     user = await scope.connection.api.user()
     message = f"the credentials lack {name_some(lacking)}"
@@ -103,7 +107,12 @@ async def judge_privileges(scope: ClusterScope) -> None:
 async def require_quorum(scope: ClusterScope) -> None:
     """After this the cluster can change: without quorum nothing is made or deleted there."""
     if not scope.world.status.quorate:
-        raise Transient("QuorumLost", "the cluster has no quorum; nothing is made or deleted there", TICK_S, remedy="bring the missing nodes back (pvecm status)")
+        raise Transient(
+            "QuorumLost",
+            "the cluster has no quorum; nothing is made or deleted there",
+            TICK_S,
+            remedy="bring the missing nodes back (pvecm status)",
+        )
 
 
 async def keep_watch(scope: ClusterScope) -> None:
@@ -115,10 +124,15 @@ async def keep_watch(scope: ClusterScope) -> None:
 
 async def refuse_while_used(scope: ClusterScope) -> None:
     """After this nothing that was made through this connection exists any more."""
-    users = [key for key in scope.services.cache.referrers(scope.key, kind="TemplateReplica")]
+    users = scope.services.cache.referrers(scope.key, kind="TemplateReplica")
     if users:
         named = name_some(f"{key.namespace}/{key.name}" for key in users)
-        raise Waiting("InUse", f"replicas on this cluster still exist: {named}", IN_USE_RETRY_S, remedy="delete the VMTemplates that placed them")
+        raise Waiting(
+            "InUse",
+            f"replicas on this cluster still exist: {named}",
+            IN_USE_RETRY_S,
+            remedy="delete the VMTemplates that placed them",
+        )
 
 
 async def disconnect(scope: ClusterScope) -> None:
@@ -149,7 +163,11 @@ def _refused(scope: ClusterScope, refused: provider.Unauthorized) -> StepError:
     scope.set_condition("Authorized", False, reason=refused.reason, message=refused.message)
     scope.look_again(60)
     secret = scope.object.spec.credentials_ref.name
-    return Terminal(refused.reason, refused.message, remedy=f"put valid credentials into Secret {secret}; they are read again within a minute")
+    return Terminal(
+        refused.reason,
+        refused.message,
+        remedy=f"put valid credentials into Secret {secret}; they are read again within a minute",
+    )
 
 
 def _known_version(scope: ClusterScope, node: str) -> str | None:
@@ -166,5 +184,3 @@ def _storages(scope: ClusterScope) -> list[StorageStatus]:
         )
         known.nodes.append(row.node)
     return list(found.values())
-
-

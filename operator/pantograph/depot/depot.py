@@ -53,7 +53,7 @@ class DepotSettings:
     """For images and unfinished fetches together; None: as much as the volume holds."""
     image_limit_bytes: int = 2 << 40
     """The largest virtual disk, and the largest unpacked file, that is believed (2 TiB)."""
-    parallel_fetches: int = 2
+    parallel_fetches: int = 4
     parallel_downloads: int = 16
     """How many nodes are served at a time; the next one is told to come back."""
     patience: Patience = field(default_factory=Patience)
@@ -191,6 +191,7 @@ class Depot:
         """Download, verify, unpack, inspect, and only then let the image be seen."""
         async with self._slots:
             try:
+                await self._run(self._space.claim, request.key, self._store.partial(request.key).size_bytes)
                 return await self._steps(request, meter, fetcher)
             except OSError as fault:
                 if fault.errno in _VOLUME_FULL:
@@ -259,6 +260,7 @@ class Depot:
         chunks = unpacked(source, compression, limit_bytes=self.settings.image_limit_bytes)
         digest = hashlib.sha256()
         meter.start("Unpacking")
+        claimed = 0
         with target.open("wb") as file:
 
             def step() -> int:
@@ -269,8 +271,9 @@ class Depot:
 
             while size := await self._run(step):
                 meter.add(size)
-                claimed = (meter.bytes_done // _CLAIM_STEP_BYTES + 1) * _CLAIM_STEP_BYTES
-                await self._run(self._space.claim, request.key, packed_bytes + claimed)
+                if meter.bytes_done > claimed:
+                    claimed = meter.bytes_done + _CLAIM_STEP_BYTES
+                    await self._run(self._space.claim, request.key, packed_bytes + claimed)
         return target, f"sha256:{digest.hexdigest()}"
 
     def _settle(self, request: FetchRequest, task: asyncio.Task[Image]) -> None:

@@ -153,12 +153,13 @@ class Fetcher:
             return digests.served(patched=resume.offset > 0 and response.status == 206)
 
     async def _stream(self, response: aiohttp.ClientResponse, sink: _Sink, *, meter: Meter, claim: Claim) -> None:
-        if meter.bytes_total is not None:
-            await claim(meter.bytes_total)
+        claimed = meter.bytes_total or 0
+        await claim(claimed)
         # Whatever has arrived is one piece: as large as the writer is slow, at most twice the read buffer.
         async for piece in response.content.iter_any():
-            if meter.bytes_total is None:
-                await claim(_stepwise(meter.bytes_done + len(piece)))
+            if meter.bytes_done + len(piece) > claimed:
+                claimed = meter.bytes_done + len(piece) + _CLAIM_STEP_BYTES
+                await claim(claimed)
             await self._run(sink.write, piece)
             meter.add(len(piece))
 
@@ -174,7 +175,7 @@ class Fetcher:
     @asynccontextmanager
     async def _open(self, request: FetchRequest, resume: Resume) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer that is no redirect. Secret headers go to the origin that they were meant for only."""
-        url, headers = _url(request), _secret_headers(request)
+        url, headers, status = _url(request), _secret_headers(request), 0
         with _faults(request.source, self._patience):
             for _ in range(_MAX_REDIRECTS + 1):
                 self._policy.check_url(url)
@@ -185,13 +186,14 @@ class Fetcher:
                         _refuse(request, response, resume)
                         yield response
                         return
+                    status = response.status
                 target = url.join(URL(location))
                 if not _same_origin(target, url):
                     headers = CIMultiDict()
                 url = target
         raise SourceRefused(
             f"{request.source} redirects more than {_MAX_REDIRECTS} times",
-            code=310,
+            code=status,
             remedy="set spec.source.http.url to where it finally leads",
         )
 
@@ -280,13 +282,13 @@ def _judge(
         return "Anew"
     known = resume.validators
     total = _total(response)
-    if response.status == 416:
-        return "Complete" if total == resume.offset else "Contradicts"
     # Some servers answer a Range without looking at If-Range (aiohttp's own compares dates only).
     tags = (response.headers.get("ETag"), known.etag) if known else (None, None)
     dates = (response.headers.get("Last-Modified"), known.last_modified) if known else (None, None)
     changed = any(now and then and now != then for now, then in (tags, dates))
     resized = bool(known and known.total_bytes and total and total != known.total_bytes)
+    if response.status == 416:
+        return "Complete" if total == resume.offset and not resized else "Contradicts"
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     continues = found is not None and found["start"] == str(resume.offset)
     return "Continues" if continues and not changed and not resized else "Contradicts"
@@ -354,8 +356,3 @@ def _why(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificat
 
 def _same_origin(one: URL, other: URL) -> bool:
     return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
-
-
-def _stepwise(size_bytes: int) -> int:
-    """The next claim for a file of unknown size."""
-    return (size_bytes // _CLAIM_STEP_BYTES + 1) * _CLAIM_STEP_BYTES

@@ -12,7 +12,7 @@ from pathlib import Path
 from pantograph.depot.errors import DepotFull
 from pantograph.depot.model import Image, human_size
 from pantograph.depot.partial import Partial
-from pantograph.depot.store import Store
+from pantograph.depot.store import Store, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ class Space:
     def claim(self, key: str, size_bytes: int) -> None:
         """Let the files of the fetch `key` grow to `size_bytes` in all, removing what is unused, least recently first.
 
-        Raises DepotFull, and removes nothing, if even that would not make room.
+        A fetch claims what it has from its first moment, else its own partial file would count as unused. Raises
+        DepotFull, and removes nothing, if even that would not make room.
         """
         with self._lock:
-            if size_bytes <= self._claims.get(key, 0):
+            if size_bytes <= self._claims.get(key, -1):
                 return
             self._make_room(key, size_bytes)
             self._claims[key] = size_bytes
@@ -104,8 +105,7 @@ class Space:
 
     def _capacity(self) -> int:
         """The quota, or what the volume can hold of ours, whichever is less."""
-        written = sum(path.stat().st_size for path in (self._store.root / "partial").glob("*.unpacked"))
-        possible = self.used_bytes() + written + shutil.disk_usage(self._store.root).free
+        possible = self.used_bytes() + self._store.scratch_bytes() + shutil.disk_usage(self._store.root).free
         return possible if self._quota_bytes is None else min(possible, self._quota_bytes)
 
     def _remove(self, what: Image | Partial) -> None:
@@ -126,6 +126,4 @@ class Space:
         return pins
 
     def _write_pins(self, pins: dict[str, list[str]]) -> None:
-        fresh = self._pins_path.with_suffix(".json.tmp")
-        fresh.write_text(json.dumps(pins, sort_keys=True))
-        fresh.replace(self._pins_path)
+        write_atomically(self._pins_path, json.dumps(pins, sort_keys=True).encode())

@@ -76,6 +76,14 @@ class Store:
         """Where the plain content of `key` is written while it is unpacked."""
         return self.root / "partial" / f"{_as_name(key)}.unpacked"
 
+    def scratch_bytes(self) -> int:
+        """What is being unpacked at the moment."""
+        total = 0
+        for path in (self.root / "partial").glob("*.unpacked"):
+            with suppress(FileNotFoundError):  # its fetch has ended meanwhile
+                total += path.stat().st_size
+        return total
+
     def add(self, key: str, image: Image, file: Path, *, now: float) -> None:
         """Make `file` the stored image that `key` brought; `now` in seconds since the epoch."""
         target = self.path(image)
@@ -84,9 +92,6 @@ class Store:
         for path in (self._row(image.image_digest), self._fetched(key)):
             write_atomically(path, row)
         self.touch(image, now=now)
-        if target.exists() and target.stat().st_size == image.size_bytes:
-            file.unlink()
-            return
         _sync(file)
         file.replace(target)
         _sync(target.parent)

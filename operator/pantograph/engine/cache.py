@@ -21,8 +21,11 @@ from pydantic import BaseModel
 from pantograph.api.meta import Body, Key, ResourceType
 
 M = TypeVar("M", bound=BaseModel)
+Index = tuple[str, ...]
+Indexes = Callable[[Body], Iterable[Index]]
+"""Under what a body is found besides its name, so that nobody walks all objects of a kind."""
 References = Callable[[Body], Iterable[Key]]
-"""Which other objects a body refers to: a change of one of them is a reason to look at this object again."""
+"""Which other objects a body's spec refers to: a change of one of them is a reason to look at this object again."""
 REMEMBERED_DELETIONS = 8192
 """How many uids of deleted objects are kept: far more than answers can be outstanding at once."""
 
@@ -33,6 +36,7 @@ class Watched:
 
     resource: ResourceType
     references: References | None = None
+    indexes: Indexes | None = None
     labels: str | None = None
 
 
@@ -42,11 +46,14 @@ class Entry:
 
     uid: str
     version: int
+    generation: int | None
+    """None: the kind counts none."""
     raw: bytes
     labels: Mapping[str, str]
     owners: tuple[tuple[str, Key], ...]
     """Each owner's uid and key."""
     refers_to: frozenset[Key]
+    found_as: frozenset[Index]
 
 
 @dataclass(slots=True)
@@ -63,6 +70,7 @@ class Cache:
         self._kinds: dict[str, _Kind] = {}
         self._by_owner: dict[str, set[Key]] = {}
         self._by_reference: dict[Key, set[Key]] = {}
+        self._by_index: dict[Index, set[Key]] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
         for each in watched:
             self.register(each)
@@ -124,6 +132,10 @@ class Cache:
         """Keys of the objects that refer to `key`, in order."""
         return sorted(k for k in self._by_reference.get(key, ()) if kind is None or k.kind == kind)
 
+    def indexed(self, index: Index) -> frozenset[Key]:
+        """Keys of the objects that are found as `index` (see `Watched.indexes`)."""
+        return frozenset(self._by_index.get(index, ()))
+
     def concerned(self, key: Key) -> set[Key]:
         """Who must look again when `key` changes, besides itself: its owners and those that refer to it."""
         entry = self.entry(key)
@@ -151,12 +163,14 @@ class Cache:
             self._unindex(key, held)
             if held.uid != meta["uid"]:
                 self._bury(held.uid)
-        entry = self._entry(body, kind.watched.references)
+        entry = self._entry(body, kind.watched, held)
         kind.entries[key] = entry
         for uid, _ in entry.owners:
             self._by_owner.setdefault(uid, set()).add(key)
         for referred in entry.refers_to:
             self._by_reference.setdefault(referred, set()).add(key)
+        for index in entry.found_as:
+            self._by_index.setdefault(index, set()).add(key)
         return True
 
     def forget(self, key: Key, *, uid: str) -> bool:
@@ -169,20 +183,29 @@ class Cache:
         del self._kinds[key.kind].entries[key]
         return True
 
-    def _entry(self, body: Body, references: References | None) -> Entry:
+    def _entry(self, body: Body, watched: Watched, held: Entry | None) -> Entry:
         meta = body["metadata"]
         meta.pop("managedFields", None)
         namespace = meta.get("namespace", "")
+        generation = meta.get("generation")
+        if watched.references is None:
+            refers_to = frozenset[Key]()
+        elif held is not None and generation is not None and (held.uid, held.generation) == (meta["uid"], generation):
+            refers_to = held.refers_to  # the same spec: four of five changes are of the status
+        else:
+            refers_to = frozenset(watched.references(body))
         return Entry(
             uid=meta["uid"],
             version=int(meta["resourceVersion"]),
+            generation=generation,
             raw=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
             labels={sys.intern(k): sys.intern(v) for k, v in (meta.get("labels") or {}).items()},
             owners=tuple(
                 (owner["uid"], Key(sys.intern(owner["kind"]), namespace, owner["name"]))
                 for owner in meta.get("ownerReferences") or ()
             ),
-            refers_to=frozenset(references(body)) if references else frozenset(),
+            refers_to=refers_to,
+            found_as=frozenset(watched.indexes(body)) if watched.indexes else frozenset(),
         )
 
     def _unindex(self, key: Key, entry: Entry) -> None:
@@ -190,6 +213,8 @@ class Cache:
             _discard(self._by_owner, uid, key)
         for referred in entry.refers_to:
             _discard(self._by_reference, referred, key)
+        for index in entry.found_as:
+            _discard(self._by_index, index, key)
 
     def _bury(self, uid: str) -> None:
         self._deleted[uid] = None

@@ -31,12 +31,23 @@ class MissingKinds(Exception):
 
 
 class Informer:
-    """Fills the cache of `services` from `source`; `enqueue` gets every key that must be looked at."""
+    """Fills the cache of `services` from `source`; `enqueue` gets every key that must be looked at.
 
-    def __init__(self, *, services: Services, source: WatchSource, enqueue: Callable[[Key], None]) -> None:
+    Without `namespaces` everything is listed clusterwide; `source` must watch the same.
+    """
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        source: WatchSource,
+        enqueue: Callable[[Key], None],
+        namespaces: Sequence[str] = (),
+    ) -> None:
         self._services = services
         self._source = source
         self._enqueue = enqueue
+        self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
         self._relisted_at: float | None = None
         self._relisted = asyncio.Event()
 
@@ -53,9 +64,9 @@ class Informer:
         if missing:
             raise MissingKinds(_missing(missing))
         for watched in self._watched:
-            listing = await self._patiently_list(watched)
-            for body in listing.items:
-                self._services.cache.absorb(body)
+            for namespace in self._namespaces:
+                for body in (await self._patiently_list(watched, namespace)).items:
+                    self._services.cache.absorb(body)
             self._services.cache.mark_listed(watched.resource.kind)
             self._count(watched.resource.kind)
         logger.info(
@@ -87,7 +98,8 @@ class Informer:
         """Compare every kind with a metadata-only list once, and take in what the watch did not tell."""
         for watched in self._watched:
             try:
-                await self._sweep_kind(watched)
+                for namespace in self._namespaces:
+                    await self._sweep_kind(watched, namespace)
             except KubeError as error:
                 logger.warning("%s could not be compared, later again: %s", watched.resource.plural, error)
 
@@ -110,8 +122,7 @@ class Informer:
     def _tell(self, key: Key, concerned: set[Key]) -> None:
         self._count(key.kind)
         self._enqueue(key)
-        for each in sorted(concerned):
-            self._enqueue(each)
+        self._services.wake(concerned)
 
     def _count(self, kind: str) -> None:
         self._services.metrics.cached_objects.labels(kind).set(self._services.cache.count(kind))
@@ -135,16 +146,18 @@ class Informer:
             self._relisted.clear()
             await self.sweep()
 
-    async def _sweep_kind(self, watched: Watched) -> None:
+    async def _sweep_kind(self, watched: Watched, namespace: str | None) -> None:
         cache = self._services.cache
         kind = watched.resource.kind
-        listing = await self._services.kube.list(watched.resource, labels=watched.labels, metadata_only=True)
+        listing = await self._services.kube.list(
+            watched.resource, namespace=namespace, labels=watched.labels, metadata_only=True
+        )
         at = int(listing.resource_version)
         listed = {
             Key(kind, body["metadata"].get("namespace", ""), body["metadata"]["name"]): body["metadata"]
             for body in listing.items
         }
-        for key in cache.keys(kind):
+        for key in cache.select(kind, namespace=namespace):
             entry = cache.entry(key)
             newer_than_list = entry is None or entry.version > at
             if not newer_than_list and key not in listed:
@@ -174,11 +187,11 @@ class Informer:
             await self._services.clock.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_S)
 
-    async def _patiently_list(self, watched: Watched) -> Listing:
+    async def _patiently_list(self, watched: Watched, namespace: str | None) -> Listing:
         delay = FIRST_RETRY_S
         while True:
             try:
-                return await self._services.kube.list(watched.resource, labels=watched.labels)
+                return await self._services.kube.list(watched.resource, namespace=namespace, labels=watched.labels)
             except KubeError as error:
                 logger.warning("%s cannot be listed, again in %.0f s: %s", watched.resource.plural, delay, error)
             await self._services.clock.sleep(delay)

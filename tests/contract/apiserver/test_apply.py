@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 
 from pantograph.api.meta import Body
-from pantograph.engine.kube import Conflict, Invalid, KubeApi
-from tests.contract.apiserver.widget import WIDGETS, widget
+from pantograph.engine.kube import Conflict, Invalid, KubeApi, KubeError
+from tests.contract.apiserver.widget import WIDGETS, settled, widget
 
 OURS = "contract.pantograph.dev/ours"
 THEIRS = "contract.pantograph.dev/theirs"
 
 
 def config(metadata: dict[str, Any] | None = None, **spec: Any) -> Body:
-    """What an applier sends: a Widget with only what it wants to own."""
-    return {"apiVersion": WIDGETS.api_version, "kind": WIDGETS.kind, "metadata": metadata or {}, "spec": spec}
+    """What an applier sends: a Widget named `a` with only what it wants to own."""
+    return {
+        "apiVersion": WIDGETS.api_version,
+        "kind": WIDGETS.kind,
+        "metadata": {"name": "a", **(metadata or {})},
+        "spec": spec,
+    }
 
 
 async def test_apply_creates_what_is_absent(api: KubeApi, namespace: str) -> None:
@@ -27,6 +32,7 @@ async def test_apply_creates_what_is_absent(api: KubeApi, namespace: str) -> Non
 
 
 async def test_applying_the_same_again_keeps_the_version(api: KubeApi, namespace: str) -> None:
+    await settled(api, namespace, widget("a"))
     made = await api.apply(WIDGETS, namespace, "a", config({"labels": {"k": "v"}}, size=1, parts=[{"name": "p"}]))
     again = await api.apply(WIDGETS, namespace, "a", config({"labels": {"k": "v"}}, size=1, parts=[{"name": "p"}]))
     assert again == made
@@ -51,7 +57,7 @@ async def test_a_dropped_field_with_a_default_takes_the_default(api: KubeApi, na
 
 async def test_a_required_field_cannot_be_dropped(api: KubeApi, namespace: str) -> None:
     made = await api.apply(WIDGETS, namespace, "a", config(size=1))
-    with pytest.raises(Invalid, match=r"spec\.size|spec: "):
+    with pytest.raises(Invalid, match=r"spec\.size: Required"):
         await api.apply(WIDGETS, namespace, "a", config())
     assert await api.get(WIDGETS, namespace, "a") == made
 
@@ -117,9 +123,22 @@ async def test_a_stale_version_in_an_apply_is_a_conflict(api: KubeApi, namespace
     stale = {"resourceVersion": made["metadata"]["resourceVersion"]}
     with pytest.raises(Conflict):
         await api.apply(WIDGETS, namespace, "a", config(stale, size=2))
-    with pytest.raises(Conflict):
-        await api.apply(WIDGETS, namespace, "a", config({"uid": "00000000-0000-4000-8000-000000000000"}, size=2))
     assert await api.get(WIDGETS, namespace, "a") == newer
+
+
+async def test_an_apply_that_names_a_uid_does_not_make_or_meet_another_object(api: KubeApi, namespace: str) -> None:
+    other = config({"uid": "00000000-0000-4000-8000-000000000000"}, size=2)
+    with pytest.raises(Conflict):
+        await api.apply(WIDGETS, namespace, "a", other)
+    made = await api.apply(WIDGETS, namespace, "a", config(size=1))
+    with pytest.raises(Invalid, match=r"metadata\.uid"):
+        await api.apply(WIDGETS, namespace, "a", other)
+    assert await api.get(WIDGETS, namespace, "a") == made
+
+
+async def test_an_apply_names_its_object(api: KubeApi, namespace: str) -> None:
+    with pytest.raises(Invalid, match="name must be provided"):
+        await api.apply(WIDGETS, namespace, "a", {"metadata": {}, "spec": {"size": 1}})
 
 
 async def test_an_apply_that_breaks_the_schema_is_refused(api: KubeApi, namespace: str) -> None:
@@ -127,6 +146,8 @@ async def test_an_apply_that_breaks_the_schema_is_refused(api: KubeApi, namespac
         await api.apply(WIDGETS, namespace, "a", config(size=0))
 
 
-async def test_an_apply_of_an_unknown_field_is_refused(api: KubeApi, namespace: str) -> None:
-    with pytest.raises(Invalid, match=r"unknown"):
+async def test_an_apply_of_an_undeclared_or_mistyped_field_is_refused(api: KubeApi, namespace: str) -> None:
+    with pytest.raises(KubeError, match=r"\.spec\.unknown: field not declared in schema"):
         await api.apply(WIDGETS, namespace, "a", config(size=1, unknown=1))
+    with pytest.raises(KubeError, match=r"\.spec\.code: expected string"):
+        await api.apply(WIDGETS, namespace, "a", config(size=1, code=1))

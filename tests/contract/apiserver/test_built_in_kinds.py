@@ -22,8 +22,8 @@ async def test_secrets_and_config_maps_count_no_generations(api: KubeApi, namesp
 
 
 async def test_a_config_map_can_be_applied_and_replaced_without_a_version(api: KubeApi, namespace: str) -> None:
-    await api.apply(CONFIG_MAPS, namespace, "a", {"metadata": {}, "data": {"k": "1", "l": "1"}})
-    applied = await api.apply(CONFIG_MAPS, namespace, "a", {"metadata": {}, "data": {"l": "2"}})
+    await api.apply(CONFIG_MAPS, namespace, "a", {"metadata": {"name": "a"}, "data": {"k": "1", "l": "1"}})
+    applied = await api.apply(CONFIG_MAPS, namespace, "a", {"metadata": {"name": "a"}, "data": {"l": "2"}})
     assert applied["data"] == {"l": "2"}
     put = await api.replace(CONFIG_MAPS, namespace, "a", {"metadata": {"name": "a"}, "data": {"m": "3"}})
     assert put["data"] == {"m": "3"}

@@ -8,7 +8,7 @@ import pytest
 
 from pantograph.api.meta import Body
 from pantograph.engine.kube import Conflict, Invalid, KubeApi, NotFound
-from tests.contract.apiserver.widget import WIDGETS, widget
+from tests.contract.apiserver.widget import WIDGETS, settled, widget
 
 
 def version(body: Body) -> int:
@@ -44,13 +44,21 @@ async def test_a_merge_patch_removes_by_null_and_replaces_lists_whole(api: KubeA
 async def test_a_patch_that_changes_nothing_keeps_the_version(
     api: KubeApi, namespace: str, patch: dict[str, Any]
 ) -> None:
-    made = await api.create(WIDGETS, namespace, widget("a"))
+    made = await settled(api, namespace, widget("a"))
     assert await api.merge_patch(WIDGETS, namespace, "a", patch) == made
     assert await api.get(WIDGETS, namespace, "a") == made
 
 
-async def test_the_main_verbs_ignore_status(api: KubeApi, namespace: str) -> None:
+async def test_the_first_write_after_the_creation_stores_the_default_status(api: KubeApi, namespace: str) -> None:
     made = await api.create(WIDGETS, namespace, widget("a"))
+    first = await api.merge_patch(WIDGETS, namespace, "a", {})
+    assert version(first) > version(made)
+    first["metadata"]["resourceVersion"] = made["metadata"]["resourceVersion"]
+    assert first == made
+
+
+async def test_the_main_verbs_ignore_status(api: KubeApi, namespace: str) -> None:
+    made = await settled(api, namespace, widget("a"))
     assert await api.merge_patch(WIDGETS, namespace, "a", {"status": {"phase": "Done"}}) == made
     assert await api.json_patch(WIDGETS, namespace, "a", [{"op": "remove", "path": "/status"}]) == made
     assert await api.replace(WIDGETS, namespace, "a", {**made, "status": {"phase": "Done"}}) == made
@@ -83,7 +91,7 @@ async def test_conditions_are_replaced_whole_and_a_removed_status_gets_its_defau
 
 
 async def test_a_status_that_breaks_the_schema_is_refused(api: KubeApi, namespace: str) -> None:
-    made = await api.create(WIDGETS, namespace, widget("a"))
+    made = await settled(api, namespace, widget("a"))
     with pytest.raises(Invalid, match=r"status\.phase"):
         await api.merge_patch(WIDGETS, namespace, "a", {"status": {"phase": "Odd"}}, subresource="status")
     pruned = await api.merge_patch(WIDGETS, namespace, "a", {"status": {"unknown": 1}}, subresource="status")
@@ -156,12 +164,16 @@ async def test_a_malformed_json_patch_is_refused(api: KubeApi, namespace: str) -
 
 
 async def test_identity_cannot_be_patched(api: KubeApi, namespace: str) -> None:
-    made = await api.create(WIDGETS, namespace, widget("a"))
-    with pytest.raises(Conflict):
-        await api.merge_patch(WIDGETS, namespace, "a", {"metadata": {"uid": "another"}})
-    with pytest.raises(Invalid) as refused:
-        await api.merge_patch(WIDGETS, namespace, "a", {"metadata": {"name": "b"}})
-    assert refused.value.code == 400
+    made = await settled(api, namespace, widget("a"))
+    for metadata, code in (
+        ({"uid": "another"}, 422),
+        ({"deletionTimestamp": "2001-01-01T00:00:00Z"}, 422),
+        ({"name": "b"}, 400),
+        ({"namespace": "elsewhere"}, 400),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await api.merge_patch(WIDGETS, namespace, "a", {"metadata": metadata})
+        assert refused.value.code == code
     then = {"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z"}}
     assert await api.merge_patch(WIDGETS, namespace, "a", then) == made
 
@@ -199,3 +211,5 @@ async def test_a_replacement_needs_the_present_version_and_leaves_nothing_of_the
     with pytest.raises(Conflict):
         await api.replace(WIDGETS, namespace, "a", widget("a", size=3, metadata=present))
     assert await api.replace(WIDGETS, namespace, "a", put) == put
+    with pytest.raises(Conflict):
+        await api.replace(WIDGETS, namespace, "a", {**put, "metadata": {**put["metadata"], "uid": "another"}})

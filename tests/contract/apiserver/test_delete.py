@@ -1,12 +1,12 @@
-"""Deletion: finalizers, preconditions, and what becomes of children."""
+"""Deletion: finalizers and preconditions."""
 
 from __future__ import annotations
 
 import pytest
 
 from pantograph.engine.kube import Conflict, Invalid, KubeApi, NotFound
-from tests.contract.apiserver.waiting import gone, until
-from tests.contract.apiserver.widget import WIDGETS, owned_by, widget
+from tests.contract.apiserver.waiting import gone
+from tests.contract.apiserver.widget import WIDGETS, widget
 
 OURS = "contract.pantograph.dev/ours"
 THEIRS = "contract.pantograph.dev/theirs"
@@ -34,7 +34,7 @@ async def test_finalizers_hold_it_until_the_last_is_removed(api: KubeApi, namesp
     assert await api.get(WIDGETS, namespace, "a") == marked
     held = await api.merge_patch(WIDGETS, namespace, "a", {"metadata": {"finalizers": [OURS]}})
     assert held["metadata"]["deletionTimestamp"] == marked["metadata"]["deletionTimestamp"]
-    await api.json_patch(
+    last = await api.json_patch(
         WIDGETS,
         namespace,
         "a",
@@ -43,6 +43,8 @@ async def test_finalizers_hold_it_until_the_last_is_removed(api: KubeApi, namesp
             {"op": "remove", "path": "/metadata/finalizers/0"},
         ],
     )
+    assert "finalizers" not in last["metadata"]
+    assert last["metadata"]["resourceVersion"] == held["metadata"]["resourceVersion"]
     with pytest.raises(NotFound):
         await api.get(WIDGETS, namespace, "a")
 
@@ -80,48 +82,3 @@ async def test_a_failed_precondition_deletes_nothing(api: KubeApi, namespace: st
     metadata = newer["metadata"]
     await api.delete(WIDGETS, namespace, "a", uid=metadata["uid"], resource_version=metadata["resourceVersion"])
     assert await gone(api, WIDGETS, namespace, "a")
-
-
-async def test_children_go_once_their_owner_is_gone(api: KubeApi, namespace: str) -> None:
-    owner = await api.create(WIDGETS, namespace, widget("owner", metadata={"finalizers": [OURS]}))
-    child = await api.create(WIDGETS, namespace, widget("child", metadata=owned_by(owner)))
-    await api.create(WIDGETS, namespace, widget("grandchild", metadata=owned_by(child)))
-    await api.delete(WIDGETS, namespace, "owner")
-    assert "deletionTimestamp" not in (await api.get(WIDGETS, namespace, "child"))["metadata"]
-    await api.merge_patch(WIDGETS, namespace, "owner", {"metadata": {"finalizers": None}})
-    await until(lambda: gone(api, WIDGETS, namespace, "child"))
-    await until(lambda: gone(api, WIDGETS, namespace, "grandchild"))
-
-
-async def test_a_finalizer_holds_a_child_that_is_collected(api: KubeApi, namespace: str) -> None:
-    owner = await api.create(WIDGETS, namespace, widget("owner"))
-    await api.create(WIDGETS, namespace, widget("child", metadata={**owned_by(owner), "finalizers": [OURS]}))
-    await api.delete(WIDGETS, namespace, "owner")
-
-    async def marked() -> bool:
-        return "deletionTimestamp" in (await api.get(WIDGETS, namespace, "child"))["metadata"]
-
-    await until(marked)
-    await api.merge_patch(WIDGETS, namespace, "child", {"metadata": {"finalizers": None}})
-    assert await gone(api, WIDGETS, namespace, "child")
-
-
-async def test_a_child_of_two_owners_outlives_one_of_them(api: KubeApi, namespace: str) -> None:
-    first = await api.create(WIDGETS, namespace, widget("first"))
-    second = await api.create(WIDGETS, namespace, widget("second"))
-    await api.create(WIDGETS, namespace, widget("child", metadata=owned_by(first, second)))
-    await api.delete(WIDGETS, namespace, "first")
-
-    async def struck() -> bool:
-        child = await api.get(WIDGETS, namespace, "child")
-        return bool(child["metadata"]["ownerReferences"] == owned_by(second)["ownerReferences"])
-
-    await until(struck)
-    await api.delete(WIDGETS, namespace, "second")
-    await until(lambda: gone(api, WIDGETS, namespace, "child"))
-
-
-async def test_a_child_of_an_owner_that_never_was_is_collected(api: KubeApi, namespace: str) -> None:
-    never = widget("never", metadata={"uid": "00000000-0000-4000-8000-000000000000"})
-    await api.create(WIDGETS, namespace, widget("child", metadata=owned_by(never)))
-    await until(lambda: gone(api, WIDGETS, namespace, "child"))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pantograph.api.meta import SECRETS, ResourceType
 from pantograph.engine.kube import KubeApi, WatchEvent, WatchSource
 from tests.contract.apiserver.waiting import LIMIT_S
-from tests.contract.apiserver.widget import WIDGETS, widget
+from tests.contract.apiserver.widget import WIDGETS, settled, widget
 
 OURS = "contract.pantograph.dev/ours"
 
@@ -79,11 +79,11 @@ async def test_a_write_that_changes_nothing_is_no_event(api: KubeApi, watch: Wat
     async with watching(watch, namespace) as seen:
         await api.create(WIDGETS, namespace, widget("before"))
         await seen.until(lambda: bool(seen.of("before")))
-        await api.create(WIDGETS, namespace, widget("a"))
+        await settled(api, namespace, widget("a"))
         await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"size": 1}})
         await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"size": 2}})
-        await seen.until(lambda: len(seen.of("a")) >= 2)
-    assert [event.object["spec"]["size"] for event in seen.of("a")] == [1, 2]
+        await seen.until(lambda: len(seen.of("a")) >= 3)
+    assert [event.object["spec"]["size"] for event in seen.of("a")] == [1, 1, 2]
 
 
 async def test_a_held_deletion_is_a_change_and_its_end_the_deletion(

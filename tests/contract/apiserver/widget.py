@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pantograph.api.meta import Body, ResourceType
+from pantograph.engine.kube import KubeApi
 
 WIDGETS: Final = ResourceType("contract.pantograph.dev", "v1", "widgets", "Widget")
 UNSERVED: Final = ResourceType("contract.pantograph.dev", "v1", "gadgets", "Gadget")
@@ -84,6 +85,12 @@ def widget(name: str = "a", *, size: int = 1, metadata: dict[str, Any] | None = 
         "metadata": {"name": name, **(metadata or {})},
         "spec": {"size": size, **spec},
     }
+
+
+async def settled(api: KubeApi, namespace: str, body: Body) -> Body:
+    """Create `body`, and let its first write pass, which stores the default status and is always a change."""
+    made = await api.create(WIDGETS, namespace, body)
+    return await api.merge_patch(WIDGETS, namespace, made["metadata"]["name"], {})
 
 
 def owned_by(*owners: Body) -> dict[str, Any]:

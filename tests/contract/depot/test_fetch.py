@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import hashlib
 import lzma
 import random
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -16,8 +18,9 @@ from pantograph.depot import FetchPolicy, FetchRequest, SourceRefused
 from tests.contract.depot.conftest import Lab, failure, fetched, files_of, sha256
 from tests.contract.depot.fetching import brought
 from tests.fakes.images import iso, qcow2, raw, vmdk
+from tests.fakes.origin import running_origin, self_signed
 
-NOISE = random.Random(7).randbytes(1 << 20)
+NOISE = random.Random(7).randbytes(768 << 10)
 IMAGE = qcow2(payload=NOISE)
 
 
@@ -96,7 +99,7 @@ async def test_judging_a_wrong_file_again_moves_no_byte_until_the_origin_changes
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
-    "xz": lzma.compress,
+    "xz": lambda content: lzma.compress(content, preset=0),
     "bz2": bz2.compress,
     "zst": zstd.compress,
 }
@@ -290,3 +293,56 @@ async def test_progress_tells_stage_bytes_and_total_while_it_runs(lab: Lab) -> N
     assert state.bytes_done == 512 << 10
     assert (state.phase, state.stage, state.bytes_total) == ("Running", "Downloading", len(IMAGE))
     assert depot.find(sha256(IMAGE)) is None
+
+
+async def test_a_name_that_does_not_resolve_is_unreachable_and_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    depot = await lab.depot()
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    error = await failure(depot, FetchRequest("http://mirror.example/x.qcow2"))
+    assert (error.reason, error.transient) == ("SourceUnreachable", True)
+    assert "the name mirror.example cannot be resolved" in error.message
+
+
+async def test_a_name_that_comes_to_mean_loopback_is_refused_at_the_connection(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def rebound(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    port = lab.origin.base_url.rpartition(":")[2]
+    depot = await lab.depot(policy=FetchPolicy())
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebound)
+    error = await failure(depot, FetchRequest(f"http://mirror.example:{port}/x"))
+    assert error.reason == "FetchForbidden"
+    assert f"http://mirror.example:{port}/x cannot be fetched: the address 127.0.0.1 is loopback" in error.message
+    assert lab.origin.requests == []
+
+
+async def test_a_certificate_that_nobody_trusts_is_said_to_be_so(lab: Lab) -> None:
+    async with running_origin(tls=self_signed()) as origin:
+        error = await failure(await lab.depot(), FetchRequest(origin.put("x", IMAGE)))
+    assert (error.reason, error.transient) == ("SourceUnreachable", True)
+    assert "TLS with 127.0.0.1 failed: self-signed certificate" in error.message
+
+
+@pytest.mark.parametrize("headers", [{"X Token": "hunter2"}, {"X-Token": "hunter2\nX-Other: b"}])
+async def test_a_header_that_is_no_header_is_refused_without_showing_it(lab: Lab, headers: dict[str, str]) -> None:
+    error = await failure(await lab.depot(), FetchRequest(lab.origin.put("x", IMAGE), headers=headers, scope="a"))
+    assert error.reason == "FetchForbidden"
+    assert "headersFrom is malformed" in error.message
+    assert not [value for value in headers.values() if value in error.message + error.remedy]
+    assert lab.origin.requests == []
+
+
+async def test_a_fault_that_nobody_foresaw_is_transient_and_its_trace_is_in_the_log(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    depot = await lab.depot()
+    monkeypatch.setattr("pantograph.depot.depot.inspect", lambda *_, **__: 1 // 0)
+    error = await failure(depot, FetchRequest(lab.origin.put("x", IMAGE)))
+    assert (error.reason, error.transient) == ("DepotUnusable", True)
+    assert "failed unexpectedly (ZeroDivisionError)" in error.message
+    assert "Traceback" in caplog.text

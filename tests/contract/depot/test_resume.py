@@ -12,7 +12,7 @@ from tests.fakes.images import qcow2
 
 IMAGE = qcow2(payload=random.Random(7).randbytes(1 << 20))
 OTHER = qcow2(payload=random.Random(8).randbytes(1 << 20))
-CUT = 300_000
+CUT = 600_000  # beyond the header, which both images share
 
 
 async def broken_off(lab: Lab, request: FetchRequest) -> None:

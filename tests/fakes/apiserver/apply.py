@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pantograph.api.meta import Body
-from tests.fakes.apiserver.schema import Schema
+from tests.fakes.apiserver.schema import ROOT_FIELDS, Schema, is_a
 from tests.fakes.apiserver.values import copied
 
 _ABSENT: Any = object()
@@ -41,6 +41,28 @@ def fields(value: Any, shape: Schema, path: Path = ()) -> Iterator[Path]:
             yield from fields(entry, shape.get("items", {}), (*path, _item(entry, shape)))
         return
     yield path
+
+
+def mistyped(config: Any, schema: Schema, path: str = "") -> str | None:
+    """The first field of `config` that the schema does not declare or has another type for, as the server names it."""
+    if isinstance(config, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, value in config.items():
+            if not path and name in ROOT_FIELDS:
+                continue
+            child = known.get(name, others)
+            if child is None and not schema.get("x-kubernetes-preserve-unknown-fields"):
+                return f"{path}.{name}: field not declared in schema"
+            if isinstance(child, Mapping) and (fault := mistyped(value, child, f"{path}.{name}")):
+                return fault
+        return None
+    wanted = schema.get("type")
+    if wanted == "array" and isinstance(config, list):
+        faults = (mistyped(item, schema.get("items", {}), f"{path}[{index}]") for index, item in enumerate(config))
+        return next((fault for fault in faults if fault), None)
+    if config is None or wanted is None or is_a(config, wanted):
+        return None
+    return f"{path}: expected {wanted}, got {type(config).__name__}"
 
 
 def reapplied(live: Body, config: Body, shape: Schema, *, dropped: Fields) -> Body:

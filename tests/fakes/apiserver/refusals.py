@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pantograph.api.meta import ResourceType
-from pantograph.engine.kube import Conflict, Forbidden, Invalid, NotFound
+from pantograph.engine.kube import Conflict, Forbidden, Invalid, NotFound, OutcomeUnknown
 
 
 def plural(resource: ResourceType) -> str:
@@ -21,6 +21,15 @@ def invalid(resource: ResourceType, name: str, faults: Sequence[str]) -> Invalid
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     told = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
     return Invalid(f'{kind} "{name}" is invalid: {told}', code=422, reason="Invalid")
+
+
+def immutable(resource: ResourceType, name: str, field: str, value: object) -> Invalid:
+    return invalid(resource, name, [f'{field}: Invalid value: "{value}": field is immutable'])
+
+
+def failed(message: str) -> OutcomeUnknown:
+    """A 500, with which the real server answers some faults of its callers; a client cannot know what it did."""
+    return OutcomeUnknown(message, code=500)
 
 
 def unknown_kind() -> NotFound:
@@ -41,6 +50,11 @@ def modified(resource: ResourceType, name: str) -> Conflict:
         name,
         "the object has been modified; please apply your changes to the latest version and try again",
     )
+
+
+def not_there(resource: ResourceType, name: str, *, uid: str) -> Conflict:
+    why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+    return _conflict(resource, name, why)
 
 
 def other_uid(resource: ResourceType, name: str, *, asked: str, found: str) -> Conflict:

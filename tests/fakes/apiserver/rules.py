@@ -14,9 +14,14 @@ def addressed(kind: Kind, body: Any, namespace: str, name: str | None) -> Body:
     if not isinstance(body, dict) or not isinstance(body.get("metadata", {}), dict):
         raise refusals.bad_request("the body of the request is not an object")
     own = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
-    if any(body.get(field, value) != value for field, value in own.items()):
-        found = f"{body.get('apiVersion')}, Kind={body.get('kind')}"
-        raise refusals.bad_request(f"{found} does not match {own['apiVersion']}, Kind={own['kind']}")
+    if body.get("apiVersion", own["apiVersion"]) != own["apiVersion"]:
+        raise refusals.bad_request(
+            f"the API version in the data ({body['apiVersion']}) does not match "
+            f"the expected API version ({own['apiVersion']})"
+        )
+    if body.get("kind", own["kind"]) != own["kind"]:
+        fault = f'kind: Invalid value: "{body["kind"]}": must be {own["kind"]}'
+        raise refusals.invalid(kind.resource, name or "", [fault])
     place = dict(body.get("metadata", {}))
     if place.setdefault("namespace", namespace) != namespace:
         raise refusals.bad_request(
@@ -27,6 +32,16 @@ def addressed(kind: Kind, body: Any, namespace: str, name: str | None) -> Body:
             f"the name of the object ({place['name']}) does not match the name on the URL ({name})"
         )
     return {**body, **own, "metadata": place}
+
+
+def refuse_new_identity(kind: Kind, old: Body, asked: Body) -> None:
+    """Raises Invalid if a patch would change the uid, or begin a deletion."""
+    found, wanted = old["metadata"], asked["metadata"]
+    if wanted.get("uid", found["uid"]) != found["uid"]:
+        raise refusals.immutable(kind.resource, found["name"], "metadata.uid", wanted["uid"])
+    if wanted.get("deletionTimestamp") and "deletionTimestamp" not in found:
+        field = "metadata.deletionTimestamp"
+        raise refusals.immutable(kind.resource, found["name"], field, wanted["deletionTimestamp"])
 
 
 def first(kind: Kind, body: Body) -> Body:
@@ -54,20 +69,35 @@ def _with_status_of(source: Body, body: Body) -> Body:
     return result
 
 
-def prepared(kind: Kind, body: Body) -> Body:
-    """As it is stored: without unknown and empty fields, with defaults. The metadata is a copy."""
+def prepared(kind: Kind, body: Body, *, old: Body | None = None) -> Body:
+    """As it is stored: without unknown and empty fields, with defaults. The metadata is a copy.
+
+    A part that is the very one of `old` is taken as it is: it was prepared and judged before, and most writes leave
+    the larger part of an object alone.
+    """
     body = {**body, "metadata": metadata.cleaned(body["metadata"])}
-    return body if kind.schema is None else schema.prepared(body, kind.schema)
+    if kind.schema is None:
+        return body
+    kept = _same_parts(body, old)
+    return schema.prepared({field: body[field] for field in body if field not in kept}, kind.schema) | kept
 
 
-def refuse_faults(kind: Kind, body: Body) -> None:
-    """Raises Invalid with every fault of metadata and schema."""
+def refuse_faults(kind: Kind, body: Body, *, old: Body | None = None) -> None:
+    """Raises Invalid with every fault of metadata and schema, in those parts that are not the very ones of `old`."""
     faults = list(metadata.faults(body["metadata"]))
     if kind.schema is not None:
         own = {field: value for field, value in body.items() if field not in schema.ROOT_FIELDS}
-        faults += schema.faults(own, kind.schema)
+        judged: dict[str, schema.Schema] = {field: {} for field in _same_parts(body, old)}
+        properties = {**kind.schema.get("properties", {}), **judged}
+        faults += schema.faults(own, {**kind.schema, "properties": properties})
     if faults:
         raise refusals.invalid(kind.resource, body["metadata"]["name"], faults)
+
+
+def _same_parts(body: Body, old: Body | None) -> Body:
+    if old is None:
+        return {}
+    return {field: value for field, value in body.items() if field != "metadata" and old.get(field) is value}
 
 
 def is_other_generation(kind: Kind, old: Body, new: Body) -> bool:

@@ -21,6 +21,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "number": (int, float),
 }
+_COMBINATIONS = frozenset({"anyOf", "oneOf", "allOf", "not"})
 ROOT_FIELDS = ("apiVersion", "kind", "metadata")
 
 
@@ -64,7 +65,7 @@ def faults(value: Any, schema: Schema, path: str = "") -> Iterator[str]:
             yield f"{path}: Invalid value: must be an integer or a string"
         return
     wanted = schema.get("type")
-    if wanted and not _is_a(value, wanted):
+    if wanted and not is_a(value, wanted):
         yield f"{path}: Invalid value: {type(value).__name__!r}: {path} in body must be of type {wanted}: {value!r}"
         return
     if "enum" in schema and value not in schema["enum"]:
@@ -78,10 +79,12 @@ def faults(value: Any, schema: Schema, path: str = "") -> Iterator[str]:
         yield from _object_faults(value, schema, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield from _number_faults(value, schema, path)
-    yield from _combination_faults(value, schema, path)
+    if not _COMBINATIONS.isdisjoint(schema):
+        yield from _combination_faults(value, schema, path)
 
 
-def _is_a(value: Any, wanted: str) -> bool:
+def is_a(value: Any, wanted: str) -> bool:
+    """Whether a value is of a schema's type."""
     if isinstance(value, bool):
         return wanted == "boolean"
     if wanted == "integer" and isinstance(value, float):
@@ -151,11 +154,11 @@ def _combination_faults(value: Any, schema: Schema, path: str) -> Iterator[str]:
         return next(faults(value, part, path), None) is None
 
     if "anyOf" in schema and not any(fits(part) for part in schema["anyOf"]):
-        yield f"{path or '<nil>'}: Invalid value: must validate at least one schema (anyOf)"
+        yield f'<nil>: Invalid value: "": "{path}" must validate at least one schema (anyOf)'
     if "oneOf" in schema and sum(fits(part) for part in schema["oneOf"]) != 1:
-        yield f"{path or '<nil>'}: Invalid value: must validate one and only one schema (oneOf)"
+        yield f'<nil>: Invalid value: "": "{path}" must validate one and only one schema (oneOf)'
     if "not" in schema and fits(schema["not"]):
-        yield f"{path or '<nil>'}: Invalid value: must not validate the schema (not)"
+        yield f'<nil>: Invalid value: "": "{path}" must not validate the schema (not)'
     for part in schema.get("allOf", ()):
         yield from faults(value, part, path)
 

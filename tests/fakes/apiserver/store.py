@@ -16,7 +16,7 @@ from pantograph.clock import Clock
 from pantograph.engine.kube import WatchEvent
 from tests.fakes.apiserver import metadata as meta
 from tests.fakes.apiserver import refusals, rules
-from tests.fakes.apiserver.apply import UNOWNED, Fields, Path, fields, reapplied, unchanged
+from tests.fakes.apiserver.apply import UNOWNED, Fields, Path, fields, mistyped, reapplied, unchanged
 from tests.fakes.apiserver.kinds import BUILT_IN, Kind, kinds_of
 
 Subresource = Literal["status"] | None
@@ -35,6 +35,9 @@ class Store:
         self._kinds = {(kind.resource.group, kind.resource.plural): kind for kind in BUILT_IN}
         self._objects: dict[tuple[str, str], dict[_Id, Body]] = {key: {} for key in self._kinds}
         self._applied: dict[str, dict[str, Fields]] = {}
+        self._unsettled: set[str] = set()
+        """The uids of objects whose default status is not stored: every reader sees it, but the first write after
+        the creation stores it and counts as a change, whatever else it does."""
         self._terminating: set[str] = set()
         self.revision = 0
         self.listeners: list[Listener] = []
@@ -89,7 +92,7 @@ class Store:
         kind = self.kind(resource)
         asked = rules.addressed(kind, body, namespace, None)
         if asked["metadata"].get("resourceVersion"):
-            raise refusals.bad_request("resourceVersion should not be set on objects to be created")
+            raise refusals.failed("resourceVersion should not be set on objects to be created")
         new = rules.prepared(kind, rules.first(kind, asked))
         metadata = new["metadata"]
         if "name" not in metadata:
@@ -106,6 +109,8 @@ class Store:
         metadata["creationTimestamp"] = self._timestamp()
         if kind.counts_generations:
             metadata["generation"] = 1
+        if kind.has_status and "status" in new:
+            self._unsettled.add(metadata["uid"])
         return self._commit(kind, "ADDED", new)
 
     def update(
@@ -117,7 +122,7 @@ class Store:
             raise refusals.unknown_kind()
         old = self._get(kind, namespace, name)
         new = rules.addressed(kind, change(old), namespace, name)
-        self._refuse_preconditions(kind, old, new["metadata"])
+        self._refuse_stale(kind, old, new["metadata"].get("resourceVersion"))
         return self._replace(kind, old, new, of_status=subresource == "status")
 
     def replace(self, resource: ResourceType, namespace: str, name: str, body: Body) -> Body:
@@ -130,26 +135,38 @@ class Store:
         if kind.needs_version_to_replace and not new["metadata"].get("resourceVersion"):
             fault = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
             raise refusals.invalid(resource, name, [fault])
-        self._refuse_preconditions(kind, old, new["metadata"])
+        self._refuse_other(kind, old, new["metadata"].get("uid"))
+        self._refuse_stale(kind, old, new["metadata"].get("resourceVersion"))
         return self._replace(kind, old, new)
 
     def apply(self, resource: ResourceType, namespace: str, name: str, config: Body, *, manager: str) -> Body:
         """Forced server-side apply."""
         kind = self.kind(resource)
+        if not config.get("metadata", {}).get("name"):
+            raise refusals.bad_request(
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
         config = rules.addressed(kind, config, namespace, name)
         if kind.has_status:
             config.pop("status", None)
+        if kind.schema is not None and (fault := mistyped(config, kind.schema)):
+            what = f"/{name}; {resource.api_version}, Kind={resource.kind}"
+            raise refusals.failed(f"failed to create typed patch object ({what}): {fault}")
         sent = frozenset(fields(config, kind.shape)) - UNOWNED
         old = self._table(kind).get((namespace, name))
         if old is None:
+            if config["metadata"].get("uid"):
+                raise refusals.not_there(resource, name, uid=config["metadata"]["uid"])
+            config["metadata"].pop("resourceVersion", None)
             body = self.create(resource, namespace, config)
         else:
-            self._refuse_preconditions(kind, old, config["metadata"])
+            self._refuse_stale(kind, old, config["metadata"].get("resourceVersion"))
             owners = self._applied.get(old["metadata"]["uid"], {})
             others = frozenset[Path]().union(*(owned for other, owned in owners.items() if other != manager))
             new = reapplied(old, config, kind.shape, dropped=owners.get(manager, frozenset()) - sent - others)
             body = self._replace(kind, old, new)
-        self._applied.setdefault(body["metadata"]["uid"], {})[manager] = sent
+        if (namespace, name) in self._table(kind):
+            self._applied.setdefault(body["metadata"]["uid"], {})[manager] = sent
         return body
 
     def delete(
@@ -164,9 +181,10 @@ class Store:
         """Remove the object, or mark it for deletion while finalizers hold it."""
         kind = self.kind(resource)
         old = self._get(kind, namespace, name)
-        self._refuse_preconditions(kind, old, {"uid": uid, "resourceVersion": resource_version})
+        self._refuse_other(kind, old, uid)
+        self._refuse_stale(kind, old, resource_version)
         if not old["metadata"].get("finalizers"):
-            self._remove(kind, {**old, "metadata": dict(old["metadata"])})
+            self._remove(kind, old)
             return
         if "deletionTimestamp" in old["metadata"]:
             return
@@ -193,16 +211,21 @@ class Store:
         except KeyError:
             raise refusals.not_found(kind.resource, name) from None
 
-    def _refuse_preconditions(self, kind: Kind, old: Body, asked: Mapping[str, Any]) -> None:
+    def _refuse_other(self, kind: Kind, old: Body, uid: str | None) -> None:
         found = old["metadata"]
-        if asked.get("uid") and asked["uid"] != found["uid"]:
-            raise refusals.other_uid(kind.resource, found["name"], asked=asked["uid"], found=found["uid"])
-        if asked.get("resourceVersion") and asked["resourceVersion"] != found["resourceVersion"]:
+        if uid and uid != found["uid"]:
+            raise refusals.other_uid(kind.resource, found["name"], asked=uid, found=found["uid"])
+
+    def _refuse_stale(self, kind: Kind, old: Body, version: str | None) -> None:
+        found = old["metadata"]
+        if version and version != found["resourceVersion"]:
             raise refusals.modified(kind.resource, found["name"])
 
     def _replace(self, kind: Kind, old: Body, asked: Body, *, of_status: bool = False) -> Body:
-        new = rules.prepared(kind, rules.combined(kind, old, asked, of_status=of_status))
-        if new == old:
+        if not of_status:
+            rules.refuse_new_identity(kind, old, asked)
+        new = rules.prepared(kind, rules.combined(kind, old, asked, of_status=of_status), old=old)
+        if new == old and old["metadata"]["uid"] not in self._unsettled:
             return old
         if "deletionTimestamp" in old["metadata"] and (added := meta.new_finalizers(old, new)):
             fault = (
@@ -210,7 +233,7 @@ class Store:
                 f"found new finalizers {added}"
             )
             raise refusals.invalid(kind.resource, old["metadata"]["name"], [fault])
-        rules.refuse_faults(kind, new)
+        rules.refuse_faults(kind, new, old=old)
         if kind.counts_generations and rules.is_other_generation(kind, old, new):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._disown(kind, old, new)
@@ -225,15 +248,18 @@ class Store:
             owners[manager] = unchanged(owned, old, new, kind.shape)
 
     def _remove(self, kind: Kind, body: Body) -> Body:
-        removed = self._commit(kind, "DELETED", body)
+        """The body as it was last; only the event has the version of the removal."""
+        self._commit(kind, "DELETED", {**body, "metadata": dict(body["metadata"])})
         self._applied.pop(body["metadata"]["uid"], None)
-        return removed
+        return body
 
     def _commit(self, kind: Kind, change: Literal["ADDED", "MODIFIED", "DELETED"], body: Body) -> Body:
         self.revision += 1
         metadata = body["metadata"]
         metadata["resourceVersion"] = str(self.revision)
         key = (metadata["namespace"], metadata["name"])
+        if change != "ADDED":
+            self._unsettled.discard(metadata["uid"])
         if change == "DELETED":
             del self._table(kind)[key]
         else:

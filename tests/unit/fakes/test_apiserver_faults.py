@@ -11,7 +11,7 @@ import pytest
 
 from pantograph.api.meta import SECRETS, Body, ResourceType
 from pantograph.engine.kube import Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable, WatchEvent
-from tests.contract.apiserver.widget import CRD, WIDGETS, owned_by, widget
+from tests.contract.apiserver.widget import CRD, WIDGETS, owned_by, settled, widget
 from tests.fakes.apiserver import ApiServer, Call, Crash
 from tests.fakes.virtualtime import run, virtual_clock
 
@@ -119,7 +119,7 @@ def test_a_hook_can_cancel_the_caller_on_either_side_of_the_effect(
 
 def test_writes_are_recorded_with_what_came_of_them_and_reads_are_counted() -> None:
     async def scenario(lab: Lab) -> None:
-        await lab.make("a")
+        await settled(lab.server, NS, widget("a"))
         await lab.clock.sleep(60)
         await lab.server.merge_patch(WIDGETS, NS, "a", {"spec": {"size": 1}})
         await lab.server.merge_patch(WIDGETS, NS, "a", {"status": {"phase": "Done"}}, subresource="status")
@@ -128,13 +128,14 @@ def test_writes_are_recorded_with_what_came_of_them_and_reads_are_counted() -> N
         await lab.server.get(WIDGETS, NS, "a")
         assert [(write.verb, write.name, write.subresource, write.outcome) for write in lab.server.writes] == [
             ("create", "a", None, "changed"),
+            ("merge_patch", "a", None, "changed"),
             ("merge_patch", "a", None, "unchanged"),
             ("merge_patch", "a", "status", "changed"),
             ("delete", "b", None, "NotFound"),
         ]
-        assert (lab.server.writes[1].at - lab.server.writes[0].at).total_seconds() == 60
+        assert (lab.server.writes[2].at - lab.server.writes[1].at).total_seconds() == 60
         assert lab.server.calls["get", "Widget"] == 1
-        assert lab.server.calls["merge_patch", "Widget"] == 2
+        assert lab.server.calls["merge_patch", "Widget"] == 3
 
     simulate(scenario)
 
@@ -148,9 +149,9 @@ def test_another_client_has_neither_the_faults_nor_the_records_of_the_first() ->
         with pytest.raises(Unavailable):
             await lab.server.get(WIDGETS, NS, "a")
         lab.server.mend()
-        await lab.server.apply(WIDGETS, NS, "a", {"spec": {"size": 2}, "metadata": {"labels": {"ours": "1"}}})
-        await user.apply(WIDGETS, NS, "a", {"metadata": {"labels": {"theirs": "1"}}})
-        body = await lab.server.apply(WIDGETS, NS, "a", {"spec": {"size": 2}, "metadata": {}})
+        await lab.server.apply(WIDGETS, NS, "a", widget("a", size=2, metadata={"labels": {"ours": "1"}}))
+        await user.apply(WIDGETS, NS, "a", {"metadata": {"name": "a", "labels": {"theirs": "1"}}})
+        body = await lab.server.apply(WIDGETS, NS, "a", widget("a", size=2))
         assert body["metadata"]["labels"] == {"theirs": "1"}
 
     simulate(scenario)
@@ -351,5 +352,15 @@ def test_a_conflict_can_be_planned_for_one_verb() -> None:
         with pytest.raises(Conflict):
             await lab.server.merge_patch(WIDGETS, NS, "a", {"spec": {"size": 3}})
         assert (await lab.server.get(WIDGETS, NS, "a"))["spec"]["size"] == 2
+
+    simulate(scenario)
+
+
+def test_what_is_sent_crosses_a_wire() -> None:
+    async def scenario(lab: Lab) -> None:
+        made = await lab.server.create(WIDGETS, NS, widget("a", steps=("x", "y")))
+        assert made["spec"]["steps"] == ["x", "y"]
+        with pytest.raises(TypeError):
+            await lab.server.merge_patch(WIDGETS, NS, "a", {"status": {"phase": lab.clock.now()}}, subresource="status")
 
     simulate(scenario)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from pantograph.api.meta import Key
 from pantograph.api.templatereplica import TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults, indexes
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.templatereplica.logical import mirror_copy
@@ -18,7 +20,7 @@ from pantograph.controllers.templatereplica.making import (
     ensure_template,
 )
 from pantograph.controllers.templatereplica.observing import observe
-from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged
+from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged, report_left_behind
 from pantograph.controllers.templatereplica.reporting import report
 from pantograph.controllers.templatereplica.resolving import (
     require_node,
@@ -52,12 +54,13 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         report,
     )
     undo: ClassVar = (
-            resolve_cluster,
+        resolve_cluster,
         require_node,
         settle_operation,
         observe,
         ensure_purged,
         ensure_unstaged,
+        report_left_behind,
     )
 
     def __init__(self, services: Services, outside: Outside) -> None:
@@ -71,12 +74,19 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         """A view has nothing outside; a copy of which no intent was ever stored has nothing to undo."""
         if obj.spec.type == "Logical":
             return () if obj.deleting else (mirror_copy,)
-        if obj.deleting and obj.status.operation is None and obj.status.vmid is None and obj.status.staged is None:
+        status = obj.status
+        if obj.deleting and not (status.operation or status.vmid or status.staged or status.leftovers):
             return ()
         return super().recipe(obj)
 
     def needs_finalizer(self, obj: TemplateReplica) -> bool:
         return obj.spec.type == "Copy"
+
+    def is_suspended(self, obj: TemplateReplica) -> bool:
+        """Suspending a template suspends its copies."""
+        key = Key("VMTemplate", obj.metadata.namespace, obj.spec.template_ref.name)
+        template = self.services.cache.read(key, VMTemplate)
+        return bool(obj.spec.suspend or (template is not None and template.spec.suspend))
 
     def index(self, obj: TemplateReplica) -> Iterable[tuple[str, ...]]:
         return indexes.of(obj)

@@ -154,4 +154,3 @@ def _same_network(network: Network, current: str) -> bool:
         and options.get("bridge") == network.bridge
         and options.get("tag") == (str(network.vlan) if network.vlan else None)
     )
-

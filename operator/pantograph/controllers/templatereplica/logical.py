@@ -17,7 +17,9 @@ async def mirror_copy(scope: ReplicaScope) -> None:
     """After this the status says what the real copy's does; Ready while that is and its owner node is online."""
     reference = scope.object.spec.copy_ref
     assert reference is not None, "the schema requires it of a Logical replica"
-    copy = scope.services.cache.read(Key("TemplateReplica", scope.object.metadata.namespace, reference.name), TemplateReplica)
+    copy = scope.services.cache.read(
+        Key("TemplateReplica", scope.object.metadata.namespace, reference.name), TemplateReplica
+    )
     if copy is None:
         raise Waiting("CopyNotFound", f"TemplateReplica {reference.name} does not exist", CHANGE_WAKES_S)
     owner = copy.status.node or copy.spec.node

@@ -74,9 +74,7 @@ async def ensure_imported(scope: ReplicaScope) -> None:
         # A create is repeated only under the VMID of its intent: the lost one may still come to life.
         repeated = scope.settled.vmid if scope.settled and scope.settled.type == "Import" else None
         vmid = repeated or await _free_vmid(scope)
-        config = creation(
-            scope.machine_for(vmid), import_from=staged.volid, password=await scope.read_password()
-        )
+        config = creation(scope.machine_for(vmid), import_from=staged.volid, password=await scope.read_password())
         scope.status.applied_digest = scope.settings_digest(vmid)
         await scope.announce("Import", vmid=vmid)
     await scope.ask(lambda: _create(scope, vmid, config))
@@ -148,9 +146,7 @@ async def ensure_settings(scope: ReplicaScope) -> None:
     if digest != scope.status.applied_digest and (password := await scope.read_password()) is not None:
         changes["cipassword"] = password
     if changes or missing.delete:
-        await scope.pve.set_config(
-            machine.node, machine.vmid, changes, delete=missing.delete, digest=machine.digest
-        )
+        await scope.pve.set_config(machine.node, machine.vmid, changes, delete=missing.delete, digest=machine.digest)
         scope.connection.observer.invalidate()
     scope.status.applied_digest = digest
 
@@ -176,7 +172,7 @@ async def _free_vmid(scope: ReplicaScope) -> int:
         announced = scope.services.cache.indexed(indexes.vmid(scope.cluster_key, vmid))
         return vmid in world.guests or vmid in leftovers or bool(announced)
 
-    return scope.connection.vmids.next_free(first, last, is_taken)
+    return scope.connection.vmids.choose(range(first, last + 1), is_taken)
 
 
 def _refuse_double_staging(scope: ReplicaScope, storage: str) -> None:
@@ -194,10 +190,12 @@ def _depot_url(scope: ReplicaScope) -> str:
         raise Terminal(
             "DepotUnreachable",
             "the nodes have no address from which to download the image",
-            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster.metadata.name}, or the chart's depot.externalURL",
+            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster_key.name}, or the chart's depot.externalURL",
         )
     if scope.outside.depot.find(scope.image.image_digest) is None:
-        raise Waiting("ImageNotInDepot", f"the depot has lost image {scope.image.image_digest}; it is fetched again", TURN_S)
+        raise Waiting(
+            "ImageNotInDepot", f"the depot has lost image {scope.image.image_digest}; it is fetched again", TURN_S
+        )
     return scope.outside.depot.url_for(scope.image.image_digest, base_url=base_url)
 
 
@@ -209,5 +207,5 @@ async def _require_reachable_depot(scope: ReplicaScope, url: str) -> None:
         raise Terminal(
             "DepotUnreachable",
             f"node {scope.node} cannot reach the depot at {url.split('/images/')[0]}: {unreachable.message}",
-            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster.metadata.name} to an address that the node reaches",
+            remedy=f"set spec.depotURL of ProxmoxCluster {scope.cluster_key.name} to an address the node can reach",
         ) from unreachable

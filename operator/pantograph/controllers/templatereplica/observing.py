@@ -9,8 +9,8 @@ from pantograph.controllers.templatereplica.resolving import note_leftover, own_
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox.mark import carrier_tag, uid16
-from pantograph.providers.proxmox.observer import is_gone
 from pantograph.providers.proxmox.port import GuestRow, VmConfig
+from pantograph.providers.proxmox.snapshot import absence
 
 ABANDONED_S: Final = 900.0
 """How long an unfinished machine under the VMID of a lost create is waited for before another VMID is taken."""
@@ -32,14 +32,20 @@ async def observe(scope: ReplicaScope) -> None:
     config = await own_config(scope, row.node if row else scope.home, vmid)
     if config is not None and scope.owns(config):
         _accept(scope, config)
-    elif config is not None or await is_gone(scope.connection, vmid, last_node=scope.home):
-        _forget(scope)
-    else:
-        raise unknown(
-            scope,
-            "Unobservable",
-            f"whether VM {vmid} on node {scope.home} still exists cannot be told: {scope.world.problem or 'it was not in the listing'}",
-        )
+        return
+    if config is None:
+        await _require_gone(scope, vmid)
+    _forget(scope)
+
+
+async def _require_gone(scope: ReplicaScope, vmid: int) -> None:
+    """Gone is only what everything says is gone; anything less is Unknown, and nothing follows from it."""
+    # A fresh look: the one at hand may be older than the answer that there is no such machine.
+    scope.world = await scope.connection.observer.fresh()
+    verdict = await absence(scope.pve, scope.world, vmid=vmid, last_node=scope.home)
+    if not verdict.proved:
+        message = f"whether VM {vmid} on node {scope.home} still exists cannot be told: {verdict.why}"
+        raise unknown(scope, "Unobservable", message)
 
 
 def _verified_lately(scope: ReplicaScope, row: GuestRow) -> bool:
@@ -48,7 +54,12 @@ def _verified_lately(scope: ReplicaScope, row: GuestRow) -> bool:
     if row.node != scope.home or scope.settings_digest(row.vmid) != scope.status.applied_digest:
         return False
     uid = scope.object.metadata.uid
-    if is_true(scope.reported, READY) and row.template and row.lock is None and carrier_tag(uid, row.vmid) in row.tags:
+    if (
+        is_true(scope.object.status.conditions, READY)
+        and row.template
+        and row.lock is None
+        and carrier_tag(uid, row.vmid) in row.tags
+    ):
         scope.outside.verified.trust(uid, row)
     return scope.outside.verified.holds(uid, row)
 
@@ -61,6 +72,8 @@ async def _observe_unconfirmed(scope: ReplicaScope) -> None:
     row = scope.world.guests.get(settled.vmid)
     config = await own_config(scope, row.node if row else scope.node, settled.vmid)
     if config is None:
+        # The record stays until the create is repeated: a wait in between must not lose its VMID.
+        scope.status.operation = settled
         return
     if scope.owns(config):
         _accept(scope, config)
@@ -118,5 +131,3 @@ def _forget(scope: ReplicaScope) -> None:
     scope.status.phase = "Missing"
     scope.status.applied_digest = None
     scope.outside.verified.forget(scope.object.metadata.uid)
-
-

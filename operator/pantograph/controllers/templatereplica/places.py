@@ -20,6 +20,8 @@ _DISK = re.compile(r"^(scsi|virtio|sata|ide|efidisk|tpmstate)\d+$")
 
 def require_usable_target(scope: ReplicaScope) -> None:
     """Refuses a target storage that is not there, not active, or takes no disk images."""
+    if (why := scope.world.unread.get(scope.node)) is not None:
+        raise Waiting("NodeUnreachable", why, 30)
     storage = scope.object.spec.storage
     found = scope.world.storages.get((scope.node, storage))
     if found is None:
@@ -71,7 +73,11 @@ def unconverted_disks(machine: VmConfig) -> list[str]:
     return [
         key
         for key, value in machine.values.items()
-        if _DISK.match(key) and key != CLOUD_INIT_DRIVE and "media=cdrom" not in value and "/base-" not in value and ":base-" not in value
+        if _DISK.match(key)
+        and key != CLOUD_INIT_DRIVE
+        and "media=cdrom" not in value
+        and "/base-" not in value
+        and ":base-" not in value
     ]
 
 
@@ -107,7 +113,11 @@ def _lacks_import(scope: ReplicaScope, storage: str | None) -> Terminal:
         )
     row = _storages(scope).get(storage)
     if row is None:
-        return Terminal("PlaceUnusable", f"node {scope.node} has no storage {storage} for the image file", remedy="name another stagingStorage")
+        return Terminal(
+            "PlaceUnusable",
+            f"node {scope.node} has no storage {storage} for the image file",
+            remedy="name another stagingStorage",
+        )
     return Terminal(
         "ImportUnsupported",
         f"storage {storage} on node {scope.node} does not take disk images to import",

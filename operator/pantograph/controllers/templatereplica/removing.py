@@ -12,7 +12,7 @@ from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox import privileges
-from pantograph.providers.proxmox.port import Volume, VmConfig
+from pantograph.providers.proxmox.port import VmConfig, Volume
 
 BLOCKED_RETRY_S: Final = 60.0
 NEEDED_RETRY_S: Final = 30.0
@@ -51,7 +51,7 @@ async def ensure_purged(scope: ReplicaScope) -> None:
 
 
 async def ensure_unstaged(scope: ReplicaScope) -> None:
-    """After this the image file is gone from the node, unless another replica needs it or the token may not delete it."""
+    """After this the image file is gone from the node, unless it is needed elsewhere or may not be deleted."""
     staged = scope.status.staged
     if staged is None:
         scope.drop_condition("StagedFileKept")
@@ -75,6 +75,17 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     )
 
 
+async def report_left_behind(scope: ReplicaScope) -> None:
+    """After this it was said which stubs stay: nobody can read it in the status of an object that is gone."""
+    for leftover in scope.status.leftovers or ():
+        if leftover.vmid not in scope.world.guests:
+            continue
+        message = f"VM {leftover.vmid} on node {leftover.node} stays; no token may remove it; there: {leftover.command}"
+        await scope.services.events.record(
+            scope.object.info.resource, scope.object.metadata, type="Warning", reason="LeftBehind", message=message
+        )
+
+
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
     """Whether a replica that reads the same file has not imported it yet."""
     storage = scope.world.storages.get((scope.home, staged.storage))
@@ -89,7 +100,9 @@ def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
 
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:
     """The file stays and is reported: a right that only tidies up must not stop anything."""
-    message = f"image file {staged.volid} stays on node {scope.home}; the token may not delete it; to allow it: {remedy}"
+    message = (
+        f"image file {staged.volid} stays on node {scope.home}; the token may not delete it; to allow it: {remedy}"
+    )
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
         return
@@ -109,8 +122,8 @@ async def _refuse_unsafe(scope: ReplicaScope, machine: VmConfig) -> None:
         raise Terminal(
             "MarkLost",
             f"VM {machine.vmid} on node {machine.node} does not carry our mark any more, so it is not destroyed",
-            remedy=f"remove it yourself if it should go, then: kubectl annotate templatereplica {scope.object.metadata.name} "
-            f"{FORCE_RELEASE}=true",
+            remedy="remove it yourself if it should go, then: "
+            f"kubectl annotate templatereplica {scope.object.metadata.name} {FORCE_RELEASE}=true",
         )
     if fresh.lock is not None:
         raise Waiting(

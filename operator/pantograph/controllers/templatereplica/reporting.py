@@ -13,7 +13,9 @@ async def report(scope: ReplicaScope) -> None:
     uid = scope.object.metadata.uid
     scope.status.phase = "Ready"
     scope.status.leftovers = [
-        leftover for leftover in scope.status.leftovers or () if leftover.vmid in scope.world.guests or not scope.world.complete
+        leftover
+        for leftover in scope.status.leftovers or ()
+        if leftover.vmid in scope.world.guests or not scope.world.complete
     ] or None
     vmid = scope.status.vmid
     if vmid is None:

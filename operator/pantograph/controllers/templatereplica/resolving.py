@@ -122,4 +122,3 @@ def _refuse_foreign_namespace(scope: ReplicaScope, cluster: ProxmoxCluster) -> N
         f"ProxmoxCluster {theirs}/{cluster.metadata.name} may not be used from namespace {mine}",
         remedy=f"add {mine} to its spec.allowedNamespaces",
     )
-

@@ -20,8 +20,8 @@ from pantograph.controllers.templatereplica.hardware import Machine, settings
 from pantograph.engine.scope import Scope
 from pantograph.providers.proxmox.connection import ProxmoxConnection
 from pantograph.providers.proxmox.mark import Mark, carrier_tag, foreign_mark, own_mark, staged_name
-from pantograph.providers.proxmox.observer import ClusterSnapshot
 from pantograph.providers.proxmox.port import ProxmoxApi, VmConfig
+from pantograph.providers.proxmox.snapshot import ClusterSnapshot
 
 
 @dataclass(kw_only=True)
@@ -41,6 +41,7 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
     """By `observe`: the machine is there, was verified lately, and its row has not changed since."""
     settled: Operation | None = None
     """By `settle_operation`: the work that has just ended, or came to nothing."""
+
     @property
     def pve(self) -> ProxmoxApi:
         return self.connection.api
@@ -92,7 +93,12 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
         """Changes when anything that is applied in place changes, the password included, and gives nothing away."""
         machine = self.machine_for(vmid)
         return short_hash(
-            [settings(machine), repr(machine.hardware.network), machine.mark.line, self.template.status.password_fingerprint],
+            [
+                settings(machine),
+                repr(machine.hardware.network),
+                machine.mark.line,
+                self.template.status.password_fingerprint,
+            ],
             length=32,
         )
 
@@ -131,6 +137,7 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
             uid=self.object.metadata.uid,
             generation=self.generation,
             now=self.now,
+            attempt=records.next_attempt(self.settled, type=type, generation=self.generation),
             node=self.home,
             vmid=vmid,
             volid=volid,

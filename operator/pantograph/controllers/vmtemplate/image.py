@@ -14,8 +14,8 @@ from pantograph.controllers.operations import Report
 from pantograph.controllers.secrets import read_secret, read_secret_key
 from pantograph.controllers.vmtemplate.revision import revision_of
 from pantograph.controllers.vmtemplate.scope import TemplateScope
-from pantograph.depot.depot import Depot
 from pantograph.depot.model import FetchRequest, Image
+from pantograph.depot.port import ImageDepot
 from pantograph.engine.errors import Terminal
 
 FETCH: Final = "Fetch"
@@ -77,7 +77,7 @@ async def ensure_password_known(scope: TemplateScope) -> None:
 class FetchFollower:
     """Follows a fetch of the depot. One that this process does not know is begun again: it resumes where it was."""
 
-    depot: Depot
+    depot: ImageDepot
     request: FetchRequest
 
     async def find(self, operation: Operation) -> str | None:
@@ -113,7 +113,7 @@ def _take(scope: TemplateScope, image: Image) -> None:
         if known.image_digest != image.image_digest:
             raise Terminal(
                 "SourceGone",
-                f"{scope.request.source} now serves {image.served_digest}, but the copies were made from {known.served_digest}",
+                f"{scope.request.source} serves {image.served_digest} now, copies were made from {known.served_digest}",
                 remedy="serve the former file again, or create another VMTemplate for the new one",
             )
         return

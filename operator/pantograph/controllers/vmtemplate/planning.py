@@ -82,11 +82,19 @@ def make_plan(
             continue
         for place in _places_of(template, cluster, placement, revision=revision, view=view, holders=holders):
             places.setdefault(place.name, place)
-    return Plan(tuple(sorted(places.values(), key=lambda place: (place.cluster, place.node, place.storage))), frozenset(unknown))
+    return Plan(
+        tuple(sorted(places.values(), key=lambda place: (place.cluster, place.node, place.storage))), frozenset(unknown)
+    )
 
 
 def _places_of(
-    template: str, cluster: ClusterId, placement: Placement, *, revision: str, view: ClusterView, holders: frozenset[str]
+    template: str,
+    cluster: ClusterId,
+    placement: Placement,
+    *,
+    revision: str,
+    view: ClusterView,
+    holders: frozenset[str],
 ) -> list[Place]:
     proxmox = placement.proxmox
     storage = view.storages.get(proxmox.storage)
@@ -98,16 +106,14 @@ def _places_of(
             node=node,
             storage=proxmox.storage,
             staging_storage=proxmox.staging_storage,
-            transfer=placement.transfer,
+            transfer=placement.transfer or "Auto",
         )
         for node in nodes
     ]
     if storage is None or not storage.shared or not places:
         return places
     owner = _owner(places, view, holders)
-    return [
-        place if place is owner else replace(place, copy_of=owner.name) for place in places
-    ]
+    return [place if place is owner else replace(place, copy_of=owner.name) for place in places]
 
 
 def _nodes_of(placement: Placement, view: ClusterView, storage: StorageView | None) -> list[str]:
@@ -120,4 +126,3 @@ def _nodes_of(placement: Placement, view: ClusterView, storage: StorageView | No
 def _owner(places: Sequence[Place], view: ClusterView, holders: frozenset[str]) -> Place:
     """Who holds the one real copy on shared storage: whoever does already, else the first node that is online."""
     return min(places, key=lambda place: (place.name not in holders, not view.online[place.node], place.node))
-

@@ -42,8 +42,10 @@ async def ensure_replicas(scope: TemplateScope) -> None:
         child = existing.get(place.name)
         if child is not None and (child.deleting or _agrees(child, wanted)):
             continue
-        answer = await scope.kube.apply(TemplateReplica.info.resource, scope.object.metadata.namespace, place.name, wanted)
-        scope.services.cache.absorb(answer)
+        answer = await scope.kube.apply(
+            TemplateReplica.info.resource, scope.object.metadata.namespace, place.name, wanted
+        )
+        scope.services.learn(answer)
         scope.services.queue.add(Key("TemplateReplica", scope.object.metadata.namespace, place.name))
 
 
@@ -92,7 +94,8 @@ def _view(scope: TemplateScope, cluster: ClusterId) -> ClusterView | None:
     return ClusterView(
         online={node.name: node.online for node in found.status.nodes},
         storages={
-            storage.name: StorageView(frozenset(storage.nodes), storage.shared) for storage in found.status.storages or ()
+            storage.name: StorageView(frozenset(storage.nodes), storage.shared)
+            for storage in found.status.storages or ()
         },
     )
 

@@ -13,11 +13,11 @@ from pantograph.api.meta import CONFIG_MAPS, Body
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import MAX_LOCATIONS, Location, ReplicaCounts, TemplateProgress
 from pantograph.controllers.vmtemplate.scope import TemplateScope
-from pantograph.engine.errors import Terminal, Waiting
+from pantograph.engine.errors import StepError, Terminal, Waiting
 
 CHANGE_WAKES_S: Final = 300.0
-PROGRESS_STEP: Final = 5
-"""Percent: smaller progress is not worth a write."""
+PROGRESS_S: Final = 30.0
+"""While places are being made, the status is written at most this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,19 @@ class _Standing:
 
 
 async def report(scope: TemplateScope) -> None:
-    """After this the status counts and names the places; Ready if enough of them are."""
+    """After this the status counts and names the places; Ready if enough of them are.
+
+    While places are being made, news of them are gathered and written once in a while: they change all the time.
+    """
     places = _standings(scope)
     good = [place for place in places if place.is_ready or place.is_unseen]
     lacking = [place for place in places if place not in good]
+    _judge_degraded(scope, places)
+    verdict = _verdict(scope, places, lacking)
+    if _is_mere_progress(scope, verdict):
+        known = find(scope.object.status.conditions, READY)
+        scope.look_again(PROGRESS_S)
+        raise Waiting("PlacesNotReady", known.message if known else "", CHANGE_WAKES_S)
     scope.status.replicas = ReplicaCounts(
         desired=len(places),
         ready=len(good),
@@ -72,38 +81,53 @@ async def report(scope: TemplateScope) -> None:
     )
     scope.status.progress = _progress(scope, places)
     await _publish_locations(scope, places)
-    _judge_degraded(scope, places)
+    if verdict is not None:
+        raise verdict
+    scope.status.current = scope.status.revision
+    scope.ready(message=f"{len(good)} of {len(places)} places hold revision {scope.status.revision}")
 
-    if places and len(good) >= _min_ready(scope, len(places)) and not _unplanned(scope):
-        scope.status.current = scope.status.revision
-        message = f"{len(good)} of {len(places)} places hold revision {scope.status.revision}"
-        scope.ready(message=message)
-        return
-    _refuse_unready(scope, places, lacking)
+
+def _is_mere_progress(scope: TemplateScope, verdict: StepError | None) -> bool:
+    """Whether nothing is new but how far the places are, and that was written only lately."""
+    if verdict is None or verdict.reason != "PlacesNotReady":
+        return False
+    known, progress = find(scope.object.status.conditions, READY), scope.object.status.progress
+    if known is None or known.reason != verdict.reason or known.observed_generation != scope.generation:
+        return False
+    return progress is not None and (scope.now - progress.updated_at).total_seconds() < PROGRESS_S
 
 
 def _standings(scope: TemplateScope) -> list[_Standing]:
     children = {child.metadata.name: child for child in scope.children() if not child.deleting}
-    kept = [child.metadata.name for child in children.values() if scope.plan.keeps(cluster=_cluster(child), name=child.metadata.name)]
+    kept = [
+        child.metadata.name
+        for child in children.values()
+        if scope.plan.keeps(cluster=_cluster(child), name=child.metadata.name)
+    ]
     names = dict.fromkeys([*(place.name for place in scope.plan.places), *sorted(kept)])
     return [_Standing(name, children.get(name)) for name in names]
 
 
-def _refuse_unready(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequence[_Standing]) -> None:
+def _verdict(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequence[_Standing]) -> StepError | None:
+    """None: enough places are ready; otherwise why not."""
     unplanned = _unplanned(scope)
     if unplanned:
-        raise Waiting("ClusterNotReady", f"which places there are cannot be told yet: ProxmoxCluster {name_some(unplanned)} is not ready", CHANGE_WAKES_S)
+        named = name_some(unplanned)
+        message = f"which places there are cannot be told yet: ProxmoxCluster {named} is not ready"
+        return Waiting("ClusterNotReady", message, CHANGE_WAKES_S)
     if not places:
-        raise Terminal(
+        return Terminal(
             "NoPlaces",
             "no node of the placements' clusters has the storage that they name",
             remedy="correct spec.placements[].proxmox.storage or nodes",
         )
+    if len(places) - len(lacking) >= _min_ready(scope, len(places)):
+        return None
     count = f"{len(places) - len(lacking)} of {len(places)} places are ready"
     message = f"{count}; {name_some((place.says() for place in lacking), limit=3)}"
-    if lacking and all(place.is_failed for place in lacking):
-        raise Terminal("PlacesFailed", message)
-    raise Waiting("PlacesNotReady", message, CHANGE_WAKES_S)
+    if all(place.is_failed for place in lacking):
+        return Terminal("PlacesFailed", message)
+    return Waiting("PlacesNotReady", message, CHANGE_WAKES_S)
 
 
 def _unplanned(scope: TemplateScope) -> list[str]:
@@ -128,19 +152,17 @@ def _judge_degraded(scope: TemplateScope, places: Sequence[_Standing]) -> None:
 
 
 def _progress(scope: TemplateScope, places: Sequence[_Standing]) -> TemplateProgress | None:
-    """The mean of all places, in steps that are worth a write; None when there is nothing under way."""
+    """The mean of all places; None when there is nothing under way."""
     percent = sum(place.percent for place in places) // len(places) if places else 0
-    if percent >= 100:
-        return None
     known = scope.object.status.progress
-    if known is not None and abs(percent - known.percent) < PROGRESS_STEP:
-        return known
-    return TemplateProgress(percent=percent)
+    if percent >= 100 or (known is not None and known.percent == percent):
+        return known if percent < 100 else None
+    return TemplateProgress(percent=percent, updated_at=scope.now)
 
 
 async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) -> None:
     """The first of them in the status, all of them in a ConfigMap; that is written when, and only when, one changes."""
-    primaries = _primaries(scope, places)
+    primaries = _primaries(places)
     locations = [
         Location(
             replica=place.name,
@@ -160,22 +182,21 @@ async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) 
     scope.status.locations = shown
 
 
-def _primaries(scope: TemplateScope, places: Sequence[_Standing]) -> set[str]:
-    """One copy a cluster: the one that is already, while it is ready, else the oldest ready one."""
-    were = {location.replica for location in scope.object.status.locations or () if location.primary}
+def _primaries(places: Sequence[_Standing]) -> set[str]:
+    """One copy a cluster: the oldest ready one, whichever was ready first, so that a crash on the way changes nothing."""
     best: dict[tuple[str, str], TemplateReplica] = {}
     for place in places:
         replica = place.replica
         if replica is None or replica.spec.type != "Copy" or not place.is_ready:
             continue
         cluster = _cluster(replica)
-        if cluster not in best or _seniority(replica, were) < _seniority(best[cluster], were):
+        if cluster not in best or _seniority(replica) < _seniority(best[cluster]):
             best[cluster] = replica
     return {replica.metadata.name for replica in best.values()}
 
 
-def _seniority(replica: TemplateReplica, were: set[str]) -> tuple[bool, str, str]:
-    return (replica.metadata.name not in were, str(replica.metadata.creation_timestamp), replica.metadata.name)
+def _seniority(replica: TemplateReplica) -> tuple[str, str]:
+    return (str(replica.metadata.creation_timestamp), replica.metadata.name)
 
 
 async def _write_config_map(scope: TemplateScope, locations: Sequence[Location]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import OutcomeUnknown, ProtocolError
@@ -13,6 +13,7 @@ from pantograph.providers.proxmox.port import (
     GuestRow,
     NodeStorage,
     Permissions,
+    StorageRow,
     TaskRow,
     TaskStatus,
     Upid,
@@ -21,6 +22,7 @@ from pantograph.providers.proxmox.port import (
     Volume,
 )
 from pantograph.providers.proxmox.privileges import Need
+from pantograph.providers.proxmox.session import Answer
 from pantograph.providers.proxmox.settings import ConnectionSettings
 from pantograph.providers.proxmox.tasks import parse_upid, upid_of
 from pantograph.providers.proxmox.transport import CallHook, Transport, no_hook
@@ -31,12 +33,37 @@ TASKS_LIMIT = 500
 """Rows of a node's task list that are asked for: Proxmox's default of 50 hides a task on a busy node."""
 
 
+class Requests(Protocol):
+    """What carries a call to the cluster and back: `Transport`, or a cluster simulated in this process."""
+
+    async def request(
+        self,
+        verb: str,
+        template: str,
+        values: Mapping[str, str],
+        *,
+        at: Mapping[str, str | int],
+        needs: Sequence[Need] = (),
+        claims: int | None = None,
+        fail_over: bool = True,
+    ) -> Answer: ...
+
+    def close(self) -> None: ...
+
+
 class ProxmoxerApi:
     """`ProxmoxApi` over proxmoxer."""
 
-    def __init__(self, settings: ConnectionSettings, clock: Clock, *, on_call: CallHook = no_hook) -> None:
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        clock: Clock,
+        *,
+        on_call: CallHook = no_hook,
+        transport: Requests | None = None,
+    ) -> None:
         self._user = settings.user
-        self._transport = Transport(settings, clock, on_call=on_call)
+        self._transport = transport or Transport(settings, clock, on_call=on_call)
 
     # -- reads -------------------------------------------------------------
 
@@ -61,6 +88,9 @@ class ProxmoxerApi:
 
     async def guests(self) -> Sequence[GuestRow]:
         return await self._read("/cluster/resources", _rows(decode.guest), values={"type": "vm"})
+
+    async def storage_rows(self) -> Sequence[StorageRow]:
+        return await self._read("/cluster/resources", _rows(decode.storage_row), values={"type": "storage"})
 
     async def storages(self, node: str) -> Sequence[NodeStorage]:
         return await self._read(

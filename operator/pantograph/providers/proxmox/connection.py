@@ -15,6 +15,8 @@ from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.observer import Observer
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
+from pantograph.providers.proxmox.transport import CallHook, no_hook
+from pantograph.providers.proxmox.vmids import Vmids
 
 NodeIdentity = tuple[str, str | None, str]
 """A node's name, address and certificate. One alone would not do: single nodes are all called `pve`, and a wildcard
@@ -28,6 +30,7 @@ class RealCluster:
     nodes: set[NodeIdentity]
     vmid_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from the look at the used VMIDs until the intent with the chosen one is written."""
+    vmids: Vmids = field(default_factory=Vmids)
     observers: dict[str, Observer] = field(default_factory=dict)
     """By user: two users may see different parts of a cluster."""
 
@@ -41,6 +44,10 @@ class ProxmoxConnection:
     cluster: RealCluster
 
     @property
+    def vmids(self) -> Vmids:
+        return self.cluster.vmids
+
+    @property
     def vmid_lock(self) -> asyncio.Lock:
         return self.cluster.vmid_lock
 
@@ -51,9 +58,16 @@ OpenApi = Callable[[ConnectionSettings], ProxmoxApi]
 class ConnectionPool:
     """One connection for equal settings; one lock for one real cluster; one observer for one user of it."""
 
-    def __init__(self, clock: Clock, *, open_api: OpenApi | None = None, observer_ttl_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_api: OpenApi | None = None,
+        on_call: CallHook = no_hook,
+        observer_ttl_s: float = 10.0,
+    ) -> None:
         self._clock = clock
-        self._open_api = open_api or (lambda settings: ProxmoxerApi(settings, clock))
+        self._open_api = open_api or (lambda settings: ProxmoxerApi(settings, clock, on_call=on_call))
         self._observer_ttl_s = observer_ttl_s
         self._connections: dict[ConnectionSettings, ProxmoxConnection] = {}
         self._clusters: list[RealCluster] = []

@@ -11,6 +11,7 @@ from pantograph.providers.proxmox.port import (
     GuestRow,
     NodeStorage,
     Permissions,
+    StorageRow,
     TaskRow,
     TaskStatus,
     Upid,
@@ -73,6 +74,16 @@ def node_storage(node: str, row: Row) -> NodeStorage:
         active=_flag(row.get("active")),
         total=_number(row.get("total")),
         avail=_number(row.get("avail")),
+    )
+
+
+def storage_row(row: Row) -> StorageRow:
+    return StorageRow(
+        storage=row["storage"],
+        node=row["node"],
+        type=str(row.get("plugintype", "")),
+        content=frozenset(name for name in str(row.get("content", "")).split(",") if name),
+        shared=_flag(row.get("shared")),
     )
 
 

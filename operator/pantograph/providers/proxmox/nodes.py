@@ -73,6 +73,7 @@ class NodeReader:
             # One that made us wait is left alone for a while: each question holds a thread of ours.
             slow = self._clock.monotonic() - began >= self._patience_s
             self._failed = (self._clock.monotonic(), error.message) if slow else None
+            self._flight = None  # the pause answers from now on; a late success waits for the next tick instead
             return error.message
         self._failed = None
         return NodePart(storages, version, tuple(task for task in tasks if task.running))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unreachable
+from pantograph.providers.proxmox.mark import tagged_uid16
 from pantograph.providers.proxmox.nodes import NodePart, NodeReader
 from pantograph.providers.proxmox.port import ProxmoxApi
 from pantograph.providers.proxmox.snapshot import ClusterSnapshot, completeness_problem
@@ -18,7 +19,7 @@ FAILURE_TTL_S = 5.0
 class Observer:
     """Looks at a cluster when somebody asks and the last look is older than `ttl_s`; everybody shares one look.
 
-    A look costs four calls and one a node (two when a version is due), whatever the number of guests.
+    A look costs six calls and one a node (two when a version is due), whatever the number of guests.
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class Observer:
         permissions = await self.api.permissions()
         status = await self.api.cluster_status()
         guests = await self.api.guests()
+        storage_rows = await self.api.storage_rows()
+        version = await self.api.version()
         parts = await self._parts([member.name for member in status.nodes if member.online])
         read = {node: part for node, part in parts.items() if isinstance(part, NodePart)}
         unread = {node: part for node, part in parts.items() if isinstance(part, str)}
@@ -120,11 +123,14 @@ class Observer:
             status=status,
             guests={row.vmid: row for row in guests},
             permissions=permissions,
+            version=version,
+            storage_rows=storage_rows,
             storages={(node, one.storage): one for node, part in read.items() for one in part.storages},
             versions={node: part.version for node, part in read.items() if part.version is not None},
             running={node: part.running for node, part in read.items()},
             unread=unread,
             problem=completeness_problem(status, permissions),
+            tagged={uid: row.vmid for row in guests if (uid := tagged_uid16(row)) is not None},
         )
 
     async def _parts(self, nodes: list[str]) -> Mapping[str, NodePart | str]:
@@ -169,5 +175,5 @@ class _Look:
     def result(self) -> ClusterSnapshot:
         if self.error is not None:
             raise self.error.with_traceback(None)
-        assert self.snapshot is not None  # noqa: S101 - one of the two is set
+        assert self.snapshot is not None
         return self.snapshot

@@ -71,6 +71,17 @@ class NodeStorage:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageRow:
+    """A storage on one node in the bulk listing, which knows them of offline nodes too (GET /cluster/resources)."""
+
+    storage: str
+    node: str
+    type: str
+    content: frozenset[str]
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """A row of a storage's content listing; `size` is the file's for import content, the virtual size for images."""
 
@@ -169,6 +180,10 @@ class ProxmoxApi(Protocol):
 
     async def guests(self) -> Sequence[GuestRow]:
         """GET /cluster/resources?type=vm. Short or empty, without an error, when rights are missing."""
+        ...
+
+    async def storage_rows(self) -> Sequence[StorageRow]:
+        """GET /cluster/resources?type=storage: which nodes have which storages. Short when rights are missing."""
         ...
 
     async def storages(self, node: str) -> Sequence[NodeStorage]: ...

@@ -66,6 +66,7 @@ class Endpoint:
             )
         self.url = url.rstrip("/")
         self._base = f"{self.url}/api2/json"
+        self._context = tls_context(settings.tls) if parts.scheme == "https" else None
         self._reads = self._session(settings)
         self._mutations = self._session(settings)
         # A mutation goes over a connection of its own: one that the node has just closed for idleness (after 5 s)
@@ -100,7 +101,8 @@ class Endpoint:
         session.trust_env = False  # reading ~/.netrc and proxies for every request costs more than the request
         session.time_limits = (settings.timeouts.connect_s, settings.timeouts.read_s)
         session.headers["accept"] = "application/json"
-        session.mount("https://", _TlsAdapter(settings.tls, pool_size=settings.limits.concurrent))
+        if self._context is not None:
+            session.mount("https://", _TlsAdapter(self._context, settings))
         return session
 
     def _login(self, login: UserPassword) -> Mapping[str, str]:
@@ -125,15 +127,15 @@ class _Session(ProxmoxHttpSession):  # type: ignore[misc]
 class _TlsAdapter(HTTPAdapter):
     """One TLS context for every connection, in place of the files that requests would load for each."""
 
-    def __init__(self, tls: Tls, *, pool_size: int) -> None:
-        self._tls = tls
-        self._context = tls_context(tls)
-        super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
+    def __init__(self, context: ssl.SSLContext, settings: ConnectionSettings) -> None:
+        self._context = context
+        self._fingerprint = settings.tls.fingerprint
+        super().__init__(pool_connections=1, pool_maxsize=settings.limits.concurrent, max_retries=0)
 
     def init_poolmanager(self, *positional: Any, **options: Any) -> None:
         options["ssl_context"] = self._context
-        if self._tls.fingerprint is not None:
-            options["assert_fingerprint"] = self._tls.fingerprint
+        if self._fingerprint is not None:
+            options["assert_fingerprint"] = self._fingerprint
         super().init_poolmanager(*positional, **options)
 
     def build_connection_pool_key_attributes(self, *positional: Any, **options: Any) -> Any:
@@ -147,7 +149,7 @@ class _TlsAdapter(HTTPAdapter):
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """A context that trusts what `tls` says. Raises `Rejected` (reason `InvalidCA`) for certificates it cannot read."""
     if tls.fingerprint is not None or (tls.insecure_skip_verify and tls.ca_pem is None):
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # a pinned fingerprint is compared by urllib3, before anything is sent
         return context

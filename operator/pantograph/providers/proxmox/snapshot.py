@@ -13,6 +13,7 @@ from pantograph.providers.proxmox.port import (
     NodeStorage,
     Permissions,
     ProxmoxApi,
+    StorageRow,
     TaskRow,
 )
 from pantograph.providers.proxmox.privileges import held_at
@@ -27,6 +28,10 @@ class ClusterSnapshot:
     status: ClusterStatus
     guests: Mapping[int, GuestRow]
     permissions: Permissions
+    version: str = ""
+    """Of the node that answered."""
+    storage_rows: Sequence[StorageRow] = ()
+    """Which nodes have which storages, offline nodes included."""
     storages: Mapping[tuple[str, str], NodeStorage] = field(default_factory=dict)
     """By (node, storage)."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +42,8 @@ class ClusterSnapshot:
     """Nodes of which nothing but membership is known, and why: an absent storage there means nothing."""
     problem: str | None = None
     """Why the list of guests cannot be taken for whole."""
+    tagged: Mapping[str, int] = field(default_factory=dict)
+    """VMIDs by the first 16 digits of the uid that a guest's own tag names: a lead, no proof."""
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,68 @@
+"""What people and other tools do to a cluster beside the operator, with all rights and at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.fakes.proxmox.cluster import SimulatedCluster
+from tests.fakes.proxmox.gate import Request
+from tests.fakes.proxmox.operations import OPERATIONS
+
+
+class People:
+    """root@pam at the web interface. Each verb returns when its task has ended; a refusal raises `PveAnswer`."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+
+    async def linked_clone(self, vmid: int, newid: int, *, name: str | None = None) -> None:
+        await self._clone(vmid, newid, {"full": "0"} | ({"name": name} if name else {}))
+
+    async def full_clone(self, vmid: int, newid: int, *, name: str | None = None) -> None:
+        await self._clone(vmid, newid, {"full": "1"} | ({"name": name} if name else {}))
+
+    async def create(self, vmid: int, node: str, **config: str) -> None:
+        await self._do("create_vm", {"vmid": str(vmid), **config}, node=node)
+
+    async def make_template(self, vmid: int) -> None:
+        await self._do("convert_to_template", {}, **self._where(vmid))
+
+    async def destroy(self, vmid: int) -> None:
+        await self._do("destroy_vm", {"purge": "1", "destroy-unreferenced-disks": "1"}, **self._where(vmid))
+
+    async def set_config(self, vmid: int, **config: str) -> None:
+        """`delete=` removes keys."""
+        await self._do("set_config", config, **self._where(vmid))
+
+    async def start(self, vmid: int) -> None:
+        await self._do("start_vm", {}, **self._where(vmid))
+
+    async def stop(self, vmid: int) -> None:
+        await self._do("stop_vm", {}, **self._where(vmid))
+
+    def lose_template_flag(self, vmid: int) -> None:
+        """The line `template: 1` goes from the configuration; the disks stay base volumes."""
+        guest = self._cluster.guests[vmid]
+        self._cluster.write_config(guest, {k: v for k, v in guest.config.items() if k != "template"})
+
+    def remove_staged_file(self, node: str, storage: str, name: str) -> None:
+        self._cluster.faults.remove_file(node, f"{storage}:import/{name}")
+
+    async def _clone(self, vmid: int, newid: int, params: dict[str, str]) -> None:
+        await self._do("clone_vm", {"newid": str(newid), **params}, **self._where(vmid))
+
+    def _where(self, vmid: int) -> dict[str, str]:
+        return {"node": self._cluster.guests[vmid].node, "vmid": str(vmid)}
+
+    async def _do(self, name: str, params: dict[str, str], **path: str) -> Any:
+        """Not through the gate: people are neither counted nor hooked, and no answer of theirs is lost."""
+        operation = OPERATIONS[name]
+        operation.check(params)
+        request = Request(self._cluster, "root@pam", path, params, entry=path["node"])
+        upid = await operation.handler(request)
+        if not isinstance(upid, str):
+            return
+        task = self._cluster.task(upid)
+        await task.done.wait()
+        if task.exitstatus != "OK":
+            raise AssertionError(f"{name} by hand failed: {task.exitstatus}")

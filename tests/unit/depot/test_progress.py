@@ -1,0 +1,49 @@
+"""What people read while bytes move."""
+
+from __future__ import annotations
+
+import pytest
+
+from pantograph.clock import SystemClock
+from pantograph.depot.progress import Meter
+
+
+class HandClock(SystemClock):
+    """A clock moved by hand."""
+
+    seconds = 100.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def test_the_rate_is_of_this_stage_and_of_the_last_ten_seconds() -> None:
+    clock = HandClock()
+    meter = Meter(clock)
+    meter.start("Downloading", done=5000, total=100_000)
+    assert (meter.bytes_done, meter.rate_bytes_s) == (5000, 0.0)
+    for _ in range(10):
+        clock.seconds += 1
+        meter.add(100)
+    assert meter.rate_bytes_s == pytest.approx(100)
+    for _ in range(20):
+        clock.seconds += 1
+        meter.add(1000)
+    assert meter.rate_bytes_s == pytest.approx(1000)
+    assert (meter.bytes_done, meter.bytes_total) == (26_000, 100_000)
+
+
+def test_the_rate_falls_while_nothing_comes() -> None:
+    clock = HandClock()
+    meter = Meter(clock)
+    clock.seconds += 1
+    meter.add(1000)
+    clock.seconds += 99
+    assert meter.rate_bytes_s == pytest.approx(10)
+
+
+def test_a_new_stage_counts_from_its_own_start() -> None:
+    meter = Meter(HandClock())
+    meter.add(1000)
+    meter.start("Unpacking")
+    assert (meter.stage, meter.bytes_done, meter.bytes_total, meter.rate_bytes_s) == ("Unpacking", 0, None, 0.0)
