@@ -105,7 +105,11 @@ def _reasons_in(tree: ast.Module) -> Iterator[str]:
                     yield from _text(keyword.value)
         elif isinstance(node, ast.ClassDef):
             for each in node.body:
-                if isinstance(each, ast.Assign | ast.AnnAssign) and each.value is not None and _assigned(each) == "reason":
+                if (
+                    isinstance(each, ast.Assign | ast.AnnAssign)
+                    and each.value is not None
+                    and _assigned(each) == "reason"
+                ):
                     yield from _text(each.value)
         elif isinstance(node, ast.FunctionDef):
             for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
@@ -136,7 +140,9 @@ def _assigned(node: ast.Assign | ast.AnnAssign) -> str:
 
 
 def _name(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
 
 
 def _text(node: ast.expr) -> Iterator[str]:

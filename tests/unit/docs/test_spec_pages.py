@@ -1,4 +1,4 @@
-"""The pages below docs/spec against the code: nothing is missing there, and nothing stands there that does not exist."""
+"""The pages below docs against the code: nothing is missing there, and nothing stands there that does not exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ DOCS = CHECKOUT / "docs"
 SPEC = DOCS / "spec"
 CRDS: dict[str, crd.Kind] = {kind.info.resource.kind.lower(): kind for kind in kinds.ALL}
 DOCUMENTS = sorted(
-    path for root in (CHECKOUT, DOCS, CHECKOUT / "charts") for path in root.glob("*.md" if root == CHECKOUT else "**/*.md")
+    path
+    for root in (CHECKOUT, DOCS, CHECKOUT / "charts")
+    for path in root.glob("*.md" if root == CHECKOUT else "**/*.md")
 )
 
 
@@ -116,7 +118,11 @@ def test_the_runbook_has_an_entry_for_every_reason_that_stalls() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_condition_of_a_kind_stands_in_its_page(name: str) -> None:
-    own = {"proxmoxcluster": {"Reachable", "Authorized"}, "vmtemplate": {"Degraded"}, "templatereplica": {"StagedFileKept"}}
+    own = {
+        "proxmoxcluster": {"Reachable", "Authorized"},
+        "vmtemplate": {"Degraded"},
+        "templatereplica": {"StagedFileKept"},
+    }
     assert set(first_cells(page(name), "condition")) == {"Ready", "Suspended"} | own[name]
 
 
