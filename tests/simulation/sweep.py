@@ -20,7 +20,7 @@ KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica", "configmap")
 MACHINE = {"machine": "q35", "firmware": "OVMF", "tpm": "v2.0", "disk": {"size": "12Gi"}, "tags": ["golden"]}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scenario:
     """What is declared, and on which cluster."""
 
@@ -80,15 +80,16 @@ async def _live(scenario: Scenario, tap: Tap, *, quiet_s: float, down_s: float) 
 def sweep(scenario: Scenario, strikes: Iterable[Mapping[int, Mode]], *, seed: int = 0) -> list[Failure]:
     """Live the scenario with each of `strikes`; those whose end is another one than the undisturbed.
 
-    After a strike before convergence it is quiet for 20 min of virtual time, after every twelfth for two hours.
+    That nothing is written after convergence is watched for a minute after every strike, for longer than the interval
+    after every fourth that comes before convergence, and for two hours after every fortieth.
     """
     undisturbed = live(scenario, quiet_s=2 * HOUR_S)
     assert not undisturbed.noise, undisturbed.noise
     random = Random(seed)
     failures = []
     for each in strikes:
-        long = random.randrange(12) == 0
-        quiet_s = 0.0 if min(each) > undisturbed.effects_until_made else 2 * HOUR_S if long else HOUR_S / 3
+        watched_s = random.choices([0.0, HOUR_S / 4, 2 * HOUR_S], weights=[30, 9, 1])[0]
+        quiet_s = watched_s if min(each) <= undisturbed.effects_until_made else 0.0
         down_s = random.choice([0.0, 0.0, 5.0, 120.0])
         failures += _tried(scenario, undisturbed, each, quiet_s=quiet_s, down_s=down_s)
     return failures
