@@ -46,6 +46,10 @@ async def connect(scope: ClusterScope) -> None:
         scope.connection = await scope.outside.connections.open(scope.object, scope.kube)
     except provider.Unauthorized as refused:
         raise _refused(scope, refused) from refused
+    except provider.ProviderError as error:
+        # What a former process saw no longer holds: templates plan only on a cluster that answers.
+        scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
+        raise
 
 
 async def observe(scope: ClusterScope) -> None:

@@ -1,4 +1,4 @@
-"""The pages below docs/spec against the code: nothing is missing there, and nothing stands there that does not exist."""
+"""The pages below docs against the code: nothing is missing there, and nothing stands there that does not exist."""
 
 from __future__ import annotations
 
