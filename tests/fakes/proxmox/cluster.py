@@ -96,6 +96,7 @@ class SimulatedCluster:
         self.nodes = {n: Node(n, i, version) for i, n in enumerate(nodes, start=1)}
         self.datacenter = Datacenter()
         self.bridges = set(bridges)
+        self.broadcast_s = BROADCAST_S
         self.pools: set[str] = set()
         self.access = Access(random)
         self.storages = Storages()
@@ -183,8 +184,8 @@ class SimulatedCluster:
         """When the node last told the others about its guests. Phases differ from node to node."""
         node = self.nodes[node_name]
         until = self.clock.monotonic() if node.up else node.changed_at
-        phase = (node.id * 3.7) % BROADCAST_S
-        return (until - phase) // BROADCAST_S * BROADCAST_S + phase
+        phase = (node.id * 3.7) % self.broadcast_s
+        return (until - phase) // self.broadcast_s * self.broadcast_s + phase
 
     # -- tasks -------------------------------------------------------------------------------------------------------
     def fork(self, *, node: str, type: str, id: str, user: str, body: Body) -> str:

@@ -59,7 +59,7 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     if _is_needed_by_others(scope, staged):
         scope.look_again(NEEDED_RETRY_S)
         return
-    files = await scope.pve.content(scope.home, staged.storage, content="import")
+    files = await scope.pve.content(scope.node, staged.storage, content="import")
     if all(file.volid != staged.volid for file in files):
         scope.status.staged = None
         scope.drop_condition("StagedFileKept")
@@ -70,7 +70,8 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
         return
     await scope.begin(
         "Unstage",
-        lambda: scope.pve.delete_volume(scope.home, staged.storage, staged.volid),
+        lambda: scope.pve.delete_volume(scope.node, staged.storage, staged.volid),
+        node=scope.node,
         volid=staged.volid,
     )
 
@@ -88,7 +89,7 @@ async def report_left_behind(scope: ReplicaScope) -> None:
 
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
     """Whether a replica that reads the same file has not imported it yet."""
-    storage = scope.world.storages.get((scope.home, staged.storage))
+    storage = scope.world.storages.get((scope.node, staged.storage))
     for key in scope.services.cache.indexed(indexes.staged(scope.cluster_key, staged.volid)) - {scope.object.key}:
         other = scope.services.cache.read(key, TemplateReplica)
         if other is None or (other.spec.node != scope.node and not (storage and storage.shared)):
@@ -101,7 +102,7 @@ def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:
     """The file stays and is reported: a right that only tidies up must not stop anything."""
     message = (
-        f"image file {staged.volid} stays on node {scope.home}; the token may not delete it; to allow it: {remedy}"
+        f"image file {staged.volid} stays on node {scope.node}; the token may not delete it; to allow it: {remedy}"
     )
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
@@ -123,7 +124,8 @@ async def _refuse_unsafe(scope: ReplicaScope, machine: VmConfig) -> None:
             "MarkLost",
             f"VM {machine.vmid} on node {machine.node} does not carry our mark any more, so it is not destroyed",
             remedy="remove it yourself if it should go, then: "
-            f"kubectl annotate templatereplica {scope.object.metadata.name} {FORCE_RELEASE}=true",
+            f"kubectl annotate templatereplica {scope.object.metadata.name} -n {scope.object.metadata.namespace} "
+            f"{FORCE_RELEASE}=true",
         )
     if fresh.lock is not None:
         raise Waiting(
