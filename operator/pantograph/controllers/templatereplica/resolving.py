@@ -139,6 +139,9 @@ def _refuse_foreign_namespace(scope: ReplicaScope, cluster: ProxmoxCluster) -> N
     allowed = cluster.spec.allowed_namespaces or ()
     if mine == theirs or mine in allowed or "*" in allowed:
         return
+    if scope.object.deleting:
+        # What was made while it was allowed must still be possible to remove.
+        return
     raise Terminal(
         "NamespaceNotAllowed",
         f"ProxmoxCluster {theirs}/{cluster.metadata.name} may not be used from namespace {mine}",
