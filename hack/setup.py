@@ -54,7 +54,12 @@ def python_environment() -> None:
         environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": str(ENVIRONMENT)}
         command = str(uv())
         run(command, "venv", "-q", "--clear", "--python", sys.executable, str(ENVIRONMENT), environment=environment)
-        run(command, "pip", "sync", "-q", "--require-hashes", str(LOCK), environment=environment)
+        sync = (command, "pip", "sync", "-q", "--require-hashes", str(LOCK))
+        try:
+            run(*sync, "--offline", environment=environment)  # what uv has in its cache needs no network
+        except SetupError:
+            say("fetching Python packages")
+            run(*sync, environment=environment)
         # The build backend is in the lock: built without isolation, the project needs nothing that is not hashed.
         project = ("--no-deps", "--no-build-isolation", "-e", str(CHECKOUT))
         run(command, "pip", "install", "-q", *project, environment=environment)
@@ -90,7 +95,7 @@ def main(parts: list[str]) -> int:
         python_environment()
         if parts != ["python"]:
             build.binaries()
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
     return 0

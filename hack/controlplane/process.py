@@ -5,7 +5,7 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,12 +30,14 @@ class PortTakenError(ServerError):
 class Server:
     """One server process."""
 
-    def __init__(self, name: str, command: Sequence[str], *, log: Path) -> None:
-        """Start `command`, its output appended to `log`."""
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start `command`, its output appended to `log`; without `environment` it has ours."""
         self.name = name
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        self._process = _STARTER.submit(_start, command, log).result()
+        self._process = _STARTER.submit(_start, command, log, environment).result()
 
     @property
     def pid(self) -> int:
@@ -51,6 +53,15 @@ class Server:
             tail = "\n".join(log.read().splitlines()[-_TAIL_LINES:])
         kind = PortTakenError if "address already in use" in tail else ServerError
         raise kind(f"{self.name} ended with {code}; the end of {self.log}:\n{tail}")
+
+    def terminate(self, *, within_s: float = 30.0) -> int:
+        """Ask the process to end and wait for it; its exit code. Killed, and ServerError, if it does not end."""
+        self._process.terminate()
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired as late:
+            self.kill()
+            raise ServerError(f"{self.name} has not ended within {within_s:.0f} s of SIGTERM") from late
 
     def kill(self) -> None:
         """End the process at once and wait until it is gone. It may be gone already."""
@@ -80,13 +91,14 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], log: Path, environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env=environment,
             preexec_fn=_die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
             start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop them in order
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -26,12 +27,14 @@ from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
+from pantograph.engine.kube import KubeApi
 from pantograph.engine.manager import Manager
 from pantograph.engine.services import Services
 from pantograph.providers.proxmox.connection import ConnectionPool
 from tests.fakes.apiserver import ApiServer, Crash
 from tests.fakes.proxmox import People, SimulatedCluster, SimulatedNetwork, Storage, Truth, qcow2, serving
 from tests.fakes.virtualtime import virtual_clock
+from tests.simulation.crashpoints import Tap
 from tests.simulation.depot import BASE_URL, Disk, SimulatedDepot
 
 NAMESPACE = "lab"
@@ -53,21 +56,28 @@ class Lab:
         nodes: Sequence[str] = ("pve1", "pve2", "pve3"),
         storages: Sequence[Storage] | None = None,
         image: bytes | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.clock = virtual_clock()
         self.disk = Disk(origin={IMAGE_URL: qcow2(payload=b"golden") if image is None else image})
-        definitions = [crd.definition(kind) for kind in kinds.ALL]
-        self.kubectl = ApiServer(clock=self.clock, rng=self.random, crds=definitions, manager="kubectl")
+        self.kubectl = ApiServer(clock=self.clock, rng=self.random, crds=_definitions(), manager="kubectl")
         self.server = self.kubectl.connect()
+        self.kube: KubeApi = self.server
+        """How the operator reaches the API server; events come from `server` itself."""
         self.pve = SimulatedCluster(
             clock=self.clock, random=self.random, nodes=nodes, storages=storages, fetch=serving(self.disk.served)
         )
         self.network = SimulatedNetwork([self.pve])
         self.truth = Truth(self.pve)
         self.people = People(self.pve)
+        self.tap = tap
+        if tap is not None:
+            self.kube = tap.kube(self.server)
+            self.pve.faults.hooks.append(tap.pve())
         self.operator: asyncio.Task[None] | None = None
         self._depot: SimulatedDepot | None = None
+        self._pool: ConnectionPool | None = None
 
     # --- the operator
 
@@ -82,12 +92,18 @@ class Lab:
 
     async def start(self) -> None:
         """A new process: it knows nothing but what is stored."""
-        services = Services.create(kube=self.server, clock=self.clock, random=self.random)
+        if self.tap is not None:
+            self.tap.revive()
         self._depot = SimulatedDepot(self.disk, self.clock)
+        self._pool = ConnectionPool(self.clock, open_api=self.network.open_api)
+        self.operator = asyncio.create_task(self._live(self._depot, self._pool), name="operator")
+
+    async def _live(self, depot: SimulatedDepot, pool: ConnectionPool) -> None:
+        services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
         outside = Outside(
-            installation=await load_installation(self.kubectl, OPERATOR_NAMESPACE),
-            connections=Connections(ConnectionPool(self.clock, open_api=self.network.open_api), self.clock),
-            depot=self._depot,
+            installation=await load_installation(self.kube, OPERATOR_NAMESPACE),
+            connections=Connections(pool, self.clock),
+            depot=depot,
             verified=VerifiedMachines(self.clock, self.random),
             changes=ClusterChanges(),
             depot_url=BASE_URL,
@@ -101,7 +117,7 @@ class Lab:
                 TemplateReplicaController(services, outside),
             ],
         )
-        self.operator = asyncio.create_task(manager.run(), name="operator")
+        await manager.run()
 
     async def kill(self) -> None:
         """SIGKILL: nothing is settled, nothing is said."""
@@ -111,6 +127,8 @@ class Lab:
             self.operator = None
         if self._depot is not None:
             await self._depot.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def restart(self) -> None:
         await self.kill()
@@ -120,9 +138,7 @@ class Lab:
         """Start the operator again if a `Crash` has ended it; whether one had."""
         if self.operator is None or not self.operator.done():
             return False
-        error = self.operator.exception()
-        if not isinstance(error, Crash):
-            raise AssertionError("the operator ended by itself") from error
+        self._require_alive()
         await self.restart()
         return True
 
@@ -197,7 +213,8 @@ class Lab:
         return list(self.kubectl.store.all(RESOURCES[kind]).values())
 
     def status(self, what: str) -> Body:
-        return (self.get(what) or {}).get("status", {})
+        status: Body = (self.get(what) or {}).get("status", {})
+        return status
 
     def condition(self, what: str, type: str = "Ready") -> Body:
         """The condition, or `{}`."""
@@ -238,6 +255,14 @@ class Lab:
                 raise AssertionError(f"not within {within_s:.0f} virtual seconds:\n{self.picture()}")
             await self.clock.sleep(0.5)
 
+    async def until_ready(self, what: str, *, within_s: float = 3600.0) -> None:
+        """As `kubectl wait --for=condition=Ready`."""
+        await self.until(lambda: self.is_ready(what), within_s=within_s)
+
+    async def until_reason(self, what: str, reason: str) -> None:
+        """Wait until Ready gives this reason."""
+        await self.until(lambda: self.condition(what).get("reason") == reason)
+
     async def quiet(self, *, for_s: float = 1200.0) -> None:
         """Let `for_s` virtual seconds pass; the operator must be alive at the end."""
         await self.clock.sleep(for_s)
@@ -265,6 +290,12 @@ class Lab:
         if self.operator is not None and self.operator.done() and not isinstance(self.operator.exception(), Crash):
             self.operator.result()
             raise AssertionError("the operator ended by itself")
+
+
+@functools.cache
+def _definitions() -> Sequence[Body]:
+    """The CRDs: the same for every lab of a process."""
+    return [crd.definition(kind) for kind in kinds.ALL]
 
 
 def _object(kind: str, name: str, spec: Body) -> Body:

@@ -223,7 +223,7 @@ async def test_an_import_whose_task_is_unknown_is_adopted_when_its_machine_is_co
     async with Lab() as lab:
         lab.pve.faults.slow_copies(50)
         await lab.apply(lab.template("debian", nodes=["pve2"]))
-        await lab.until(lambda: (lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle")))
+        await lab.until(lambda: lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle"))
         vmid = lab.vmid("pve2")
         lab.pve.faults.forget_tasks("pve2")
 
@@ -236,7 +236,7 @@ async def test_an_import_that_ended_without_a_trace_is_made_again_under_the_same
     async with Lab() as lab:
         lab.pve.faults.slow_copies(50)
         await lab.apply(lab.template("debian", nodes=["pve2"]))
-        await lab.until(lambda: (lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle")))
+        await lab.until(lambda: lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle"))
         vmid = lab.vmid("pve2")
         await lab.kill()
         lab.pve.faults.kill_tasks("qmcreate")

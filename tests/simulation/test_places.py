@@ -17,7 +17,7 @@ GIB = 2**30
 
 async def test_a_replica_whose_node_is_down_waits_and_completes_when_it_returns() -> None:
     async with Lab() as lab:
-        await lab.until(lambda: lab.is_ready("proxmoxcluster/prod"))
+        await lab.until_ready("proxmoxcluster/prod")
         lab.pve.faults.cut("pve3")
         await lab.apply(lab.template("debian"))
         await lab.until(lambda: lab.status("vmtemplate/debian").get("replicas", {}).get("summary") == "2/3")
@@ -25,14 +25,14 @@ async def test_a_replica_whose_node_is_down_waits_and_completes_when_it_returns(
         assert "pve3 is offline" in lab.condition("vmtemplate/debian")["message"]
 
         lab.pve.faults.mend("pve3")
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
         assert len(lab.truth.machines_marked()) == 3
 
 
 async def test_a_ready_place_that_becomes_unreachable_degrades_the_template_and_keeps_it_ready() -> None:
     async with Lab() as lab:
         await lab.apply(lab.template("debian"))
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
         mutations = len(lab.truth.mutations)
 
         lab.pve.faults.cut("pve2")
@@ -59,6 +59,11 @@ class Trouble:
     mend: Callable[[Lab], object]
 
 
+def on_every_node(lab: Lab, act: Callable[[str], None]) -> None:
+    for node in lab.pve.nodes:
+        act(node)
+
+
 OUTSIDE = {
     "token without a privilege": Trouble(
         lambda lab: lab.pve.faults.lose_rights("/vms", "VM.Allocate"),
@@ -79,16 +84,16 @@ OUTSIDE = {
         lambda lab: lab.pve.faults.add_content_type("local", "import"),
     ),
     "full storage": Trouble(
-        lambda lab: [lab.pve.faults.fill_storage("local", node) for node in lab.pve.nodes],
+        lambda lab: on_every_node(lab, lambda node: lab.pve.faults.fill_storage("local", node)),
         "StorageFull",
         "free space on it (pvesm status --storage local)",
-        lambda lab: [lab.pve.faults.empty_storage("local", node) for node in lab.pve.nodes],
+        lambda lab: on_every_node(lab, lambda node: lab.pve.faults.empty_storage("local", node)),
     ),
     "nodes that cannot reach the depot": Trouble(
-        lambda lab: [lab.pve.faults.block_url(node, BASE_URL) for node in lab.pve.nodes],
+        lambda lab: on_every_node(lab, lambda node: lab.pve.faults.block_url(node, BASE_URL)),
         "DepotUnreachable",
         "set spec.depotURL of ProxmoxCluster prod",
-        lambda lab: [lab.pve.faults.unblock_url(node, BASE_URL) for node in lab.pve.nodes],
+        lambda lab: on_every_node(lab, lambda node: lab.pve.faults.unblock_url(node, BASE_URL)),
     ),
     "disabled storage": Trouble(
         lambda lab: lab.pve.faults.disable_storage("local"),
@@ -104,13 +109,13 @@ async def test_trouble_outside_is_named_with_its_remedy_and_the_remedy_alone_com
     trouble: Trouble,
 ) -> None:
     async with Lab() as lab:
-        await lab.until(lambda: lab.is_ready("proxmoxcluster/prod"))
+        await lab.until_ready("proxmoxcluster/prod")
         trouble.break_(lab)
         await lab.apply(lab.template("debian"))
         await lab.until(lambda: len(lab.all("templatereplica")) == 3)
         for node in lab.pve.nodes:
             replica = lab.replica(node)
-            await lab.until(lambda replica=replica: lab.condition(replica).get("reason") == trouble.reason)
+            await lab.until_reason(replica, trouble.reason)
             assert trouble.says in lab.condition(replica)["message"]
             assert lab.condition(replica, "Stalled").get("status") == "True"
         await lab.quiet(for_s=3600)
@@ -118,7 +123,7 @@ async def test_trouble_outside_is_named_with_its_remedy_and_the_remedy_alone_com
         assert lab.truth.stubs() == []
 
         trouble.mend(lab)
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
         assert len(lab.truth.machines_marked()) == 3
         await lab.quiet()
         assert lab.truth.staged_files() == []
@@ -130,12 +135,12 @@ async def test_a_proxmox_too_old_to_import_is_named_and_an_upgrade_completes_the
         lab.pve.nodes["pve2"].version = "8.3.5"
         await lab.apply(lab.template("debian"))
         await lab.until(lambda: len(lab.truth.machines_marked()) == 2)
-        await lab.until(lambda: lab.condition(lab.replica("pve2")).get("reason") == "ImportUnsupported")
+        await lab.until_reason(lab.replica("pve2"), "ImportUnsupported")
         assert "8.3.5" in lab.condition(lab.replica("pve2"))["message"]
         assert "8.4" in lab.condition(lab.replica("pve2"))["message"]
 
         lab.pve.nodes["pve2"].version = "8.4.21"
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
 
 
 @dataclass(frozen=True)
@@ -166,22 +171,22 @@ async def test_a_bad_source_is_named_and_correcting_the_spec_completes_the_templ
         if bad.origin is not None:
             lab.disk.origin[url] = bad.origin
         await lab.apply(lab.template("debian", url=url, checksum=bad.checksum))
-        await lab.until(lambda: lab.condition("vmtemplate/debian").get("reason") == bad.reason)
+        await lab.until_reason("vmtemplate/debian", bad.reason)
         assert bad.says in lab.condition("vmtemplate/debian")["message"]
         assert lab.all("templatereplica") == []
 
         await lab.apply(lab.template("debian", url=IMAGE_URL))
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
 
 
 async def test_a_disk_smaller_than_the_image_is_refused_before_anything_is_copied() -> None:
     async with Lab() as lab:
         await lab.apply(lab.template("debian", hardware={"disk": {"size": "512Mi"}}))
-        await lab.until(lambda: lab.condition("vmtemplate/debian").get("reason") == "DiskTooSmall")
+        await lab.until_reason("vmtemplate/debian", "DiskTooSmall")
         assert lab.status("vmtemplate/debian").get("image") is None
 
         await lab.apply(lab.template("debian", hardware={"disk": {"size": "2Gi"}}))
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
         assert all("size=2G" in machine.config["scsi0"] for machine in lab.truth.machines_marked())
 
 
@@ -190,30 +195,30 @@ async def test_an_unknown_cluster_is_named_and_its_creation_completes_the_templa
         template = lab.template("debian")
         template["spec"]["placements"][0]["proxmox"]["clusterRef"] = {"name": "other"}
         await lab.apply(template)
-        await lab.until(lambda: lab.condition("vmtemplate/debian").get("reason") == "ClusterNotReady")
+        await lab.until_reason("vmtemplate/debian", "ClusterNotReady")
         assert "other" in lab.condition("vmtemplate/debian")["message"]
 
         await lab.apply(lab.cluster("other"))
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
 
 
 async def test_refused_credentials_stall_the_cluster_without_further_logins_until_the_secret_changes() -> None:
     async with Lab() as lab:
         await lab.apply(lab.credentials(secret="00000000-0000-0000-0000-000000000000"))
         await lab.restart()
-        await lab.until(lambda: lab.condition("proxmoxcluster/prod").get("reason") == "CredentialsRefused")
+        await lab.until_reason("proxmoxcluster/prod", "CredentialsRefused")
         assert lab.condition("proxmoxcluster/prod", "Authorized")["status"] == "False"
         await lab.quiet(for_s=3600)
 
         await lab.apply(lab.credentials())
-        await lab.until(lambda: lab.is_ready("proxmoxcluster/prod"), within_s=180)
+        await lab.until_ready("proxmoxcluster/prod", within_s=180)
 
 
 async def test_shared_storage_has_one_real_template_and_a_view_for_every_other_node() -> None:
     shared = Storage("shared", shared=True, total_bytes=512 * GIB)
     async with Lab(storages=[Storage("local", total_bytes=512 * GIB), shared]) as lab:
         await lab.apply(lab.template("debian", storage="shared"))
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.until_ready("vmtemplate/debian")
         (machine,) = lab.truth.machines_marked()
         assert {lab.status(lab.replica(node))["vmid"] for node in lab.pve.nodes} == {machine.vmid}
         assert sorted(body["spec"]["type"] for body in lab.all("templatereplica")) == ["Copy", "Logical", "Logical"]
@@ -221,11 +226,11 @@ async def test_shared_storage_has_one_real_template_and_a_view_for_every_other_n
         lab.pve.faults.cut(machine.node)
         views = [node for node in lab.pve.nodes if node != machine.node]
         for node in views:
-            await lab.until(lambda node=node: lab.condition(lab.replica(node)).get("reason") == "OwnerNodeOffline")
+            await lab.until_reason(lab.replica(node), "OwnerNodeOffline")
         assert lab.is_ready("vmtemplate/debian")
         lab.pve.faults.mend(machine.node)
         for node in views:
-            await lab.until(lambda node=node: lab.is_ready(lab.replica(node)))
+            await lab.until_ready(lab.replica(node))
 
         await lab.delete("vmtemplate/debian")
         await lab.until(lambda: lab.get("vmtemplate/debian") is None)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final
 
 COMMANDS: Final = {
+    "run": "run the operator",
     "crds": "write the custom resource definitions from the models",
 }
 """Subcommand and its help. Its module is imported only when it is called for: `crds` needs no kopf."""

@@ -6,6 +6,7 @@ the home directory even inside a pod). The pod's token is read again every minut
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ async def log_in(kubeconfig: Path | None = None) -> Login:
 
     async def refresh() -> None:
         await loading.refresh_token(loader, configuration)  # type: ignore[no-untyped-call]
+        await asyncio.Event().wait()  # it returns at once where no plugin has to be asked again
 
     return Login(configuration, refresh)
 

@@ -34,16 +34,19 @@ class Manager:
         source: WatchSource,
         controllers: Sequence[Controller[Any]],
         workers: int = 8,
+        prepare: Background | None = None,
         background: Sequence[Background] = (),
         namespaces: Sequence[str] = (),
     ) -> None:
         self.services = services
         self._controllers = {controller.resource.kind: controller for controller in controllers}
+        services.reconciled.update(self._controllers)
         for controller in controllers:
             for watched in controller.watches:
                 services.cache.register(watched)
         self.informer = Informer(services=services, source=source, enqueue=self.enqueue, namespaces=namespaces)
         self._workers = workers
+        self._prepare = prepare
         self._background = background
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
@@ -60,7 +63,10 @@ class Manager:
 
     async def run(self) -> None:
         """Returns after `stop`; raises what ended any of its parts, or MissingKinds. Cancelled, it drops everything."""
-        await self.informer.load()
+        if not await self._load():
+            return
+        if self._prepare is not None:
+            await self._prepare()
         for kind in self._controllers:
             for key in self.services.cache.keys(kind):
                 self.enqueue(key)
@@ -87,6 +93,21 @@ class Manager:
         """Take no more keys; those in work have `grace_s` seconds to end (what they leave is found again later)."""
         self._grace_s = grace_s
         self._stopping.set()
+
+    async def _load(self) -> bool:
+        """Complete the cache; False if asked to stop before that."""
+        load = asyncio.create_task(self.informer.load(), name="load")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait([load, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not load.done():
+                return False
+            await load
+            return True
+        finally:
+            load.cancel()
+            stopping.cancel()
+            await asyncio.gather(load, stopping, return_exceptions=True)
 
     async def _settle(self, workers: Sequence[asyncio.Task[None]]) -> None:
         self.services.queue.close()

@@ -30,7 +30,8 @@ class Metrics:
         )
         self.reconciles = Counter(
             "pantograph_reconciles",
-            "Reconciles by how they ended: Succeeded, Waiting, Transient, Terminal, Conflict, Suspended, Deleted, Gone",
+            "Reconciles by how they ended: Succeeded, "
+            "Waiting, Transient, Terminal, Conflict, OutcomeUnknown, Unavailable, Suspended, Deleted, Gone",
             ["kind", "result"],
             registry=registry,
         )

@@ -106,6 +106,10 @@ class WorkQueue:
         """The key's next failure is its first."""
         self._failures.pop(key, None)
 
+    def failures(self, key: Key) -> int:
+        """How often in a row it was put back with back-off."""
+        return self._failures.get(key, 0)
+
     def forget(self, key: Key) -> None:
         """The object is gone: no failures, no delayed add."""
         self.forgive(key)

@@ -69,20 +69,35 @@ def _with_status_of(source: Body, body: Body) -> Body:
     return result
 
 
-def prepared(kind: Kind, body: Body) -> Body:
-    """As it is stored: without unknown and empty fields, with defaults. The metadata is a copy."""
+def prepared(kind: Kind, body: Body, *, old: Body | None = None) -> Body:
+    """As it is stored: without unknown and empty fields, with defaults. The metadata is a copy.
+
+    A part that is the very one of `old` is taken as it is: it was prepared and judged before, and most writes leave
+    the larger part of an object alone.
+    """
     body = {**body, "metadata": metadata.cleaned(body["metadata"])}
-    return body if kind.schema is None else schema.prepared(body, kind.schema)
+    if kind.schema is None:
+        return body
+    kept = _same_parts(body, old)
+    return schema.prepared({field: body[field] for field in body if field not in kept}, kind.schema) | kept
 
 
-def refuse_faults(kind: Kind, body: Body) -> None:
-    """Raises Invalid with every fault of metadata and schema."""
+def refuse_faults(kind: Kind, body: Body, *, old: Body | None = None) -> None:
+    """Raises Invalid with every fault of metadata and schema, in those parts that are not the very ones of `old`."""
     faults = list(metadata.faults(body["metadata"]))
     if kind.schema is not None:
         own = {field: value for field, value in body.items() if field not in schema.ROOT_FIELDS}
-        faults += schema.faults(own, kind.schema)
+        judged: dict[str, schema.Schema] = {field: {} for field in _same_parts(body, old)}
+        properties = {**kind.schema.get("properties", {}), **judged}
+        faults += schema.faults(own, {**kind.schema, "properties": properties})
     if faults:
         raise refusals.invalid(kind.resource, body["metadata"]["name"], faults)
+
+
+def _same_parts(body: Body, old: Body | None) -> Body:
+    if old is None:
+        return {}
+    return {field: value for field, value in body.items() if field != "metadata" and old.get(field) is value}
 
 
 def is_other_generation(kind: Kind, old: Body, new: Body) -> bool:

@@ -21,6 +21,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "number": (int, float),
 }
+_COMBINATIONS = frozenset({"anyOf", "oneOf", "allOf", "not"})
 ROOT_FIELDS = ("apiVersion", "kind", "metadata")
 
 
@@ -78,7 +79,8 @@ def faults(value: Any, schema: Schema, path: str = "") -> Iterator[str]:
         yield from _object_faults(value, schema, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield from _number_faults(value, schema, path)
-    yield from _combination_faults(value, schema, path)
+    if not _COMBINATIONS.isdisjoint(schema):
+        yield from _combination_faults(value, schema, path)
 
 
 def is_a(value: Any, wanted: str) -> bool:

@@ -15,7 +15,7 @@ from tests.fakes.apiserver.collector import OwnerCollector
 from tests.fakes.apiserver.faults import Call, Faults, Hook, Verb, Write
 from tests.fakes.apiserver.selectors import selector
 from tests.fakes.apiserver.store import Store
-from tests.fakes.apiserver.values import copied, merged, patched
+from tests.fakes.apiserver.values import copied, merged, patched, received
 from tests.fakes.apiserver.watch import Watches
 
 REPLY_AFTER_EVENT = 0.25
@@ -97,12 +97,12 @@ class ApiServer:
 
     async def create(self, resource: ResourceType, namespace: str, body: Body) -> Body:
         call = Call("create", resource.kind, namespace, body.get("metadata", {}).get("name", ""))
-        return await self._call(call, lambda: copied(self.store.create(resource, namespace, copied(body))))
+        return await self._call(call, lambda: copied(self.store.create(resource, namespace, received(body))))
 
     async def apply(self, resource: ResourceType, namespace: str, name: str, body: Body) -> Body:
         call = Call("apply", resource.kind, namespace, name)
         return await self._call(
-            call, lambda: copied(self.store.apply(resource, namespace, name, copied(body), manager=self._manager))
+            call, lambda: copied(self.store.apply(resource, namespace, name, received(body), manager=self._manager))
         )
 
     async def merge_patch(
@@ -115,7 +115,8 @@ class ApiServer:
         subresource: Literal["status"] | None = None,
     ) -> Body:
         call = Call("merge_patch", resource.kind, namespace, name, subresource)
-        return await self._update(call, resource, lambda old: merged(old, patch))
+        sent = received(patch)
+        return await self._update(call, resource, lambda old: merged(old, sent))
 
     async def json_patch(
         self,
@@ -127,11 +128,12 @@ class ApiServer:
         subresource: Literal["status"] | None = None,
     ) -> Body:
         call = Call("json_patch", resource.kind, namespace, name, subresource)
-        return await self._update(call, resource, lambda old: patched(old, patch))
+        sent = received(patch)
+        return await self._update(call, resource, lambda old: patched(old, sent))
 
     async def replace(self, resource: ResourceType, namespace: str, name: str, body: Body) -> Body:
         call = Call("replace", resource.kind, namespace, name)
-        return await self._call(call, lambda: copied(self.store.replace(resource, namespace, name, copied(body))))
+        return await self._call(call, lambda: copied(self.store.replace(resource, namespace, name, received(body))))
 
     async def delete(
         self,

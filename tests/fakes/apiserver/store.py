@@ -224,7 +224,7 @@ class Store:
     def _replace(self, kind: Kind, old: Body, asked: Body, *, of_status: bool = False) -> Body:
         if not of_status:
             rules.refuse_new_identity(kind, old, asked)
-        new = rules.prepared(kind, rules.combined(kind, old, asked, of_status=of_status))
+        new = rules.prepared(kind, rules.combined(kind, old, asked, of_status=of_status), old=old)
         if new == old and old["metadata"]["uid"] not in self._unsettled:
             return old
         if "deletionTimestamp" in old["metadata"] and (added := meta.new_finalizers(old, new)):
@@ -233,7 +233,7 @@ class Store:
                 f"found new finalizers {added}"
             )
             raise refusals.invalid(kind.resource, old["metadata"]["name"], [fault])
-        rules.refuse_faults(kind, new)
+        rules.refuse_faults(kind, new, old=old)
         if kind.counts_generations and rules.is_other_generation(kind, old, new):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self._disown(kind, old, new)

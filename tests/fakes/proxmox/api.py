@@ -142,9 +142,7 @@ class SimulatedNetwork:
             return ProxmoxerApi(settings, next(iter(self.clusters.values())).clock, transport=transport)
         cluster = found[0][0]
         nodes = [node for owner, node in found if owner is cluster]
-        return ProxmoxerApi(
-            settings, cluster.clock, transport=SimulatedTransport(cluster, settings, endpoints=nodes)
-        )
+        return ProxmoxerApi(settings, cluster.clock, transport=SimulatedTransport(cluster, settings, endpoints=nodes))
 
 
 class _Nowhere:

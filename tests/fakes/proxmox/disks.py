@@ -71,9 +71,7 @@ def _check_existing(r: Request, node: str, key: str, volid: str) -> None:
 
 def _check_source(r: Request, key: str, source: str, size: int) -> None:
     if size:
-        raise parameter_error(
-            key, "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"
-        )
+        raise parameter_error(key, "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>")
     if source.startswith("/"):
         raise refusal("Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.")
     storage, _, inner = source.partition(":")
@@ -139,9 +137,7 @@ async def allocate(
     )
 
 
-async def _import(
-    cluster: SimulatedCluster, task: Task, place: Place, guest: Guest, spec: DiskSpec
-) -> StoredVolume:
+async def _import(cluster: SimulatedCluster, task: Task, place: Place, guest: Guest, spec: DiskSpec) -> StoredVolume:
     source = spec.source or ""
     located = cluster.storages.locate(source, guest.node)
     storage = cluster.storages.in_task(source.partition(":")[0], guest.node).storage

@@ -71,6 +71,10 @@ class SimulatedServer:
         if self._control is not None:
             await self._control.cleanup()
 
+    async def settled(self) -> None:
+        """Return when ports that `mend` opens again are open."""
+        await asyncio.gather(*self._changing)
+
     async def _serve(self, entry: str | None, port: int) -> str:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             assert isinstance(request, web.Request)
@@ -133,9 +137,7 @@ class SimulatedServer:
             params, body = await _read_upload(request)
         else:
             params = await parameters(request, path)
-        return await self.cluster.gate.call(
-            operation, user=user, entry=entry, path=path, params=params, body=body
-        )
+        return await self.cluster.gate.call(operation, user=user, entry=entry, path=path, params=params, body=body)
 
     async def _login(self, request: web.Request) -> Any:
         if "Authorization" in request.headers:
@@ -202,6 +204,6 @@ async def _read_upload(request: web.Request) -> tuple[dict[str, str], Upload]:
         if part.name != "filename" or part.filename is None:
             params[part.name or ""] = await part.text()
             continue
+        params["filename"] = part.filename
         return params, Upload(part.filename, bytes(await part.read(decode=False)))
     raise PveAnswer(400, "Parameter verification failed.", {"filename": "property is missing and it is not optional"})
-

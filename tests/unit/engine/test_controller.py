@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pantograph.api.crd import definition
 from pantograph.api.meta import EVENTS, FINALIZER
+from pantograph.engine.controller import Step
 from pantograph.engine.errors import Terminal, Transient, Waiting
 from pantograph.engine.kube import OutcomeUnknown, Unavailable
 
-from .toy import BOXES, TOYS, Nursery, Wall, new_manager, new_server, running
+from .toy import BOXES, TOYS, Nursery, Toy, ToyController, ToyScope, Wall, new_manager, new_server, running
 
 
 @pytest.fixture
@@ -249,13 +251,16 @@ async def test_another_controllers_finalizer_stays(nursery: Nursery) -> None:
 
 
 async def test_a_status_from_another_version_counts_as_empty(nursery: Nursery) -> None:
+    crd = definition(Toy)
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    schema["status"]["properties"]["painted"] = {"x-kubernetes-int-or-string": True}
+    nursery.user.register(crd)
     await nursery.create(colour="red", suspend=True)
     await nursery.pass_time()
-    body = nursery.manager.services.cache.get(nursery.manager.services.cache.keys("Toy")[0])
-    assert body is not None
-    obj = nursery.manager._controllers["Toy"]._parse({**body, "status": {"conditions": "none", "painted": 7}})
-    assert obj.status.painted is None
-    assert obj.status.conditions == []
+    await nursery.user.merge_patch(TOYS, "a", "x", {"status": {"painted": 7}}, subresource="status")
+    await nursery.patch({"spec": {"suspend": False}})
+    await nursery.pass_time()
+    assert (await nursery.get())["status"]["painted"] == "red"
 
 
 async def test_an_api_outage_delays_and_loses_nothing(nursery: Nursery) -> None:
@@ -264,3 +269,155 @@ async def test_an_api_outage_delays_and_loses_nothing(nursery: Nursery) -> None:
     await nursery.pass_time(60)
     assert (await nursery.get())["status"]["painted"] == "red"
     assert nursery.wall.strokes == 1
+
+
+async def test_a_spec_that_this_version_cannot_read_is_stalled_and_mended_by_the_user(nursery: Nursery) -> None:
+    crd = definition(Toy)
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["required"] = []
+    nursery.user.register(crd)
+    await nursery.create()
+    await nursery.pass_time()
+    stalled = await nursery.condition("Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "InvalidSpec"
+    assert "spec.colour: Field required; to mend it: correct the fields named" in stalled["message"]
+    await nursery.patch({"spec": {"colour": "red"}})
+    await nursery.pass_time()
+    assert await nursery.condition("Stalled") is None
+    assert (await nursery.get())["status"]["painted"] == "red"
+
+
+async def test_the_finalizer_of_an_unreadable_object_holds_it_until_it_is_forced(nursery: Nursery) -> None:
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    crd = definition(Toy)
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["required"] = []
+    nursery.user.register(crd)
+    await nursery.patch({"spec": {"colour": None}})
+    await nursery.user.delete(TOYS, "a", "x")
+    await nursery.pass_time()
+    assert (await nursery.get())["metadata"]["finalizers"] == [FINALIZER]
+    await nursery.patch({"metadata": {"annotations": {"pantograph.dev/force-release": "true"}}})
+    await nursery.pass_time()
+    assert (await nursery.user.list(TOYS)).items == []
+
+
+def with_step(monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
+    monkeypatch.setattr(ToyController, "steps", (*ToyController.steps, step))
+
+
+async def test_a_kind_may_stay_ready_while_it_waits_and_say_more(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def report(scope: ToyScope) -> None:
+        scope.ready(reason="Degraded", message="one leg is missing")
+        scope.set_condition("LegsComplete", False, reason="LegLost", message="leg 3")
+        raise Waiting("LegNotReady", "the carpenter works on it", after=60)
+
+    with_step(monkeypatch, report)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    found = {c["type"]: (c["status"], c["reason"]) for c in (await nursery.get())["status"]["conditions"]}
+    assert found == {
+        "Ready": ("True", "Degraded"),
+        "Reconciling": ("True", "LegNotReady"),
+        "LegsComplete": ("False", "LegLost"),
+    }
+
+
+async def test_the_summary_cannot_be_set_by_hand(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def meddle(scope: ToyScope) -> None:
+        scope.set_condition("Ready", True, reason="Because")
+
+    with_step(monkeypatch, meddle)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    ready = await nursery.condition("Ready")
+    assert ready is not None
+    assert ready["reason"] == "InternalError"
+
+
+async def test_a_commit_with_its_end_saves_the_write_at_the_end(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    async def begin(scope: ToyScope) -> None:
+        scope.status.painted = "intended"
+        waiting = Waiting("Drying", "the paint dries", after=600)
+        await scope.commit(waiting)
+        seen.append(scope.object.status.painted)
+        raise waiting
+
+    with_step(monkeypatch, begin)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    assert seen == ["intended"]
+    assert nursery.status_writes == 1
+    ready = await nursery.condition("Ready")
+    assert ready is not None
+    assert ready["reason"] == "Drying"
+    events = (await nursery.user.list(EVENTS, namespace="a")).items
+    assert [event["reason"] for event in events] == ["Drying"]
+
+
+async def test_an_intent_whose_write_was_lost_does_not_go_on(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not stored must not be begun."""
+    begun: list[str] = []
+
+    async def begin(scope: ToyScope) -> None:
+        if scope.object.status.painted == "intended":
+            begun.append("adopted")
+            return
+        scope.status.painted = "intended"
+        await scope.commit()
+        begun.append("begun")
+
+    monkeypatch.setattr(ToyController, "steps", (begin,))
+    nursery.api.fail_next("merge_patch", OutcomeUnknown("reset"), kind="Toy")
+    await nursery.create(colour="red")
+    await nursery.pass_time(0)
+    await nursery.pass_time(5)
+    assert begun[0] == "begun"
+    assert begun.count("begun") == 1
+
+
+async def test_a_lost_answer_of_every_write_ends_in_a_visible_status(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once or twice is nobody's business; then it is said."""
+
+    async def write(scope: ToyScope) -> None:
+        raise OutcomeUnknown("failed to create typed patch object", code=500)
+
+    with_step(monkeypatch, write)
+    await nursery.create(colour="red")
+    await nursery.pass_time(120)
+    ready = await nursery.condition("Ready")
+    assert ready is not None
+    assert ready["reason"] == "APIOutcomeUnknown"
+
+
+async def test_look_again_comes_before_the_interval(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def soon(scope: ToyScope) -> None:
+        scope.look_again(40)
+        scope.look_again(20)
+
+    with_step(monkeypatch, soon)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    looks = nursery.wall.looks
+    await nursery.pass_time(100)
+    assert nursery.wall.looks == looks + 5
+
+
+async def test_a_reconcile_that_hangs_is_cut_and_seen(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(scope: ToyScope) -> None:
+        await scope.clock.sleep(100_000)
+
+    with_step(monkeypatch, hang)
+    await nursery.create(colour="red")
+    await nursery.pass_time(400)
+    ready = await nursery.condition("Ready")
+    assert ready is not None
+    assert "TimeoutError" in ready["message"]

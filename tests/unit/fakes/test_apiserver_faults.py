@@ -354,3 +354,13 @@ def test_a_conflict_can_be_planned_for_one_verb() -> None:
         assert (await lab.server.get(WIDGETS, NS, "a"))["spec"]["size"] == 2
 
     simulate(scenario)
+
+
+def test_what_is_sent_crosses_a_wire() -> None:
+    async def scenario(lab: Lab) -> None:
+        made = await lab.server.create(WIDGETS, NS, widget("a", steps=("x", "y")))
+        assert made["spec"]["steps"] == ["x", "y"]
+        with pytest.raises(TypeError):
+            await lab.server.merge_patch(WIDGETS, NS, "a", {"status": {"phase": lab.clock.now()}}, subresource="status")
+
+    simulate(scenario)

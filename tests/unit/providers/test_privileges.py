@@ -8,7 +8,7 @@ from pantograph.providers.errors import Rejected
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.privileges import MissingRight, held_at, missing_for
 from pantograph.providers.proxmox.remedies import allow_content, storage_lacks_content
-from pantograph.providers.proxmox.vmids import lowest_free
+from pantograph.providers.proxmox.vmids import Vmids
 
 EVERYTHING = {
     "/": {"Sys.Audit": True},
@@ -89,13 +89,15 @@ def test_the_content_command_repeats_what_the_storage_takes() -> None:
     assert (error.reason, error.remedy) == ("StorageLacksContent", "pvesm set local --content import,iso")
 
 
-def test_the_lowest_vmid_that_nobody_uses_is_taken() -> None:
-    assert lowest_free(range(100, 110), {100, 101}, {103}, {102, 105}) == 104
+def test_vmids_are_chosen_round_and_round_past_those_in_use() -> None:
+    vmids = Vmids()
+    used = {100, 101, 103}
+    assert [vmids.choose(range(100, 106), used.__contains__) for _ in range(4)] == [102, 104, 105, 102]
 
 
 def test_a_range_without_a_free_vmid_says_what_to_widen() -> None:
     with pytest.raises(Rejected, match="every VMID from 100 to 101 is in use") as caught:
-        lowest_free(range(100, 102), {100, 101})
+        Vmids().choose(range(100, 102), {100, 101}.__contains__)
     assert caught.value.reason == "VmidRangeExhausted"
     assert caught.value.remedy is not None
     assert "vmidRange" in caught.value.remedy

@@ -15,8 +15,8 @@ from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.observer import Observer
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
-from pantograph.providers.proxmox.vmids import Vmids
 from pantograph.providers.proxmox.transport import CallHook, no_hook
+from pantograph.providers.proxmox.vmids import Vmids
 
 NodeIdentity = tuple[str, str | None, str]
 """A node's name, address and certificate. One alone would not do: single nodes are all called `pve`, and a wildcard

@@ -1,0 +1,233 @@
+"""The stage for the main job on loopback: a control plane with the chart, simulated Proxmox nodes, an image server, and
+the operator as a process that has the chart's settings and its ServiceAccount's token, and nothing more.
+
+The demo and the cluster tests play on it.
+"""
+
+import base64
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import requests
+import yaml
+
+from hack.controlplane.controlplane import ControlPlane
+from hack.controlplane.process import Server, ServerError, free_ports
+
+CHECKOUT = Path(__file__).parents[1]
+CHART = CHECKOUT / "charts" / "pantograph"
+EXAMPLES = CHECKOUT / "docs" / "examples"
+SYSTEM = "pantograph-system"
+SERVICE_ACCOUNT = "pantograph"
+
+Body = dict[str, Any]
+
+
+class Stage:
+    """One control plane with the chart installed (`replicas: 0`), and what is played on it. Everything ends with it."""
+
+    def __init__(self, *, namespace: str = "default") -> None:
+        self.namespace = namespace
+        self.plane = ControlPlane()
+        self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
+        self.depot_port, *self._ports = free_ports(8, rng=random.Random())
+        self._ends: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Self:
+        self.plane.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in reversed(self._ends):
+            end()
+        self.plane.stop()
+
+    def install_chart(self, *flags: str) -> None:
+        """helm install, with the depot on this machine's loopback and nothing running."""
+        self.plane.helm(
+            "upgrade", "--install", "pantograph", str(CHART), "--namespace", SYSTEM, "--create-namespace",
+            "--set", "replicas=0", "--set", "fetch.allowLoopback=true",
+            "--set", f"depot.externalURL=http://127.0.0.1:{self.depot_port}", *flags,
+        )  # fmt: skip
+
+    def start_simulator(self, *arguments: str) -> "Simulator":
+        """A simulated Proxmox cluster in a process of its own."""
+        simulator = Simulator(self.folder / "proxmox.log", *arguments)
+        self._ends.append(simulator.stop)
+        return simulator
+
+    def start_origin(self) -> "Origin":
+        """A web server for images."""
+        origin = Origin(self.folder / "images")
+        self._ends.append(origin.stop)
+        return origin
+
+    def start_operator(self, name: str = "operator-1", **environment: str) -> "Operator":
+        """An operator process; `environment` overrides what the chart sets."""
+        operator = Operator(self, name, environment)
+        self._ends.append(operator.stop)
+        return operator
+
+    # What a user does
+
+    def kubectl(self, *args: str, stdin: str | None = None) -> str:
+        return self.plane.kubectl("--namespace", self.namespace, *args, stdin=stdin)
+
+    def apply(self, *bodies: Body) -> None:
+        """kubectl apply."""
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(bodies))
+
+    def get(self, what: str) -> Body:
+        """`kubectl get <kind>/<name> -o json`."""
+        body: Body = json.loads(self.kubectl("get", what, "-o", "json"))
+        return body
+
+    def condition(self, what: str, type: str = "Ready") -> Body:
+        """The condition, or `{}`."""
+        conditions = self.get(what).get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == type), {})
+
+    def connection(self, simulator: "Simulator", *, secret: str = "pve-token") -> list[Body]:
+        """The example's `ProxmoxCluster` and its Secret, for the simulated cluster."""
+        cluster = example("proxmoxcluster")
+        cluster["spec"]["endpoints"] = [simulator.url]
+        cluster["spec"]["tls"] = {"fingerprint": simulator.fingerprint}
+        cluster["spec"]["credentialsRef"]["name"] = secret
+        data = {"tokenId": simulator.token_id, "tokenSecret": simulator.token_secret}
+        encoded = {name: base64.b64encode(value.encode()).decode() for name, value in data.items()}
+        return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "data": encoded}, cluster]
+
+
+class Operator:
+    """`pantograph run` with what the Deployment would give its pod."""
+
+    def __init__(self, stage: Stage, name: str, overrides: Mapping[str, str]) -> None:
+        self.name = name
+        self.http_port = stage._ports.pop()
+        self.log = stage.folder / f"{name}.log"
+        kubeconfig = stage.plane.kubeconfig_for(SYSTEM, SERVICE_ACCOUNT)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(kubeconfig),
+            **_chart_environment(stage.plane),
+            "PANTOGRAPH_NAMESPACE": SYSTEM,
+            "PANTOGRAPH_POD_NAME": name,
+            "PANTOGRAPH_HTTP_HOST": "127.0.0.1",
+            "PANTOGRAPH_HTTP_PORT": str(self.http_port),
+            "PANTOGRAPH_DEPOT_HOST": "127.0.0.1",
+            "PANTOGRAPH_DEPOT_PORT": str(stage.depot_port),
+            "PANTOGRAPH_DEPOT_DIR": str(stage.folder / "depot"),
+            **overrides,
+        }
+        command = [sys.executable, "-m", "pantograph.cli.main", "run"]
+        self.process = Server(name, command, log=self.log, environment=environment)
+
+    def await_ready(self, *, within_s: float = 60.0) -> None:
+        """Return when `/readyz` says so. Raises ServerError with the end of the log if the process ends before."""
+        until(self._is_ready, f"{self.name} ready", within_s=within_s, process=self.process)
+
+    def metrics(self) -> str:
+        return requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10).text
+
+    def stop(self) -> None:
+        self.process.kill()
+
+    def _is_ready(self) -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+
+class Simulator:
+    """Simulated Proxmox VE nodes over HTTPS, in a process of its own."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        command = [sys.executable, "-m", "tests.fakes.proxmox", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        self.process = Server("simulated Proxmox", command, log=log, environment=environment)
+        until(lambda: log.read_text().startswith("{"), "simulated Proxmox", process=self.process)
+        said = json.loads(log.read_text().splitlines()[0])
+        self.url: str = said["url"]
+        self.fingerprint: str = said["fingerprint"]
+        self.token_id: str = said["tokenId"]
+        self.token_secret: str = said["tokenSecret"]
+        self._control: str = said["control"]
+
+    def truth(self, name: str, **arguments: Any) -> Any:
+        """What is really there: `machines_marked`, `staged_files`, `disk_sha256`, …"""
+        return self._answer(requests.get(f"{self._control}/truth/{name}?{urlencode(arguments)}", timeout=60))
+
+    def fault(self, verb: str, **arguments: Any) -> Any:
+        return self._answer(requests.post(f"{self._control}/faults/{verb}", json=arguments, timeout=60))
+
+    def person(self, verb: str, **arguments: Any) -> Any:
+        return self._answer(requests.post(f"{self._control}/people/{verb}", json=arguments, timeout=60))
+
+    def stop(self) -> None:
+        self.process.kill()
+
+    @staticmethod
+    def _answer(response: requests.Response) -> Any:
+        response.raise_for_status()
+        return response.json()
+
+
+@dataclass
+class Origin:
+    """A plain web server on loopback: what is put into `folder` can be fetched."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(self.folder)))
+        threading.Thread(target=self._server.serve_forever, name="origin", daemon=True).start()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it."""
+
+
+def example(name: str) -> Body:
+    """`docs/examples/<name>.yaml`."""
+    body: Body = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+    return body
+
+
+def until(condition: Callable[[], object], what: str, *, within_s: float = 60.0, process: Server | None = None) -> None:
+    """Return when `condition` holds. Raises ServerError if `process` ends before, or if it takes too long."""
+    deadline = monotonic() + within_s
+    while not condition():
+        if process is not None:
+            process.check()
+        if monotonic() > deadline:
+            raise ServerError(f"not within {within_s:.0f} s: {what}")
+        sleep(0.1)
+
+
+def _chart_environment(plane: ControlPlane) -> dict[str, str]:
+    """What the Deployment sets for its container, but for what only a kubelet knows."""
+    deployment = json.loads(plane.kubectl("get", "deployment", "pantograph", "-n", SYSTEM, "-o", "json"))
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    return {each["name"]: each["value"] for each in container["env"] if "value" in each}

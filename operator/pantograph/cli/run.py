@@ -1,0 +1,157 @@
+"""`pantograph run`: the operator. The only place that knows every part and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from random import SystemRandom
+from typing import Any
+
+from aiohttp import web
+
+from pantograph.api.vmtemplate import VMTemplate
+from pantograph.cli.settings import Settings, SettingsError, read_settings
+from pantograph.clock import SystemClock
+from pantograph.controllers.changes import ClusterChanges
+from pantograph.controllers.connections import Connections
+from pantograph.controllers.installation import load_installation
+from pantograph.controllers.outside import Outside
+from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
+from pantograph.controllers.templatereplica.controller import TemplateReplicaController
+from pantograph.controllers.verified import VerifiedMachines
+from pantograph.controllers.vmtemplate.controller import VMTemplateController
+from pantograph.depot.depot import Depot, DepotSettings
+from pantograph.depot.policy import FetchPolicy
+from pantograph.depot.server import application
+from pantograph.engine import logs
+from pantograph.engine.client import KubeClient
+from pantograph.engine.controller import Controller
+from pantograph.engine.lease import Elector
+from pantograph.engine.login import log_in
+from pantograph.engine.manager import Manager
+from pantograph.engine.metrics import Metrics
+from pantograph.engine.runtime import Runtime, run_process
+from pantograph.engine.server import ProbeServer
+from pantograph.engine.services import Services
+from pantograph.engine.watch import KopfWatch
+from pantograph.providers.proxmox.connection import ConnectionPool
+from pantograph.providers.proxmox.transport import CallHook
+
+
+def configure(parser: ArgumentParser) -> None:
+    """No arguments: a container is set up by its environment."""
+    parser.epilog = "Set up by environment variables PANTOGRAPH_*; the chart's README lists them."
+
+
+def run(_: Namespace) -> int:
+    """Run until SIGTERM; 1 if it cannot run, with the reason in the log."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        print(f"pantograph: {error}", file=sys.stderr)
+        return 2
+    logs.configure(format=settings.log_format, level=settings.log_level)
+    return run_process(lambda: _operate(settings))
+
+
+async def _operate(settings: Settings) -> None:
+    clock, random, metrics = SystemClock(), SystemRandom(), Metrics()
+    login = await log_in()
+    kube = KubeClient(login, metrics=metrics)
+    pool = ConnectionPool(clock, on_call=_count_calls(metrics))
+    try:
+        installation = await load_installation(kube, settings.namespace, settings.installation_secret)
+        depot = Depot(
+            settings.depot_dir,
+            signing_key=installation.key,
+            clock=clock,
+            random=random,
+            settings=_depot_settings(settings),
+        )
+        services = Services.create(kube=kube, clock=clock, random=random, metrics=metrics)
+        outside = Outside(
+            installation=installation,
+            connections=Connections(pool, clock),
+            depot=depot,
+            verified=VerifiedMachines(clock, random),
+            changes=ClusterChanges(),
+            depot_url=settings.depot_external_url,
+        )
+        manager = Manager(
+            services=services,
+            source=KopfWatch(login, namespaces=settings.watch_namespaces),
+            controllers=controllers(services, outside),
+            workers=settings.workers,
+            namespaces=settings.watch_namespaces,
+            prepare=lambda: _open_depot(depot, services),
+        )
+        runtime = Runtime(
+            manager=manager,
+            elector=_elector(settings, services),
+            server=ProbeServer(
+                metrics=metrics,
+                ready=lambda: runtime.ready,
+                host=settings.http_host,
+                port=settings.http_port,
+            ),
+            beside=[lambda: _serve_depot(settings, depot), *([login.refresh] if login.refresh else [])],
+        )
+        await runtime.run()
+        await depot.close()
+    finally:
+        await pool.close()
+        await kube.close()
+
+
+def controllers(services: Services, outside: Outside) -> list[Controller[Any]]:
+    """One a kind."""
+    return [
+        ProxmoxClusterController(services, outside),
+        VMTemplateController(services, outside),
+        TemplateReplicaController(services, outside),
+    ]
+
+
+def _elector(settings: Settings, services: Services) -> Elector:
+    return Elector(
+        kube=services.kube,
+        clock=services.clock,
+        random=services.random,
+        metrics=services.metrics,
+        namespace=settings.lease_namespace,
+        name=settings.lease_name,
+        identity=settings.identity,
+        times=settings.lease_times,
+    )
+
+
+def _depot_settings(settings: Settings) -> DepotSettings:
+    policy = FetchPolicy(cluster_networks=settings.cluster_ranges, allow_loopback=settings.fetch_allow_loopback)
+    return DepotSettings(quota_bytes=settings.depot_quota_bytes, policy=policy)
+
+
+async def _open_depot(depot: Depot, services: Services) -> None:
+    """The leader's part: only one process may fetch, and it drops the pins of templates that are gone."""
+    await depot.start()
+    keys = services.cache.keys(VMTemplate.info.resource.kind)
+    entries = (services.cache.entry(key) for key in keys)
+    depot.keep_owners({entry.uid for entry in entries if entry is not None})
+
+
+async def _serve_depot(settings: Settings, depot: Depot) -> None:
+    """Images by signed URL, from a standby too. Without an access log: the URLs are the keys to the images."""
+    runner = web.AppRunner(application(depot), access_log=None, handle_signals=False, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.depot_host, settings.depot_port).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _count_calls(metrics: Metrics) -> CallHook:
+    def count(verb: str, _path: str, code: str, _seconds: float) -> None:
+        metrics.provider_calls.labels("proxmox", verb, code).inc()
+
+    return count
