@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pantograph.api.conditions import name_some
-from pantograph.api.meta import FORCE_RELEASE
+from pantograph.api.conditions import STALLED, is_true, name_some
+from pantograph.api.meta import FORCE_RELEASE, Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox import privileges
+from pantograph.providers.proxmox.mark import staged_name
 from pantograph.providers.proxmox.port import VmConfig, Volume
 
 BLOCKED_RETRY_S: Final = 60.0
@@ -88,15 +90,32 @@ async def report_left_behind(scope: ReplicaScope) -> None:
 
 
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
-    """Whether a replica that reads the same file has not imported it yet."""
+    """Whether a replica that reads the same file has not imported it yet, also one that waits for its turn."""
     storage = scope.world.storages.get((scope.node, staged.storage))
-    for key in scope.services.cache.indexed(indexes.staged(scope.cluster_key, staged.volid)) - {scope.object.key}:
-        other = scope.services.cache.read(key, TemplateReplica)
+    cache = scope.services.cache
+    readers = cache.indexed(indexes.staged(scope.cluster_key, staged.volid))
+    neighbours = cache.indexed(indexes.node(scope.cluster_key, scope.node))
+    for key in (readers | neighbours) - {scope.object.key}:
+        other = cache.read(key, TemplateReplica)
         if other is None or (other.spec.node != scope.node and not (storage and storage.shared)):
             continue
-        if other.status.vmid is None and not other.deleting:
+        if _waits_for(scope, other, staged):
             return True
     return False
+
+
+def _waits_for(scope: ReplicaScope, other: TemplateReplica, staged: StagedStatus) -> bool:
+    if other.spec.type != "Copy" or other.deleting or other.status.vmid is not None:
+        return False
+    if other.status.staged is not None:
+        return other.status.staged.volid == staged.volid
+    if is_true(other.status.conditions, STALLED):
+        return False
+    template = scope.services.cache.read(
+        Key("VMTemplate", other.metadata.namespace, other.spec.template_ref.name), VMTemplate
+    )
+    image = template.status.image if template else None
+    return image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}")
 
 
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:
