@@ -94,7 +94,7 @@ async def judge_privileges(scope: ClusterScope) -> None:
         for feature, rights in missing.items()
         for right in rights
     ] or None
-    lacking = [right for rights in missing.values() for right in rights]
+    lacking = list(dict.fromkeys(right for rights in missing.values() for right in rights))
     if not lacking:
         scope.set_condition(
             "Authorized", True, reason="Sufficient", message="the credentials hold the rights to observe and to delete"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pantograph.api.conditions import name_some
-from pantograph.api.meta import FORCE_RELEASE
+from pantograph.api.conditions import STALLED, is_true, name_some
+from pantograph.api.meta import FORCE_RELEASE, Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox import privileges
+from pantograph.providers.proxmox.mark import staged_name
 from pantograph.providers.proxmox.port import VmConfig, Volume
 
 BLOCKED_RETRY_S: Final = 60.0
@@ -59,7 +61,7 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     if _is_needed_by_others(scope, staged):
         scope.look_again(NEEDED_RETRY_S)
         return
-    files = await scope.pve.content(scope.home, staged.storage, content="import")
+    files = await scope.pve.content(scope.node, staged.storage, content="import")
     if all(file.volid != staged.volid for file in files):
         scope.status.staged = None
         scope.drop_condition("StagedFileKept")
@@ -70,7 +72,8 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
         return
     await scope.begin(
         "Unstage",
-        lambda: scope.pve.delete_volume(scope.home, staged.storage, staged.volid),
+        lambda: scope.pve.delete_volume(scope.node, staged.storage, staged.volid),
+        node=scope.node,
         volid=staged.volid,
     )
 
@@ -87,21 +90,38 @@ async def report_left_behind(scope: ReplicaScope) -> None:
 
 
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
-    """Whether a replica that reads the same file has not imported it yet."""
-    storage = scope.world.storages.get((scope.home, staged.storage))
-    for key in scope.services.cache.indexed(indexes.staged(scope.cluster_key, staged.volid)) - {scope.object.key}:
-        other = scope.services.cache.read(key, TemplateReplica)
+    """Whether a replica that reads the same file has not imported it yet, also one that waits for its turn."""
+    storage = scope.world.storages.get((scope.node, staged.storage))
+    cache = scope.services.cache
+    readers = cache.indexed(indexes.staged(scope.cluster_key, staged.volid))
+    neighbours = cache.indexed(indexes.node(scope.cluster_key, scope.node))
+    for key in (readers | neighbours) - {scope.object.key}:
+        other = cache.read(key, TemplateReplica)
         if other is None or (other.spec.node != scope.node and not (storage and storage.shared)):
             continue
-        if other.status.vmid is None and not other.deleting:
+        if _waits_for(scope, other, staged):
             return True
     return False
+
+
+def _waits_for(scope: ReplicaScope, other: TemplateReplica, staged: StagedStatus) -> bool:
+    if other.spec.type != "Copy" or other.deleting or other.status.vmid is not None:
+        return False
+    if other.status.staged is not None:
+        return other.status.staged.volid == staged.volid
+    if is_true(other.status.conditions, STALLED):
+        return False
+    template = scope.services.cache.read(
+        Key("VMTemplate", other.metadata.namespace, other.spec.template_ref.name), VMTemplate
+    )
+    image = template.status.image if template else None
+    return image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}")
 
 
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:
     """The file stays and is reported: a right that only tidies up must not stop anything."""
     message = (
-        f"image file {staged.volid} stays on node {scope.home}; the token may not delete it; to allow it: {remedy}"
+        f"image file {staged.volid} stays on node {scope.node}; the token may not delete it; to allow it: {remedy}"
     )
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
@@ -123,7 +143,8 @@ async def _refuse_unsafe(scope: ReplicaScope, machine: VmConfig) -> None:
             "MarkLost",
             f"VM {machine.vmid} on node {machine.node} does not carry our mark any more, so it is not destroyed",
             remedy="remove it yourself if it should go, then: "
-            f"kubectl annotate templatereplica {scope.object.metadata.name} {FORCE_RELEASE}=true",
+            f"kubectl annotate templatereplica {scope.object.metadata.name} -n {scope.object.metadata.namespace} "
+            f"{FORCE_RELEASE}=true",
         )
     if fresh.lock is not None:
         raise Waiting(
