@@ -59,9 +59,7 @@ def await_calm(operator: Operator) -> None:
 
     def calm() -> bool:
         text = operator.metrics()
-        swept = min(
-            _value(text, "pantograph_api_requests_total", f'resource="{plural}",verb="list"') for plural in KINDS
-        )
+        lists = (_value(text, "pantograph_api_requests_total", f'resource="{kind}",verb="list"') for kind in KINDS)
         objects = _value(text, "pantograph_cached_objects")
         looked = _value(text, "pantograph_reconciles_total")
         busy = _value(text, "pantograph_queue_depth") + _value(text, "pantograph_operations_running")
