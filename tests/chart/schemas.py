@@ -50,7 +50,8 @@ def _custom(crd: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def _file_name(*, group: str, version: str, kind: str) -> str:
-    return f"{kind.lower()}-{group}-{version}.json"
+    # kubeconform takes what stands before the slash of apiVersion, so for the core group its version.
+    return f"{kind.lower()}-{group or version}-{version}.json"
 
 
 def strict(node: Any) -> Any:

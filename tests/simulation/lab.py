@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from pantograph.api import crd, kinds
-from pantograph.api.meta import CONFIG_MAPS, SECRETS, Body, ResourceType
+from pantograph.api.meta import CONFIG_MAPS, EVENTS, SECRETS, Body, ResourceType
 from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
 from pantograph.controllers.installation import load_installation
@@ -26,12 +27,14 @@ from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
+from pantograph.engine.kube import KubeApi
 from pantograph.engine.manager import Manager
 from pantograph.engine.services import Services
 from pantograph.providers.proxmox.connection import ConnectionPool
 from tests.fakes.apiserver import ApiServer, Crash
 from tests.fakes.proxmox import People, SimulatedCluster, SimulatedNetwork, Storage, Truth, qcow2, serving
 from tests.fakes.virtualtime import virtual_clock
+from tests.simulation.crashpoints import Tap
 from tests.simulation.depot import BASE_URL, Disk, SimulatedDepot
 
 NAMESPACE = "lab"
@@ -53,21 +56,28 @@ class Lab:
         nodes: Sequence[str] = ("pve1", "pve2", "pve3"),
         storages: Sequence[Storage] | None = None,
         image: bytes | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.clock = virtual_clock()
         self.disk = Disk(origin={IMAGE_URL: qcow2(payload=b"golden") if image is None else image})
-        definitions = [crd.definition(kind) for kind in kinds.ALL]
-        self.kubectl = ApiServer(clock=self.clock, rng=self.random, crds=definitions, manager="kubectl")
+        self.kubectl = ApiServer(clock=self.clock, rng=self.random, crds=_definitions(), manager="kubectl")
         self.server = self.kubectl.connect()
+        self.kube: KubeApi = self.server
+        """How the operator reaches the API server; events come from `server` itself."""
         self.pve = SimulatedCluster(
             clock=self.clock, random=self.random, nodes=nodes, storages=storages, fetch=serving(self.disk.served)
         )
         self.network = SimulatedNetwork([self.pve])
         self.truth = Truth(self.pve)
         self.people = People(self.pve)
+        self.tap = tap
+        if tap is not None:
+            self.kube = tap.kube(self.server)
+            self.pve.faults.hooks.append(tap.pve())
         self.operator: asyncio.Task[None] | None = None
         self._depot: SimulatedDepot | None = None
+        self._pool: ConnectionPool | None = None
 
     # --- the operator
 
@@ -82,12 +92,18 @@ class Lab:
 
     async def start(self) -> None:
         """A new process: it knows nothing but what is stored."""
-        services = Services.create(kube=self.server, clock=self.clock, random=self.random)
+        if self.tap is not None:
+            self.tap.revive()
         self._depot = SimulatedDepot(self.disk, self.clock)
+        self._pool = ConnectionPool(self.clock, open_api=self.network.open_api)
+        self.operator = asyncio.create_task(self._live(self._depot, self._pool), name="operator")
+
+    async def _live(self, depot: SimulatedDepot, pool: ConnectionPool) -> None:
+        services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
         outside = Outside(
-            installation=await load_installation(self.kubectl, OPERATOR_NAMESPACE),
-            connections=Connections(ConnectionPool(self.clock, open_api=self.network.open_api), self.clock),
-            depot=self._depot,
+            installation=await load_installation(self.kube, OPERATOR_NAMESPACE),
+            connections=Connections(pool, self.clock),
+            depot=depot,
             verified=VerifiedMachines(self.clock, self.random),
             changes=ClusterChanges(),
             depot_url=BASE_URL,
@@ -101,7 +117,7 @@ class Lab:
                 TemplateReplicaController(services, outside),
             ],
         )
-        self.operator = asyncio.create_task(manager.run(), name="operator")
+        await manager.run()
 
     async def kill(self) -> None:
         """SIGKILL: nothing is settled, nothing is said."""
@@ -111,6 +127,8 @@ class Lab:
             self.operator = None
         if self._depot is not None:
             await self._depot.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def restart(self) -> None:
         await self.kill()
@@ -166,10 +184,15 @@ class Lab:
             },
         )
 
-    async def apply(self, body: Body) -> None:
-        """kubectl apply, in the lab's namespace."""
+    async def apply(self, body: Body, *, namespace: str = NAMESPACE) -> None:
+        """kubectl apply."""
         resource = RESOURCES[body["kind"].lower()]
-        await self.kubectl.apply(resource, NAMESPACE, body["metadata"]["name"], body)
+        await self.kubectl.apply(resource, namespace, body["metadata"]["name"], body)
+
+    async def make_ready(self, name: str = "debian", **spec: Any) -> None:
+        """Apply a template and wait until it is Ready."""
+        await self.apply(self.template(name, **spec))
+        await self.until(lambda: self.is_ready(f"vmtemplate/{name}"))
 
     async def patch(self, what: str, patch: Body) -> None:
         resource, name = _named(what)
@@ -206,6 +229,10 @@ class Lab:
         ready = self.condition(what)
         generation = body["metadata"]["generation"]
         return ready.get("status") == "True" and ready.get("observedGeneration") == generation
+
+    def events(self, reason: str) -> list[str]:
+        """The messages of all Events with this reason."""
+        return [body["message"] for body in self.kubectl.store.all(EVENTS).values() if body["reason"] == reason]
 
     def replica(self, node: str, *, template: str = "debian") -> str:
         """The template's replica on `node`, as `templatereplica/<name>`."""
@@ -254,10 +281,21 @@ class Lab:
                 lines.append(f"{what} operation={self.status(what).get('operation')}\n    " + "\n    ".join(said))
         return "\n".join(lines)
 
+    def vmid(self, node: str, *, template: str = "debian") -> int:
+        """The VMID that the replica on `node` has or has announced."""
+        status = self.status(self.replica(node, template=template))
+        return int(status.get("vmid") or status["operation"]["vmid"])
+
     def _require_alive(self) -> None:
         if self.operator is not None and self.operator.done() and not isinstance(self.operator.exception(), Crash):
             self.operator.result()
             raise AssertionError("the operator ended by itself")
+
+
+@functools.cache
+def _definitions() -> Sequence[Body]:
+    """The CRDs: the same for every lab of a process."""
+    return [crd.definition(kind) for kind in kinds.ALL]
 
 
 def _object(kind: str, name: str, spec: Body) -> Body:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pantograph.api.meta import SECRETS, Body
-from pantograph.engine.kube import Conflict, KubeApi, NotFound
+from pantograph.engine.kube import Conflict, KubeApi, NotFound, OutcomeUnknown
 
 SECRET_NAME: Final = "pantograph-installation"  # noqa: S105 - a name, not a secret
 
@@ -42,7 +42,8 @@ async def load_installation(kube: KubeApi, namespace: str, name: str = SECRET_NA
     }
     try:
         return _read(await kube.create(SECRETS, namespace, body))
-    except Conflict:
+    except (Conflict, OutcomeUnknown):
+        # Another process was first, or it was ours and the answer is lost: what is stored decides.
         return _read(await kube.get(SECRETS, namespace, name))
 
 

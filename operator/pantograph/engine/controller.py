@@ -96,7 +96,14 @@ class Controller(Generic[R]):
 
     @property
     def watches(self) -> tuple[Watched, ...]:
-        return (Watched(self.resource, references=self._references, indexes=self._indexes), *self.also_watches)
+        refers = self.model.refers_to is not Resource.refers_to
+        is_indexed = type(self).index is not Controller.index
+        own = Watched(
+            self.resource,
+            references=self._references if refers else None,
+            indexes=self._indexes if is_indexed else None,
+        )
+        return (own, *self.also_watches)
 
     async def reconcile(self, key: Key) -> None:
         """Look at `key` once, whatever became of it, and put it back on the queue. Raises nothing but cancellation."""
@@ -136,7 +143,7 @@ class Controller(Generic[R]):
             return await self._force_release(key, body, meta, self.remains(obj))
         if not obj.deleting and FINALIZER not in meta.finalizers and self.needs_finalizer(obj):
             body = await finalizer.add(self.services.kube, self.resource, body)
-            self.services.cache.absorb(body)
+            self.services.learn(body)
             obj = self._parse(body)
 
         if self.is_suspended(obj) and not obj.deleting:
@@ -174,7 +181,7 @@ class Controller(Generic[R]):
 
     async def _report(self, key: Key, scope: Scope[R, Any], before: Sequence[Condition], end: StepError | None) -> None:
         try:
-            await scope.write_status()
+            await scope.write_status(last=True)
         except NotFound:
             self._lost(key, scope.object.metadata.uid)
             return
@@ -218,7 +225,7 @@ class Controller(Generic[R]):
 
     async def _let_go(self, key: Key, body: Body) -> str:
         try:
-            self.services.cache.absorb(await finalizer.drop(self.services.kube, self.resource, body))
+            self.services.learn(await finalizer.drop(self.services.kube, self.resource, body))
         except NotFound:
             self.services.cache.forget(key, uid=body["metadata"]["uid"])
         self._gone(key)
@@ -248,7 +255,7 @@ class Controller(Generic[R]):
             answer = await self.services.kube.merge_patch(
                 self.resource, meta.namespace, meta.name, patch, subresource="status"
             )
-            self.services.cache.absorb(answer)
+            self.services.learn(answer)
             for type, reason, message in _transitions(before, status.conditions, end):
                 await self.services.events.record(self.resource, meta, type=type, reason=reason, message=message)
         self.services.queue.forgive(key)
@@ -275,7 +282,7 @@ class Controller(Generic[R]):
         """After a conflict: fetch what is true, so that the next attempt does not depend on the watch's pace."""
         meta = body["metadata"]
         try:
-            self.services.cache.absorb(await self.services.kube.get(self.resource, meta["namespace"], meta["name"]))
+            self.services.learn(await self.services.kube.get(self.resource, meta["namespace"], meta["name"]))
         except NotFound:
             self._lost(key, meta["uid"])
             return

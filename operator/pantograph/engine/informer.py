@@ -122,8 +122,7 @@ class Informer:
     def _tell(self, key: Key, concerned: set[Key]) -> None:
         self._count(key.kind)
         self._enqueue(key)
-        for each in sorted(concerned):
-            self._enqueue(each)
+        self._services.wake(concerned)
 
     def _count(self, kind: str) -> None:
         self._services.metrics.cached_objects.labels(kind).set(self._services.cache.count(kind))

@@ -40,6 +40,7 @@ class Manager:
     ) -> None:
         self.services = services
         self._controllers = {controller.resource.kind: controller for controller in controllers}
+        services.reconciled.update(self._controllers)
         for controller in controllers:
             for watched in controller.watches:
                 services.cache.register(watched)

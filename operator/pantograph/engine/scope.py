@@ -128,7 +128,7 @@ class Scope(Generic[R, S]):
         if self._body and body["metadata"]["resourceVersion"] != self._body["metadata"]["resourceVersion"]:
             self.object = type(self.object).parse(body)
         self._body = body
-        self.services.cache.absorb(body)
+        self.services.learn(body)
 
     def conclude(self, end: StepError | None) -> None:
         """Derive the conditions from how the reconcile ends."""
@@ -140,8 +140,11 @@ class Scope(Generic[R, S]):
             summary = conditions.put(summary, self._ready)
         self.status.conditions = conditions.summarize(self.status.conditions, summary)
 
-    async def write_status(self) -> bool:
-        """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError."""
+    async def write_status(self, *, last: bool = False) -> bool:
+        """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError.
+
+        After the `last` write of a reconcile nobody reads the scope again: the answer goes into the cache only.
+        """
         wanted = to_body(self.status)
         changes = changed(self._body.get("status") or {}, wanted)
         if not changes:
@@ -156,9 +159,12 @@ class Scope(Generic[R, S]):
         except OutcomeUnknown as lost:
             answer = await self.kube.get(resource, self.key.namespace, self.key.name)
             if answer["metadata"]["uid"] != meta["uid"] or changed(answer.get("status") or {}, wanted):
-                self.services.cache.absorb(answer)
+                self.services.learn(answer)
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
-        self.accept(answer)
+        if last:
+            self.services.cache.absorb(answer)
+        else:
+            self.accept(answer)
         return True
 
     async def patch_status(self, patch: Sequence[Mapping[str, Any]]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Self
 
+from pantograph.api.meta import Body, Key
 from pantograph.clock import Clock
 
-from .cache import Cache
+from .cache import Cache, key_of
 from .events import EventRecorder
 from .kube import KubeApi
 from .metrics import Metrics
 from .queue import WorkQueue
+
+WAKE_S = 0.2
+"""Within so long, news that concern the same object are one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,26 @@ class Services:
     metrics: Metrics
     clock: Clock
     random: Random
+    reconciled: set[str] = field(default_factory=set)
+    """Kinds that have a controller here."""
+
+    def learn(self, body: Body) -> bool:
+        """Take in the answer to a call of ours and wake whom it concerns; False if it told nothing new.
+
+        The watch will not do that any more: the change is known by then. The object itself is in hand.
+        """
+        key = key_of(body)
+        concerned = self.cache.concerned(key)
+        if not self.cache.absorb(body):
+            return False
+        self.wake(concerned | self.cache.concerned(key))
+        return True
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        """Look at these soon. Not at once: a parent is looked at once for a burst of news of its children."""
+        for key in sorted(keys):
+            if key.kind in self.reconciled:
+                self.queue.add_after(key, WAKE_S)
 
     @classmethod
     def create(cls, *, kube: KubeApi, clock: Clock, random: Random, metrics: Metrics | None = None) -> Self:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from hack.cache import cache_dir
 from hack.tools import HACK, tool
 from pantograph.clock import SystemClock
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
@@ -88,7 +89,7 @@ class SimulatedWorld:
     async def template(self, vmid: int, *, node: str = "pve1", tags: str = "") -> None:
         """A template made from the staged image."""
         source = await self.stage(node)
-        config = {"name": f"t{vmid}", "scsi0": f"local:0,import-from={source}", "ide2": "local:cloudinit",
+        config = {"name": "golden", "scsi0": f"local:0,import-from={source}", "ide2": "local:cloudinit",
                   "description": "made here"} | ({"tags": tags} if tags else {})  # fmt: skip
         assert (await self.world.done(await self.api.create_vm(node, vmid, config))).ok
         assert (await self.world.done(await self.api.convert_to_template(node, vmid))).ok
@@ -145,13 +146,18 @@ async def simulated(face: str) -> AsyncIterator[SimulatedWorld]:
             await fetch.close()
 
 
+def fakepve_command() -> Path:
+    """fakepve at the pinned version, in an environment of its own in the cache."""
+    return tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")
+
+
 @contextmanager
 def fakepve_process(directory: Path, certificate: Certificate) -> Iterator[ConnectionSettings]:
     """fakepve in a process of its own, on loopback, at a time scale at which tasks end at once."""
     guests = directory / "guests.json"
     guests.write_text(json.dumps({"guests": []}))
     pem = str(certificate.file)
-    command = [str(tool("fakepve", requirements=HACK / "fakepve.lock", folder=cache_dir() / "tools")), str(guests), "--host", "127.0.0.1",
+    command = [str(fakepve_command()), str(guests), "--host", "127.0.0.1",
                "--port", "0", "--time-scale", "0", "--cert", pem, "--key", pem]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:

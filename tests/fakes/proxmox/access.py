@@ -46,6 +46,8 @@ class Access:
         self._principals: dict[str, _Principal] = {"root@pam": _Principal(secret="root")}
         self._tickets: dict[str, str] = {}
         self._cache: dict[tuple[str, str], frozenset[str]] = {}
+        self._named: set[str] = set()
+        self._listings: dict[str, dict[str, dict[str, int]]] = {}
 
     # -- setting up --------------------------------------------------------------------------------------------------
     def add_user(self, user: str, *, password: str = "secret") -> None:
@@ -56,21 +58,26 @@ class Access:
         self.add_user(token.partition("!")[0])
         value = secret or str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         self._principals[token] = _Principal(secret=value, privsep=privsep)
-        self._cache.clear()
+        self._forget()
         return value
 
     def grant(self, who: str, path: str, privileges: Iterable[str], *, propagate: bool = True) -> None:
         self._principals[who].grants[path] = (frozenset(privileges), propagate)
-        self._cache.clear()
+        self._forget()
 
     def revoke(self, who: str, path: str, privilege: str) -> None:
         """Take `privilege` away at `path` and below (from a token: also when its user keeps it)."""
         self._principals[who].revoked.add((path, privilege))
-        self._cache.clear()
+        self._forget()
 
     def restore(self, who: str, path: str, privilege: str) -> None:
         self._principals[who].revoked.discard((path, privilege))
+        self._forget()
+
+    def _forget(self) -> None:
         self._cache.clear()
+        self._listings.clear()
+        self._named.clear()
 
     # -- credentials -------------------------------------------------------------------------------------------------
     def token_is_valid(self, token: str, secret: str) -> bool:
@@ -99,10 +106,24 @@ class Access:
 
     # -- checks ------------------------------------------------------------------------------------------------------
     def privileges(self, who: str, path: str) -> frozenset[str]:
-        cached = self._cache.get((who, path))
+        spoken_of = self._spoken_of(path)
+        cached = self._cache.get((who, spoken_of))
         if cached is None:
-            cached = self._cache[who, path] = frozenset(self._effective(who, path))
+            cached = self._cache[who, spoken_of] = frozenset(self._effective(who, spoken_of))
         return cached
+
+    def _spoken_of(self, path: str) -> str:
+        """`path` if a rule names it, else any path below its nearest ancestor that one names: they are all alike."""
+        if not self._named:
+            self._named = {"/"}.union(
+                *({*one.grants, *(place for place, _ in one.revoked)} for one in self._principals.values())
+            )
+        if path in self._named:
+            return path
+        parent = path.rpartition("/")[0]
+        while parent and parent not in self._named:
+            parent = parent.rpartition("/")[0]
+        return f"{parent}/*"
 
     def allows(self, who: str, path: str, privilege: str) -> bool:
         return privilege in self.privileges(who, path)
@@ -117,6 +138,11 @@ class Access:
 
     def effective_permissions(self, who: str) -> dict[str, dict[str, int]]:
         """GET /access/permissions: by path, privilege → 1 when it propagates, 0 when it holds there only."""
+        if who not in self._listings:
+            self._listings[who] = self._listing(who)
+        return self._listings[who]
+
+    def _listing(self, who: str) -> dict[str, dict[str, int]]:
         paths = {*_WELL_KNOWN_PATHS}
         for name in {who, who.partition("!")[0]}:
             principal = self._principals.get(name)
@@ -153,6 +179,8 @@ def _granted(principal: _Principal, path: str) -> dict[str, int]:
 
 
 def _is_revoked(principal: _Principal, path: str, privilege: str) -> bool:
+    if not principal.revoked:
+        return False
     return any((ancestor, privilege) in principal.revoked for ancestor in _lineage(path))
 
 

@@ -183,6 +183,8 @@ class SimulatedCluster:
         """When the node last told the others about its guests. Phases differ from node to node."""
         node = self.nodes[node_name]
         until = self.clock.monotonic() if node.up else node.changed_at
+        if self.faults.broadcasts_stopped_at is not None:
+            until = min(until, self.faults.broadcasts_stopped_at)
         phase = (node.id * 3.7) % BROADCAST_S
         return (until - phase) // BROADCAST_S * BROADCAST_S + phase
 

@@ -69,6 +69,7 @@ class Faults:
         self.watchers: list[Callable[[str, bool], None]] = []
         """Told when a node goes down or comes up (name, up)."""
         self.quorum_lost = False
+        self.broadcasts_stopped_at: float | None = None
         self._frozen: dict[str, _Freeze] = {}
         self._delays: dict[str, float] = {}
         self._losses: list[_Loss] = []
@@ -76,9 +77,10 @@ class Faults:
         self.copy_slowness = 1.0
 
     # -- nodes -------------------------------------------------------------------------------------------------------
-    def cut(self, node: str, *, power: bool = False) -> None:
-        """The node cannot be reached by anyone. With `power`, what runs on it dies too."""
+    def cut(self, node: str, *, power: bool = False, ago_s: float = 0.0) -> None:
+        """The node cannot be reached by anyone, since `ago_s` seconds. With `power`, what runs on it dies too."""
         self._set_up(self._cluster.nodes[node], up=False)
+        self._cluster.nodes[node].changed_at -= ago_s
         if power:
             for task in [t for t in self._cluster.tasks.running() if t.node == node]:
                 self._cluster.tasks.kill(task)
@@ -120,6 +122,13 @@ class Faults:
 
     def regain_quorum(self) -> None:
         self.quorum_lost = False
+
+    def hold_broadcasts(self) -> None:
+        """The nodes stop telling each other about their guests: /cluster/resources keeps what it last heard."""
+        self.broadcasts_stopped_at = self._cluster.clock.monotonic()
+
+    def release_broadcasts(self) -> None:
+        self.broadcasts_stopped_at = None
 
     # -- answers -----------------------------------------------------------------------------------------------------
     def lose_answer(self, match: str | int, *, count: int = 1, kind: LossKind = "reset") -> None:
@@ -218,6 +227,10 @@ class Faults:
     def release_tasks(self) -> None:
         self._cluster.tasks.let_go()
 
+    async def settle_tasks(self) -> None:
+        """No fault: return when no task runs any more."""
+        await self._cluster.tasks.settle()
+
     def kill_task(self, upid: str) -> None:
         """`kill -9` of the worker."""
         self._cluster.tasks.kill(self._cluster.task(upid))
@@ -228,6 +241,10 @@ class Faults:
         for task in victims:
             self._cluster.tasks.kill(task)
         return len(victims)
+
+    def forget_tasks(self, node: str) -> None:
+        """The node loses its list of tasks; what they do goes on."""
+        self._cluster.tasks.forget(node)
 
     def take_vmid(self, vmid: int, node: str, *, name: str = "somebody-elses") -> None:
         """Another tool has a guest of this number."""

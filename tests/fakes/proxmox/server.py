@@ -71,6 +71,10 @@ class SimulatedServer:
         if self._control is not None:
             await self._control.cleanup()
 
+    async def settled(self) -> None:
+        """Return when ports that `mend` opens again are open."""
+        await asyncio.gather(*self._changing)
+
     async def _serve(self, entry: str | None, port: int) -> str:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             assert isinstance(request, web.Request)
@@ -200,5 +204,6 @@ async def _read_upload(request: web.Request) -> tuple[dict[str, str], Upload]:
         if part.name != "filename" or part.filename is None:
             params[part.name or ""] = await part.text()
             continue
+        params["filename"] = part.filename
         return params, Upload(part.filename, bytes(await part.read(decode=False)))
     raise PveAnswer(400, "Parameter verification failed.", {"filename": "property is missing and it is not optional"})

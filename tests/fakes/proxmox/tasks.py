@@ -107,6 +107,12 @@ class Tasks:
     def let_go(self) -> None:
         self._let_go.set()
 
+    def forget(self, node: str) -> None:
+        """Nobody can ask for the node's tasks any more, running or ended."""
+        self._by_upid = {upid: task for upid, task in self._by_upid.items() if task.node != node}
+        self._finished.pop(node, None)
+        self._running = {upid: task for upid, task in self._running.items() if task.node != node}
+
     async def settle(self) -> None:
         """Return when no task runs."""
         while self._running:
@@ -146,7 +152,8 @@ class Tasks:
             return
         task.exitstatus = status
         task.endtime = int(self._clock.now().timestamp())
-        del self._running[task.upid]
-        self._finished.setdefault(task.node, deque(maxlen=KEPT_FINISHED)).append(task)
         task._worker = None
         task.done.set()
+        if self._running.pop(task.upid, None) is None:
+            return  # forgotten
+        self._finished.setdefault(task.node, deque(maxlen=KEPT_FINISHED)).append(task)

@@ -20,7 +20,7 @@ from pantograph.controllers.templatereplica.making import (
     ensure_template,
 )
 from pantograph.controllers.templatereplica.observing import observe
-from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged
+from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged, report_left_behind
 from pantograph.controllers.templatereplica.reporting import report
 from pantograph.controllers.templatereplica.resolving import (
     require_node,
@@ -60,6 +60,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         observe,
         ensure_purged,
         ensure_unstaged,
+        report_left_behind,
     )
 
     def __init__(self, services: Services, outside: Outside) -> None:
@@ -73,7 +74,8 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         """A view has nothing outside; a copy of which no intent was ever stored has nothing to undo."""
         if obj.spec.type == "Logical":
             return () if obj.deleting else (mirror_copy,)
-        if obj.deleting and obj.status.operation is None and obj.status.vmid is None and obj.status.staged is None:
+        status = obj.status
+        if obj.deleting and not (status.operation or status.vmid or status.staged or status.leftovers):
             return ()
         return super().recipe(obj)
 

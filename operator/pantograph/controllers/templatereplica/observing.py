@@ -72,6 +72,8 @@ async def _observe_unconfirmed(scope: ReplicaScope) -> None:
     row = scope.world.guests.get(settled.vmid)
     config = await own_config(scope, row.node if row else scope.node, settled.vmid)
     if config is None:
+        # The record stays until the create is repeated: a wait in between must not lose its VMID.
+        scope.status.operation = settled
         return
     if scope.owns(config):
         _accept(scope, config)

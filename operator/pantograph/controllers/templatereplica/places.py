@@ -20,6 +20,8 @@ _DISK = re.compile(r"^(scsi|virtio|sata|ide|efidisk|tpmstate)\d+$")
 
 def require_usable_target(scope: ReplicaScope) -> None:
     """Refuses a target storage that is not there, not active, or takes no disk images."""
+    if (why := scope.world.unread.get(scope.node)) is not None:
+        raise Waiting("NodeUnreachable", why, 30)
     storage = scope.object.spec.storage
     found = scope.world.storages.get((scope.node, storage))
     if found is None:

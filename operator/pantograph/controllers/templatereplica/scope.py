@@ -137,6 +137,7 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
             uid=self.object.metadata.uid,
             generation=self.generation,
             now=self.now,
+            attempt=records.next_attempt(self.settled, type=type, generation=self.generation),
             node=self.home,
             vmid=vmid,
             volid=volid,

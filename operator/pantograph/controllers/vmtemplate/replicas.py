@@ -45,7 +45,7 @@ async def ensure_replicas(scope: TemplateScope) -> None:
         answer = await scope.kube.apply(
             TemplateReplica.info.resource, scope.object.metadata.namespace, place.name, wanted
         )
-        scope.services.cache.absorb(answer)
+        scope.services.learn(answer)
         scope.services.queue.add(Key("TemplateReplica", scope.object.metadata.namespace, place.name))
 
 

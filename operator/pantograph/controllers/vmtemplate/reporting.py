@@ -162,7 +162,7 @@ def _progress(scope: TemplateScope, places: Sequence[_Standing]) -> TemplateProg
 
 async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) -> None:
     """The first of them in the status, all of them in a ConfigMap; that is written when, and only when, one changes."""
-    primaries = _primaries(scope, places)
+    primaries = _primaries(places)
     locations = [
         Location(
             replica=place.name,
@@ -182,22 +182,21 @@ async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) 
     scope.status.locations = shown
 
 
-def _primaries(scope: TemplateScope, places: Sequence[_Standing]) -> set[str]:
-    """One copy a cluster: the one that is already, while it is ready, else the oldest ready one."""
-    were = {location.replica for location in scope.object.status.locations or () if location.primary}
+def _primaries(places: Sequence[_Standing]) -> set[str]:
+    """One copy a cluster: the oldest ready one, so that a crash on the way changes nothing."""
     best: dict[tuple[str, str], TemplateReplica] = {}
     for place in places:
         replica = place.replica
         if replica is None or replica.spec.type != "Copy" or not place.is_ready:
             continue
         cluster = _cluster(replica)
-        if cluster not in best or _seniority(replica, were) < _seniority(best[cluster], were):
+        if cluster not in best or _seniority(replica) < _seniority(best[cluster]):
             best[cluster] = replica
     return {replica.metadata.name for replica in best.values()}
 
 
-def _seniority(replica: TemplateReplica, were: set[str]) -> tuple[bool, str, str]:
-    return (replica.metadata.name not in were, str(replica.metadata.creation_timestamp), replica.metadata.name)
+def _seniority(replica: TemplateReplica) -> tuple[str, str]:
+    return (str(replica.metadata.creation_timestamp), replica.metadata.name)
 
 
 async def _write_config_map(scope: TemplateScope, locations: Sequence[Location]) -> None:
