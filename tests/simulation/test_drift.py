@@ -215,7 +215,7 @@ async def test_a_lost_quorum_stops_the_making_and_its_return_completes_it() -> N
     async with Lab() as lab:
         lab.pve.faults.slow_copies(30)
         await lab.apply(lab.template("debian"))
-        await lab.until(lambda: lab.truth.stubs())
+        await lab.until(lab.truth.stubs)
         lab.pve.faults.lose_quorum()
         await lab.quiet(for_s=60)
         mutations = len(lab.truth.mutations)

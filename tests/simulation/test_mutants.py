@@ -12,7 +12,7 @@ import pytest
 
 from pantograph.api import operation as records
 from pantograph.controllers import operations
-from pantograph.controllers.templatereplica import making, observing, removing, resolving
+from pantograph.controllers.templatereplica import observing, removing, resolving
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.providers.proxmox import observer
 from tests.simulation.crashpoints import Mode

@@ -195,7 +195,7 @@ async def test_an_unknown_cluster_is_named_and_its_creation_completes_the_templa
         template = lab.template("debian")
         template["spec"]["placements"][0]["proxmox"]["clusterRef"] = {"name": "other"}
         await lab.apply(template)
-        await lab.until_reason("vmtemplate/debian", "ClusterNotReady")
+        await lab.until_reason("vmtemplate/debian", "ClusterNotFound")
         assert "other" in lab.condition("vmtemplate/debian")["message"]
 
         await lab.apply(lab.cluster("other"))
@@ -248,6 +248,6 @@ async def test_a_cluster_that_went_away_while_no_operator_ran_is_not_called_reac
         assert lab.condition("proxmoxcluster/prod", "Reachable")["status"] == "False"
 
         await lab.apply(lab.template("debian"))
-        await lab.until_reason("vmtemplate/debian", "ClusterNotReady")
+        await lab.until_reason("vmtemplate/debian", "ClusterNotFound")
         on_every_node(lab, lab.pve.faults.mend)
         await lab.until_ready("vmtemplate/debian")

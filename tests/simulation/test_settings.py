@@ -50,7 +50,9 @@ CHANGES = {
         lambda m: "bridge=vmbr1" in m.config["net0"] and "tag=7" in m.config["net0"],
     ),
     "tags": Change({"hardware": {"tags": ["blue"]}}, lambda m: {"blue", "pantograph"} <= set(m.tags)),
-    "keys": Change({"cloudInit": {"sshKeys": KEYS}}, lambda m: unquote(m.config.get("sshkeys", "")).split("\n") == KEYS),
+    "keys": Change(
+        {"cloudInit": {"sshKeys": KEYS}}, lambda m: unquote(m.config.get("sshkeys", "")).split("\n") == KEYS
+    ),
     "user": Change({"cloudInit": {"user": "ada"}}, lambda m: m.config.get("ciuser") == "ada"),
     "address": Change({"cloudInit": {"ipConfig": "ip=dhcp"}}, lambda m: m.config.get("ipconfig0") == "ip=dhcp"),
 }

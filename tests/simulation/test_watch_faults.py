@@ -225,6 +225,8 @@ async def test_an_operation_that_somebody_forged_begins_nothing_and_is_dropped()
             "startedAt": "2026-11-26T00:00:00Z",
         }
         name = replica.partition("/")[2]
-        await lab.kubectl.merge_patch(REPLICAS, NAMESPACE, name, {"status": {"operation": forged}}, subresource="status")
+        await lab.kubectl.merge_patch(
+            REPLICAS, NAMESPACE, name, {"status": {"operation": forged}}, subresource="status"
+        )
         await lab.until(lambda: "operation" not in lab.status(replica) and lab.is_ready(replica))
         assert "destroy_vm" not in lab.truth.mutation_counts()
