@@ -120,7 +120,7 @@ def test_the_runbook_has_an_entry_for_every_reason_that_stalls() -> None:
 def test_every_condition_of_a_kind_stands_in_its_page(name: str) -> None:
     own = {
         "proxmoxcluster": {"Reachable", "Authorized"},
-        "vmtemplate": {"Degraded"},
+        "vmtemplate": {"Degraded", "PasswordMissing"},
         "templatereplica": {"StagedFileKept"},
     }
     assert set(first_cells(page(name), "condition")) == {"Ready", "Suspended"} | own[name]
