@@ -183,7 +183,7 @@ async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) 
 
 
 def _primaries(places: Sequence[_Standing]) -> set[str]:
-    """One copy a cluster: the oldest ready one, whichever was ready first, so that a crash on the way changes nothing."""
+    """One copy a cluster: the oldest ready one, whichever was ready first: a crash on the way must change nothing."""
     best: dict[tuple[str, str], TemplateReplica] = {}
     for place in places:
         replica = place.replica
