@@ -29,7 +29,7 @@ WRITES = frozenset({"create", "apply", "merge_patch", "json_patch", "replace", "
 
 
 def spread(effects: int, count: int) -> list[tuple[int, Mode]]:
-    """`count` crash points, spread evenly over `effects` effects and over the modes: for where all would take too long."""
+    """`count` crash points, spread evenly over the effects and over the modes: for where all would take too long."""
     return [(1 + at * (effects - 1) // max(1, count - 1), MODES[at % len(MODES)]) for at in range(count)]
 
 

@@ -84,7 +84,7 @@ def destroy_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing_to_refuse(scope: Any, machine: Any) -> None:
         return None
 
-    monkeypatch.setattr(removing, "_refuse_unsafe", nothing_to_refuse)
+    monkeypatch.setattr(removing, "refuse_unsafe", nothing_to_refuse)
     monkeypatch.setattr(ReplicaScope, "owns", lambda self, config: True)
 
 

@@ -67,9 +67,9 @@ class Operation(Model):
     """How far it has come, as last written."""
 
 
-def token(uid: str, *, generation: int, attempt: int, type: str) -> str:
-    """16 hex digits: equal for a repetition of the same attempt, different for any other."""
-    return sha256(f"{uid}/{generation}/{attempt}/{type}".encode()).hexdigest()[:16]
+def token(uid: str, *, generation: int, attempt: int, type: str, started_at: datetime) -> str:
+    """16 hex digits that name this attempt and no other, not even the same work begun again later."""
+    return sha256(f"{uid}/{generation}/{attempt}/{type}/{started_at.isoformat()}".encode()).hexdigest()[:16]
 
 
 def next_attempt(previous: Operation | None, *, type: str, generation: int) -> int:
@@ -93,7 +93,7 @@ def intend(
     """The record to store before the call is made."""
     return Operation(
         type=type,
-        token=token(uid, generation=generation, attempt=attempt, type=type),
+        token=token(uid, generation=generation, attempt=attempt, type=type, started_at=now),
         generation=generation,
         attempt=attempt,
         node=node,

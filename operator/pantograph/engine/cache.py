@@ -25,7 +25,7 @@ Index = tuple[str, ...]
 Indexes = Callable[[Body], Iterable[Index]]
 """Under what a body is found besides its name, so that nobody walks all objects of a kind."""
 References = Callable[[Body], Iterable[Key]]
-"""Which other objects a body refers to: a change of one of them is a reason to look at this object again."""
+"""Which other objects a body's spec refers to: a change of one of them is a reason to look at this object again."""
 REMEMBERED_DELETIONS = 8192
 """How many uids of deleted objects are kept: far more than answers can be outstanding at once."""
 
@@ -46,6 +46,8 @@ class Entry:
 
     uid: str
     version: int
+    generation: int | None
+    """None: the kind counts none."""
     raw: bytes
     labels: Mapping[str, str]
     owners: tuple[tuple[str, Key], ...]
@@ -161,7 +163,7 @@ class Cache:
             self._unindex(key, held)
             if held.uid != meta["uid"]:
                 self._bury(held.uid)
-        entry = self._entry(body, kind.watched)
+        entry = self._entry(body, kind.watched, held)
         kind.entries[key] = entry
         for uid, _ in entry.owners:
             self._by_owner.setdefault(uid, set()).add(key)
@@ -181,20 +183,28 @@ class Cache:
         del self._kinds[key.kind].entries[key]
         return True
 
-    def _entry(self, body: Body, watched: Watched) -> Entry:
+    def _entry(self, body: Body, watched: Watched, held: Entry | None) -> Entry:
         meta = body["metadata"]
         meta.pop("managedFields", None)
         namespace = meta.get("namespace", "")
+        generation = meta.get("generation")
+        if watched.references is None:
+            refers_to = frozenset[Key]()
+        elif held is not None and generation is not None and (held.uid, held.generation) == (meta["uid"], generation):
+            refers_to = held.refers_to  # the same spec: four of five changes are of the status
+        else:
+            refers_to = frozenset(watched.references(body))
         return Entry(
             uid=meta["uid"],
             version=int(meta["resourceVersion"]),
+            generation=generation,
             raw=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
             labels={sys.intern(k): sys.intern(v) for k, v in (meta.get("labels") or {}).items()},
             owners=tuple(
                 (owner["uid"], Key(sys.intern(owner["kind"]), namespace, owner["name"]))
                 for owner in meta.get("ownerReferences") or ()
             ),
-            refers_to=frozenset(watched.references(body)) if watched.references else frozenset(),
+            refers_to=refers_to,
             found_as=frozenset(watched.indexes(body)) if watched.indexes else frozenset(),
         )
 

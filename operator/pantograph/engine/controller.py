@@ -96,7 +96,14 @@ class Controller(Generic[R]):
 
     @property
     def watches(self) -> tuple[Watched, ...]:
-        return (Watched(self.resource, references=self._references, indexes=self._indexes), *self.also_watches)
+        refers = self.model.refers_to is not Resource.refers_to
+        is_indexed = type(self).index is not Controller.index
+        own = Watched(
+            self.resource,
+            references=self._references if refers else None,
+            indexes=self._indexes if is_indexed else None,
+        )
+        return (own, *self.also_watches)
 
     async def reconcile(self, key: Key) -> None:
         """Look at `key` once, whatever became of it, and put it back on the queue. Raises nothing but cancellation."""
@@ -174,7 +181,7 @@ class Controller(Generic[R]):
 
     async def _report(self, key: Key, scope: Scope[R, Any], before: Sequence[Condition], end: StepError | None) -> None:
         try:
-            await scope.write_status()
+            await scope.write_status(last=True)
         except NotFound:
             self._lost(key, scope.object.metadata.uid)
             return

@@ -140,8 +140,12 @@ class Scope(Generic[R, S]):
             summary = conditions.put(summary, self._ready)
         self.status.conditions = conditions.summarize(self.status.conditions, summary)
 
-    async def write_status(self) -> bool:
-        """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError."""
+    async def write_status(self, *, last: bool = False) -> bool:
+        """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError.
+
+        After the `last` write of a reconcile nobody reads the scope again: the answer goes to the cache and to whom
+        it concerns only.
+        """
         wanted = to_body(self.status)
         changes = changed(self._body.get("status") or {}, wanted)
         if not changes:
@@ -158,7 +162,10 @@ class Scope(Generic[R, S]):
             if answer["metadata"]["uid"] != meta["uid"] or changed(answer.get("status") or {}, wanted):
                 self.services.learn(answer)
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
-        self.accept(answer)
+        if last:
+            self.services.learn(answer)
+        else:
+            self.accept(answer)
         return True
 
     async def patch_status(self, patch: Sequence[Mapping[str, Any]]) -> None:

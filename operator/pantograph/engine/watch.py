@@ -93,6 +93,8 @@ class _KopfThread:
             logging.getLogger(__name__).warning("kopf has not ended within %.0f s, left alone", STOP_TIMEOUT_S)
 
     def _cancel(self) -> None:
+        # kopf's watch generators do not close cleanly when cancelled inside a request; nothing follows from it.
+        self._loop.set_exception_handler(_unless_closing)
         if self._task is not None:
             self._task.cancel()
 
@@ -141,6 +143,11 @@ class _KopfThread:
                 return
         self._draining = True
         self._home.call_soon(self._drain)
+
+
+def _unless_closing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if "asyncgen" not in context:
+        loop.default_exception_handler(context)
 
 
 def _registry(login: Login, resources: Sequence[ResourceType], sink: Sink) -> kopf.OperatorRegistry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -24,9 +25,10 @@ from tests.fakes.scaledclock import ScaledClock
 async def test_it_says_how_to_reach_it_and_each_node_fetches_real_bytes_to_disk(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.fakes.proxmox", "--nodes", "2", "--bytes", "disk", "--data", str(tmp_path),
                "--task-seconds", "0.01"]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as process:
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    try:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+        told = json.loads(await process.stdout.readline())
         api = ProxmoxerApi(
             ConnectionSettings(
                 endpoints=(told["url"],),
@@ -44,8 +46,9 @@ async def test_it_says_how_to_reach_it_and_each_node_fetches_real_bytes_to_disk(
             async with session.get(f"{told['control']}/truth/staged_files") as answer:
                 staged = await answer.json()
         await api.close()
+    finally:
         process.terminate()
-    assert process.returncode == 0
+    assert await process.wait() == 0
     assert [(file["node"], file["sha256"]) for file in staged] == [("pve1", IMAGE_SHA256), ("pve2", IMAGE_SHA256)]
     for node in ("pve1", "pve2"):
         assert (tmp_path / node / "var/lib/vz/import" / STAGED).read_bytes() == IMAGE

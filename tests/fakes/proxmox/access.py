@@ -46,6 +46,7 @@ class Access:
         self._principals: dict[str, _Principal] = {"root@pam": _Principal(secret="root")}
         self._tickets: dict[str, str] = {}
         self._cache: dict[tuple[str, str], frozenset[str]] = {}
+        self._named: set[str] = set()
         self._listings: dict[str, dict[str, dict[str, int]]] = {}
 
     # -- setting up --------------------------------------------------------------------------------------------------
@@ -76,6 +77,7 @@ class Access:
     def _forget(self) -> None:
         self._cache.clear()
         self._listings.clear()
+        self._named.clear()
 
     # -- credentials -------------------------------------------------------------------------------------------------
     def token_is_valid(self, token: str, secret: str) -> bool:
@@ -104,10 +106,24 @@ class Access:
 
     # -- checks ------------------------------------------------------------------------------------------------------
     def privileges(self, who: str, path: str) -> frozenset[str]:
-        cached = self._cache.get((who, path))
+        spoken_of = self._spoken_of(path)
+        cached = self._cache.get((who, spoken_of))
         if cached is None:
-            cached = self._cache[who, path] = frozenset(self._effective(who, path))
+            cached = self._cache[who, spoken_of] = frozenset(self._effective(who, spoken_of))
         return cached
+
+    def _spoken_of(self, path: str) -> str:
+        """`path` if a rule names it, else any path below its nearest ancestor that one names: they are all alike."""
+        if not self._named:
+            self._named = {"/"}.union(
+                *({*one.grants, *(place for place, _ in one.revoked)} for one in self._principals.values())
+            )
+        if path in self._named:
+            return path
+        parent = path.rpartition("/")[0]
+        while parent and parent not in self._named:
+            parent = parent.rpartition("/")[0]
+        return f"{parent}/*"
 
     def allows(self, who: str, path: str, privilege: str) -> bool:
         return privilege in self.privileges(who, path)

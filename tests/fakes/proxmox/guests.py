@@ -35,6 +35,9 @@ class Guest:
     published: Seen | None = None
     """The broadcast before that change; None: never broadcast."""
     version: int = 0
+    """Counts changes."""
+    figures: tuple[int, dict[str, int]] | None = None
+    """What listings show of the configuration, by the version it was made from."""
     _digest: tuple[int, str] = (-1, "")
 
     @property

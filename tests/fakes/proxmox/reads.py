@@ -191,7 +191,13 @@ async def vm_status(r: Request) -> Any:
     return row
 
 
-def _figures(guest: Guest) -> dict[str, Any]:
+def _figures(guest: Guest) -> dict[str, int]:
+    if guest.figures is None or guest.figures[0] != guest.version:
+        guest.figures = (guest.version, _figures_of_config(guest))
+    return guest.figures[1]
+
+
+def _figures_of_config(guest: Guest) -> dict[str, int]:
     maxdisk = 0
     for key, value in guest.config.items():
         if DISK_KEY.match(key) and "media=cdrom" not in value:

@@ -81,10 +81,13 @@ class Place:
     """By (content, name)."""
     ballast: int = 0
     """Bytes of somebody else's."""
+    _used: int = 0
+    _by_guest: dict[int, dict[str, StoredVolume]] = field(default_factory=dict)
+    _by_base: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def used(self) -> int:
-        return self.ballast + sum(v.used for v in self.volumes.values())
+        return self.ballast + self._used
 
     @property
     def avail(self) -> int:
@@ -94,7 +97,7 @@ class Place:
         return f"{self.owner}:{path}"
 
     def of_guest(self, vmid: int) -> list[StoredVolume]:
-        return [v for v in self.volumes.values() if v.content == "images" and v.vmid == vmid]
+        return list(self._by_guest.get(vmid, {}).values())
 
     def find(self, volid: str) -> StoredVolume | None:
         """The volume of this id; a linked clone is also found without its base in the id."""
@@ -109,15 +112,32 @@ class Place:
         """Linked clones of a base volume. LVM-thin does not know its own."""
         if self.storage.type == "lvmthin":
             return []
-        return [v for v in self.volumes.values() if v.base == name]
+        return [self.volumes["images", clone] for clone in self._by_base.get(name, ())]
 
     def put(self, volume: StoredVolume) -> StoredVolume:
+        """Add the volume, or replace the one of its name."""
+        self._forget(volume)
         self.volumes[volume.content, volume.name] = volume
+        self._used += volume.used
+        if volume.vmid is not None:
+            self._by_guest.setdefault(volume.vmid, {})[volume.name] = volume
+        if volume.base is not None:
+            self._by_base.setdefault(volume.base, set()).add(volume.name)
         return volume
 
     def drop(self, volume: StoredVolume, blobs: Blobs) -> None:
-        self.volumes.pop((volume.content, volume.name), None)
+        self._forget(volume)
         blobs.delete(self.blob_path(volume.path))
+
+    def _forget(self, volume: StoredVolume) -> None:
+        known = self.volumes.pop((volume.content, volume.name), None)
+        if known is None:
+            return
+        self._used -= known.used
+        if known.vmid is not None:
+            del self._by_guest[known.vmid][known.name]
+        if known.base is not None:
+            self._by_base[known.base].discard(known.name)
 
     def file_path(self, content: str, name: str) -> str:
         return f"{self.storage.path}/{_FOLDERS.get(content, 'images')}/{name}"
@@ -136,7 +156,7 @@ class Place:
         path = self.file_path("images", name)
         if blobs.get(self.blob_path(volume.path)) is not None:
             blobs.rename(self.blob_path(volume.path), self.blob_path(path))
-        del self.volumes[volume.content, volume.name]
+        self._forget(volume)
         return self.put(replace(volume, name=name, path=path))
 
 

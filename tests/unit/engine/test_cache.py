@@ -109,3 +109,12 @@ def test_it_is_ready_when_every_kind_was_listed(cache: Cache) -> None:
     assert not cache.ready
     cache.mark_listed("Box")
     assert cache.ready
+
+
+def test_references_follow_the_spec_and_are_not_asked_for_again_while_it_stays(cache: Cache) -> None:
+    cache.absorb(toy(1, box="box", meta={"generation": 1}))
+    cache.absorb(toy(2, box="box", meta={"generation": 1, "labels": {"a": "b"}}))
+    assert cache.referrers(BOX) == [X]
+    cache.absorb(toy(3, box="crate", meta={"generation": 2}))
+    assert cache.referrers(BOX) == []
+    assert cache.referrers(Key("Box", "a", "crate")) == [X]
