@@ -52,9 +52,7 @@ async def resolve_cluster(scope: ReplicaScope) -> None:
     _refuse_foreign_namespace(scope, cluster)
     scope.cluster = cluster
     try:
-        scope.connection = await scope.outside.connections.open(
-            cluster, scope.kube, finalising=scope.object.deleting
-        )
+        scope.connection = await scope.outside.connections.open(cluster, scope.kube, finalising=scope.object.deleting)
         scope.world = await scope.connection.observer.snapshot()
     except SecretNotFound as gone:
         if not scope.object.deleting:
