@@ -118,7 +118,7 @@ async def test_a_vmid_taken_by_another_tool_before_the_create_is_left_alone_and_
     async with Lab() as lab:
         lab.pve.faults.take_vmid_before_create(taker)
         await lab.apply(lab.template("debian", nodes=["pve1"]))
-        await lab.until(lambda: lab.truth.machines())
+        await lab.until(lab.truth.machines)
         (foreign,) = lab.truth.machines()
         assert foreign.name == "somebody-elses"
 

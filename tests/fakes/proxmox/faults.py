@@ -7,9 +7,13 @@ call before its effect and after it, and may raise to end the caller there.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from tests.fakes.proxmox.answers import ConnectionLost
 
 if TYPE_CHECKING:
     from tests.fakes.proxmox.cluster import Node, SimulatedCluster
@@ -159,6 +163,23 @@ class Faults:
                 self._losses.remove(loss)
             return loss.kind
         return None
+
+    def kill_process(self, pid: int, verb: str, when: Literal["before", "after"], *, nth: int = 1) -> None:
+        """SIGKILL for a client before the effect of its n-th call of `verb` from now on, or after it, unanswered."""
+        left = nth
+
+        def hook(call: Call, at: Literal["before", "after"]) -> None:
+            nonlocal left
+            if call.verb != verb or at != when:
+                return
+            left -= 1
+            if left > 0:
+                return
+            self.hooks.remove(hook)
+            os.kill(pid, signal.SIGKILL)
+            raise ConnectionLost("the client is dead", sent=at == "after")
+
+        self.hooks.append(hook)
 
     # -- rights ------------------------------------------------------------------------------------------------------
     def lose_rights(self, path: str, privilege: str, *, who: str | None = None) -> None:

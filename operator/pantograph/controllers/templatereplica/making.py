@@ -14,14 +14,16 @@ from pantograph.api.templatereplica import StagedStatus
 from pantograph.api.units import parse_quantity
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.guards import refuse_while_cloned
 from pantograph.controllers.templatereplica.hardware import creation, difference
-from pantograph.controllers.templatereplica.removing import refuse_while_cloned
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox.port import VmConfig
 
 TURN_S: Final = 5.0
+DEPOT_RETRY_S: Final = 60.0
+"""Whether a node reaches the depot shows in nothing that is observed, so it is asked again this often."""
 
 
 async def await_turn(scope: ReplicaScope) -> None:
@@ -222,6 +224,7 @@ async def _require_reachable_depot(scope: ReplicaScope, url: str) -> None:
     try:
         await scope.pve.query_url_metadata(scope.node, url)
     except provider.Rejected as unreachable:
+        scope.look_again(DEPOT_RETRY_S)
         raise Terminal(
             "DepotUnreachable",
             f"node {scope.node} cannot reach the depot at {url.split('/images/')[0]}: {unreachable.message}",

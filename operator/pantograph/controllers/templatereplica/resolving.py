@@ -11,6 +11,7 @@ from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import Leftover
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import operations
+from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.secrets import SecretNotFound
 from pantograph.controllers.templatereplica.follower import TaskFollower
 from pantograph.controllers.templatereplica.scope import ReplicaScope
@@ -49,7 +50,7 @@ async def resolve_cluster(scope: ReplicaScope) -> None:
     if cluster is None:
         message = f"ProxmoxCluster {key.namespace}/{key.name} does not exist"
         raise Waiting("ClusterNotFound", message, 60, remedy=_release(scope) if scope.object.deleting else None)
-    _refuse_foreign_namespace(scope, cluster)
+    refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
     scope.cluster = cluster
     try:
         scope.connection = await scope.outside.connections.open(cluster, scope.kube, finalising=scope.object.deleting)
@@ -130,18 +131,3 @@ def _release(scope: ReplicaScope) -> str:
     metadata = scope.object.metadata
     command = f"kubectl annotate templatereplica {metadata.name} -n {metadata.namespace} {FORCE_RELEASE}=true"
     return f"let it go and leave its template where it is: {command}"
-
-
-def _refuse_foreign_namespace(scope: ReplicaScope, cluster: ProxmoxCluster) -> None:
-    mine, theirs = scope.object.metadata.namespace, cluster.metadata.namespace
-    allowed = cluster.spec.allowed_namespaces or ()
-    if mine == theirs or mine in allowed or "*" in allowed:
-        return
-    if scope.object.deleting:
-        # What was made while it was allowed must still be possible to remove.
-        return
-    raise Terminal(
-        "NamespaceNotAllowed",
-        f"ProxmoxCluster {theirs}/{cluster.metadata.name} may not be used from namespace {mine}",
-        remedy=f"add {mine} to its spec.allowedNamespaces",
-    )
