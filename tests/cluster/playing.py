@@ -86,24 +86,25 @@ def mutations(simulator: Simulator) -> list[str]:
 def disagreements(stage: Stage) -> list[str]:
     """Objects of ours of which kstatus, Argo CD's health script and their own Ready do not say the same."""
     return [
-        f"{body['kind']}/{body['metadata']['name']}: Ready={ready}, kstatus={verdict(body)}, Argo CD={health(body)}"
+        f"{body['kind']}/{body['metadata']['name']}: "
+        f"Ready={_is_ready(body)}, kstatus={verdict(body)}, Argo CD={health(body)}"
         for body in stage.all(",".join(KINDS))
-        if not _agree(body, ready := _is_ready(body))
+        if not _agree(body)
     ]
 
 
 def _is_ready(body: Body) -> bool:
     """As `kubectl wait --for=condition=Ready` sees it."""
     status, generation = body.get("status", {}), body["metadata"]["generation"]
-    ready = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+    ready: Body = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
     seen = {status.get("observedGeneration", generation), ready.get("observedGeneration", generation)}
     return ready.get("status") == "True" and seen == {generation}
 
 
-def _agree(body: Body, ready: bool) -> bool:
+def _agree(body: Body) -> bool:
     said = verdict(body)
     if said is Verdict.TERMINATING:
         return health(body) == "Progressing"
     if body["spec"].get("suspend"):
         return health(body) == "Suspended"
-    return (said is Verdict.CURRENT) == ready and health(body) == ARGO_OF[said]
+    return (said is Verdict.CURRENT) == _is_ready(body) and health(body) == ARGO_OF[said]
