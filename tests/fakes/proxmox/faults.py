@@ -97,6 +97,13 @@ class Faults:
         self._set_up(self._cluster.nodes[node], up=True)
         self.thaw(node)
 
+    def remove_node(self, node: str) -> None:
+        """`pvecm delnode`: no member any more, and what was on it is out of reach for ever."""
+        self.cut(node, power=True)
+        del self._cluster.nodes[node]
+        for guest in [guest for guest in self._cluster.guests.values() if guest.node == node]:
+            del self._cluster.guests[guest.vmid]
+
     def freeze(self, node: str, *, acts: Literal["at once", "when thawed", "never"] = "at once") -> None:
         """The node takes requests and does not answer: 596 after 30 s. `acts`: when the action happens all the same."""
         self._frozen[node] = _Freeze(acts=acts)
@@ -119,6 +126,10 @@ class Faults:
 
     def delay(self, node: str | None) -> float:
         return self._delays.get(node, 0.0) if node is not None else 0.0
+
+    def lag_listing(self, seconds: float) -> None:
+        """Each node tells the others about its guests only this often."""
+        self._cluster.broadcast_s = seconds
 
     def lose_quorum(self) -> None:
         """The side that answers is the minority: reads work, /etc/pve cannot be written."""

@@ -79,6 +79,7 @@ class Tasks:
         return self._by_upid.get(upid)
 
     def all(self) -> list[Task]:
+        """Every task that anybody can still ask for."""
         return list(self._by_upid.values())
 
     def of_node(self, node: str) -> Iterator[Task]:
