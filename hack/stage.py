@@ -238,14 +238,14 @@ class Simulator:
         self.token_secret: str = said["tokenSecret"]
         self._control: str = said["control"]
 
-    def truth(self, name: str, **arguments: Any) -> Any:
+    def truth(self, name: str, /, **arguments: Any) -> Any:
         """What is really there: `machines_marked`, `staged_files`, `disk_sha256`, …"""
         return self._answer(requests.get(f"{self._control}/truth/{name}?{urlencode(arguments)}", timeout=60))
 
-    def fault(self, verb: str, **arguments: Any) -> Any:
+    def fault(self, verb: str, /, **arguments: Any) -> Any:
         return self._answer(requests.post(f"{self._control}/faults/{verb}", json=arguments, timeout=60))
 
-    def person(self, verb: str, **arguments: Any) -> Any:
+    def person(self, verb: str, /, **arguments: Any) -> Any:
         return self._answer(requests.post(f"{self._control}/people/{verb}", json=arguments, timeout=60))
 
     def stop(self) -> None:
