@@ -53,7 +53,8 @@ class Scope(Generic[R, S]):
     _ready: Condition | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.status = self.object.status.model_copy(deep=True)
+        # Not deep: steps put new values in, they change none, as the object is shared.
+        self.status = self.object.status.model_copy()
 
     # What steps read
 
@@ -126,7 +127,7 @@ class Scope(Generic[R, S]):
     def accept(self, body: Body) -> None:
         """The object is now `body` (an answer of the API server); what steps put into `status` stays."""
         if self._body and body["metadata"]["resourceVersion"] != self._body["metadata"]["resourceVersion"]:
-            self.object = type(self.object).parse(body)
+            self.object = self.services.cache.parse(body, type(self.object))
         self._body = body
         self.services.learn(body)
 
@@ -143,7 +144,7 @@ class Scope(Generic[R, S]):
     async def write_status(self, *, last: bool = False) -> bool:
         """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError.
 
-        After the `last` write of a reconcile nobody reads the scope again: the answer goes into the cache only.
+        After the `last` write of a reconcile nobody reads the scope again: the answer need not be parsed for it.
         """
         wanted = to_body(self.status)
         changes = changed(self._body.get("status") or {}, wanted)
@@ -162,7 +163,7 @@ class Scope(Generic[R, S]):
                 self.services.learn(answer)
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
         if last:
-            self.services.cache.absorb(answer)
+            self.services.learn(answer)
         else:
             self.accept(answer)
         return True
