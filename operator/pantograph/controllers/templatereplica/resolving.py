@@ -91,9 +91,6 @@ async def settle_operation(scope: ReplicaScope) -> None:
         if operation is not None and operation.type == "Import":
             await note_leftover(scope, operation)
         raise
-    if scope.settled is not None:
-        scope.connection.observer.invalidate()
-        scope.world = await scope.connection.observer.snapshot()
 
 
 async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:
