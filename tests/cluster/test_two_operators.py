@@ -7,7 +7,7 @@ import json
 import requests
 
 from hack.stage import SYSTEM, Body, Operator, Stage, until
-from tests.cluster.playing import IMAGE, QUICK, template
+from tests.cluster.playing import IMAGE, QUICK, SLOW, template
 
 
 def lease(stage: Stage) -> Body:
@@ -41,7 +41,7 @@ def test_after_a_kill_the_successor_finishes_the_same_task_and_a_stop_in_order_h
     second.await_ready()
     assert (lease(stage)["holderIdentity"], is_leader(first), is_leader(second)) == ("first", True, False)
 
-    simulator.fault("slow_copies", factor=1e6)
+    simulator.fault("slow_copies", factor=SLOW)
     stage.apply(*stage.connection(simulator), template(url))
     until(lambda: running_operation(stage), "an import under way")
     begun = running_operation(stage)
