@@ -106,11 +106,12 @@ class ApiProxy:
         if strike is not None and strike.when == "before":
             return self._kill(strike, request)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        body = await request.read() if request.body_exists else None  # an empty one would get a media type
         timeout = aiohttp.ClientTimeout(total=None)
         url = f"{self._stage.plane.url}{request.raw_path}"
         try:
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read(), timeout=timeout
+                request.method, url, headers=headers, data=body, timeout=timeout
             ) as answer:
                 if strike is not None:
                     await answer.read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -171,8 +172,8 @@ class _Truth:
         return state
 
     def mutation_counts(self) -> dict[str, int]:
-        counts = self._simulator.truth("mutation_counts")
-        return {verb: count - self._before.get(verb, 0) for verb, count in counts.items()}
+        done = Counter(self._simulator.truth("mutation_counts"))
+        return dict(done - Counter(self._before))
 
 
 def state(theatre: Theatre, worked: dict[str, int]) -> dict[str, Any]:

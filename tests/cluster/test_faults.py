@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hack.stage import Operator, Simulator, Stage, example, until
-from tests.cluster.playing import IMAGE, QUICK, audit_mark, audited, template
+from tests.cluster.playing import IMAGE, QUICK, SLOW, audit_mark, audited, template
 from tests.cluster.proxy import ApiProxy
 
 PLURALS = {"ProxmoxCluster": "proxmoxclusters", "VMTemplate": "vmtemplates", "TemplateReplica": "templatereplicas"}
@@ -56,7 +56,7 @@ def test_the_work_outlives_an_api_server_that_restarts_in_the_middle_and_objects
     operator.await_ready()
     stage.apply(*stage.connection(simulator))
     stage.await_ready("proxmoxcluster/pve")
-    simulator.fault("slow_copies", factor=1e6)
+    simulator.fault("slow_copies", factor=SLOW)
     stage.apply(template(url))
     until(lambda: len(simulator.truth("stubs")) == 3, "all three being imported")
 
