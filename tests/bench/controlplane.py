@@ -194,10 +194,14 @@ def _judge(measured: Measured) -> list[Result]:
             reference=measured.floor["cpu_s"] / objects * 1000,
             gate=CPU_GATE,
         ),
-        Result(name=f"{name}.cpu.simulator", value=first.converged["simulator_cpu_s"] / objects * 1000, unit="ms/object"),
+        Result(
+            name=f"{name}.cpu.simulator", value=first.converged["simulator_cpu_s"] / objects * 1000, unit="ms/object"
+        ),
         Result(name=f"{name}.wall", value=first.converged["wall_s"], unit="s", reference=measured.floor["wall_s"]),
         Result(name=f"{name}.calls", value=first.converged["provider_calls"] / objects, unit="calls/object"),
-        Result(name=f"{name}.steady.calls", value=restarted.calls_per_tick / CLUSTERS, unit="calls/tick/cluster", gate=40),
+        Result(
+            name=f"{name}.steady.calls", value=restarted.calls_per_tick / CLUSTERS, unit="calls/tick/cluster", gate=40
+        ),
         Result(name=f"{name}.restart.writes", value=restarted.all_writes, unit="writes", gate=0),
         Result(name=f"{name}.restart.mutations", value=restarted.steady["mutations"], unit="mutations", gate=0),
         Result(

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One figure. Without a `gate` it is only reported."""
