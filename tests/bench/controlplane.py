@@ -104,8 +104,8 @@ def _measure(objects: int, profile: Path | None) -> Measured:
         stage.apply(*templates)
         audit = _Audit(stage.plane)
         world = stage.folder / "world"
-        first = _life(stage, audit, objects, world, profile and profile.with_suffix(".first"))
-        restarted = _life(stage, audit, objects, world, profile and profile.with_suffix(".restarted"))
+        first = _life(stage, audit, objects, world, 0.0, profile and profile.with_suffix(".first"))
+        restarted = _life(stage, audit, objects, world, STEADY_S, profile and profile.with_suffix(".restarted"))
         listing = _floor(stage.plane, "list")
         events = first.writes("events") / objects
         writes = first.all_writes / objects - events
@@ -146,11 +146,11 @@ class _Audit:
         return found
 
 
-def _life(stage: Stage, audit: _Audit, objects: int, world: Path, profile: Path | None) -> Life:
+def _life(stage: Stage, audit: _Audit, objects: int, world: Path, steady_s: float, profile: Path | None) -> Life:
     kubeconfig = stage.plane.kubeconfig_for(SYSTEM, SERVICE_ACCOUNT, seconds=14_400)
     audit.requests()
     options = ["--kubeconfig", str(kubeconfig), "--objects", str(objects), "--world", str(world)]
-    options += ["--steady", str(STEADY_S), *(["--profile", str(profile)] if profile else [])]
+    options += ["--steady", str(steady_s), *(["--profile", str(profile)] if profile else [])]
     said = {line["milestone"]: line for line in _lines("tests.bench.core", options)}
     print(json.dumps(said["steady"]), flush=True)
     return Life(said["base"], said["converged"], said["steady"], audit.requests())

@@ -35,9 +35,7 @@ async def await_turn(scope: ReplicaScope) -> None:
         scope.status.phase = "Pending"
         template = scope.template.metadata.name
         # The template wakes the next ones. The message stays the same all the while: it costs one write.
-        raise Waiting(
-            "Queued", f"VMTemplate {template} has spec.maxParallel {limit}, and so many are being made", QUEUED_S
-        )
+        raise Waiting("Queued", f"spec.maxParallel {limit} of VMTemplate {template} is used up", QUEUED_S)
 
 
 async def ensure_staged(scope: ReplicaScope) -> None:
