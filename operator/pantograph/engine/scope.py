@@ -144,7 +144,8 @@ class Scope(Generic[R, S]):
     async def write_status(self, *, last: bool = False) -> bool:
         """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError.
 
-        After the `last` write of a reconcile nobody reads the scope again: the answer need not be parsed for it.
+        After the `last` write of a reconcile nobody reads the scope again: the answer goes to the cache and to whom
+        it concerns only.
         """
         wanted = to_body(self.status)
         changes = changed(self._body.get("status") or {}, wanted)

@@ -23,7 +23,7 @@ from pantograph.providers.proxmox.errors import _RULES
 CHECKOUT = Path(__file__).parents[3]
 CODE = CHECKOUT / "operator" / "pantograph"
 KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica")
-_STEP_ERRORS = {"Waiting": 0, "Transient": 0, "Terminal": 0}
+_STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0}
 _OTHER_CALLS = {"unknown": 1, "_rule": 2}
 """Functions of ours that take a reason, and as which positional argument."""
 

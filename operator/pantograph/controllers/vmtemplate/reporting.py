@@ -9,7 +9,7 @@ from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.conditions import READY, STALLED, ConditionStatus, find, is_true, name_some
-from pantograph.api.meta import CONFIG_MAPS, Body
+from pantograph.api.meta import CONFIG_MAPS, Body, Key
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import MAX_LOCATIONS, Location, ReplicaCounts, TemplateProgress
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -43,12 +43,17 @@ class _Standing:
         )
 
     @property
+    def counts(self) -> bool:
+        """Whether it holds a copy, as far as anybody can tell."""
+        return self.is_ready or self.is_unseen
+
+    @property
     def is_failed(self) -> bool:
         return self.replica is not None and is_true(self.replica.status.conditions, STALLED)
 
     @property
     def percent(self) -> int:
-        if self.is_ready or self.is_unseen:
+        if self.counts:
             return 100
         progress = self.replica.status.operation.progress if self.replica and self.replica.status.operation else None
         return (progress.percent or 0) if progress else 0
@@ -64,8 +69,8 @@ async def report(scope: TemplateScope) -> None:
     While places are being made, news of them are gathered and written once in a while: they change all the time.
     """
     places = _standings(scope)
-    good = [place for place in places if place.is_ready or place.is_unseen]
-    lacking = [place for place in places if place not in good]
+    good = [place for place in places if place.counts]
+    lacking = [place for place in places if not place.counts]
     _judge_degraded(scope, places)
     verdict = _verdict(scope, places, lacking)
     if _is_mere_progress(scope, verdict):
@@ -112,6 +117,9 @@ def _verdict(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequenc
     """None: enough places are ready; otherwise why not."""
     unplanned = _unplanned(scope)
     if unplanned:
+        missing = [name for name in unplanned if not _exists(scope, name)]
+        if missing:
+            return Waiting("ClusterNotFound", f"ProxmoxCluster {name_some(missing)} does not exist", CHANGE_WAKES_S)
         named = name_some(unplanned)
         message = f"which places there are cannot be told yet: ProxmoxCluster {named} is not ready"
         return Waiting("ClusterNotReady", message, CHANGE_WAKES_S)
@@ -134,6 +142,11 @@ def _unplanned(scope: TemplateScope) -> list[str]:
     """Clusters that were never planned: nothing is known of their places, not even from the replicas there."""
     planned = {_cluster(child) for child in scope.children()}
     return sorted("/".join(cluster) for cluster in scope.plan.unknown - planned)
+
+
+def _exists(scope: TemplateScope, cluster: str) -> bool:
+    namespace, _, name = cluster.partition("/")
+    return scope.services.cache.entry(Key("ProxmoxCluster", namespace, name)) is not None
 
 
 def _min_ready(scope: TemplateScope, desired: int) -> int:
