@@ -43,7 +43,7 @@ class ApiProxy:
         self._stage = stage
         self._port = stage.free_port()
         self._strike: _Strike | None = None
-        self._watches: set[web.StreamResponse] = set()
+        self._watches: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="api-proxy", daemon=True)
         self._started = threading.Event()
@@ -66,21 +66,19 @@ class ApiProxy:
         """SIGKILL for `pid` around its n-th write from now on that is `call`: `patch vmtemplates/status`."""
         self._strike = _Strike(pid, call, when, nth)
 
-    def drop_watches(self) -> int:
-        """Cut every watch in the middle of its stream, as a load balancer does; how many there were."""
+    @property
+    def watches(self) -> int:
+        """How many watches run through it."""
+        return len(self._watches)
 
-        async def dropped() -> int:
-            return self._drop_watches()
+    def drop_watches(self) -> None:
+        """Cut every watch in the middle of its stream, as a load balancer does."""
+        self._loop.call_soon_threadsafe(self._drop_watches)
 
-        return asyncio.run_coroutine_threadsafe(dropped(), self._loop).result(10)
-
-    def _drop_watches(self) -> int:
-        found = len(self._watches)
-        for watch in self._watches:
-            transport = watch._req.transport if watch._req else None
-            if transport is not None:
-                transport.abort()
-        return found
+    def _drop_watches(self) -> None:
+        for transport in self._watches:
+            transport.abort()
+        self._watches.clear()
 
     # The thread
 
@@ -124,14 +122,15 @@ class ApiProxy:
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, headers=kept)
         await response.prepare(request)
-        watches = "watch" in request.query
-        if watches:
-            self._watches.add(response)
+        transport = request.transport
+        assert transport is not None
+        if "watch" in request.query:
+            self._watches.add(transport)
         try:
             async for piece in answer.content.iter_any():
                 await response.write(piece)
         finally:
-            self._watches.discard(response)
+            self._watches.discard(transport)
         return response
 
     def _hit(self, request: web.Request) -> _Strike | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hack.stage import Operator, Simulator, Stage, example, until
-from tests.cluster.playing import IMAGE, QUICK, SLOW, audit_mark, audited, template
+from tests.cluster.playing import IMAGE, PATIENT, QUICK, SLOW, audit_mark, audited, template
 from tests.cluster.proxy import ApiProxy
 
 PLURALS = {"ProxmoxCluster": "proxmoxclusters", "VMTemplate": "vmtemplates", "TemplateReplica": "templatereplicas"}
@@ -51,7 +51,7 @@ def lose_objects_in_a_gap(stage: Stage, operator: Operator) -> None:
 def test_the_work_outlives_an_api_server_that_restarts_in_the_middle_and_objects_that_vanish_meanwhile(
     stage: Stage,
 ) -> None:
-    simulator, operator = stage.start_simulator(*QUICK), stage.start_operator()
+    simulator, operator = stage.start_simulator(*QUICK), stage.start_operator(**PATIENT)
     url = stage.start_origin().put("debian.qcow2", IMAGE)
     operator.await_ready()
     stage.apply(*stage.connection(simulator))
@@ -75,11 +75,14 @@ def test_changes_are_seen_after_every_watch_was_cut(stage: Stage) -> None:
         operator = stage.start_operator(KUBECONFIG=str(proxy.kubeconfig))
         stage.apply(*stage.connection(simulator))
         stage.await_ready("proxmoxcluster/pve")
+        until(lambda: proxy.watches == 3, "all three kinds watched")
         mark = audit_mark(stage)
-        assert proxy.drop_watches() == 3
+        proxy.drop_watches()
+        until(lambda: proxy.watches == 0, "all cut")
         stage.apply(template(url))
         stage.await_ready("vmtemplate/debian")
-        assert proxy.drop_watches() == 3, "they are all followed again"
+        until(lambda: proxy.watches == 3, "all three watched again")
+        proxy.drop_watches()
         stage.kubectl("delete", "vmtemplate/debian", "--timeout=60s")
         assert {event["objectRef"]["resource"] for event in audited(stage, since=mark) if event["verb"] == "watch"} == {
             *PLURALS.values()
