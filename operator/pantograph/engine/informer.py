@@ -104,12 +104,10 @@ class Informer:
                 logger.warning("%s could not be compared, later again: %s", watched.resource.plural, error)
 
     def _absorb(self, body: Body) -> bool:
-        cache = self._services.cache
-        key = key_of(body)
-        concerned = cache.concerned(key)
-        if not cache.absorb(body):
+        concerned = self._services.cache.learn(body)
+        if concerned is None:
             return False
-        self._tell(key, concerned | cache.concerned(key))
+        self._tell(key_of(body), concerned)
         return True
 
     def _forget(self, key: Key, *, uid: str) -> bool:

@@ -43,12 +43,17 @@ class _Standing:
         )
 
     @property
+    def counts(self) -> bool:
+        """Whether it holds a copy, as far as anybody can tell."""
+        return self.is_ready or self.is_unseen
+
+    @property
     def is_failed(self) -> bool:
         return self.replica is not None and is_true(self.replica.status.conditions, STALLED)
 
     @property
     def percent(self) -> int:
-        if self.is_ready or self.is_unseen:
+        if self.counts:
             return 100
         progress = self.replica.status.operation.progress if self.replica and self.replica.status.operation else None
         return (progress.percent or 0) if progress else 0
@@ -64,8 +69,8 @@ async def report(scope: TemplateScope) -> None:
     While places are being made, news of them are gathered and written once in a while: they change all the time.
     """
     places = _standings(scope)
-    good = [place for place in places if place.is_ready or place.is_unseen]
-    lacking = [place for place in places if place not in good]
+    good = [place for place in places if place.counts]
+    lacking = [place for place in places if not place.counts]
     _judge_degraded(scope, places)
     verdict = _verdict(scope, places, lacking)
     if _is_mere_progress(scope, verdict):
