@@ -71,14 +71,17 @@ class ApiProxy:
         """How many watches run through it."""
         return len(self._watches)
 
-    def drop_watches(self) -> None:
-        """Cut every watch in the middle of its stream, as a load balancer does."""
-        self._loop.call_soon_threadsafe(self._drop_watches)
+    def drop_watches(self) -> int:
+        """Cut every watch in the middle of its stream, as a load balancer does; how many there were."""
 
-    def _drop_watches(self) -> None:
-        for transport in self._watches:
-            transport.abort()
-        self._watches.clear()
+        async def drop() -> int:
+            count = len(self._watches)
+            for transport in self._watches:
+                transport.abort()
+            self._watches.clear()
+            return count
+
+        return asyncio.run_coroutine_threadsafe(drop(), self._loop).result(10)
 
     # The thread
 
