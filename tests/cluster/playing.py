@@ -16,6 +16,10 @@ ACCOUNT = f"system:serviceaccount:{SYSTEM}:{SERVICE_ACCOUNT}"
 IMAGE = qcow2(payload=b"golden" * 20_000)
 QUICK = ("--task-seconds", "0.05")
 """For tests in which nothing has to be caught while a task runs."""
+PATIENT = {"PANTOGRAPH_LEASE_DURATION": "300s", "PANTOGRAPH_LEASE_RENEW_DEADLINE": "240s"}
+"""For an operator that is to live through an absence of the API server: by default it ends itself after 10 s."""
+SLOW = 500
+"""`slow_copies` by this: an import lasts two minutes, and goes on at full speed within 4 s of `slow_copies` by 1."""
 
 
 def template(url: str, *, name: str = "debian", storage: str = "local", **spec: Any) -> Body:

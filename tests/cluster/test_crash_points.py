@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -38,6 +39,8 @@ class Life:
 
     making: tuple[Strike, ...] = ()
     removing: tuple[Strike, ...] = ()
+    repeats: str = ""
+    """Work that is rightly done twice: a download whose server, the depot, dies with the operator."""
     watched: bool = False
     """Whether the operator is watched, until it has looked at the cluster once more, for changing anything."""
 
@@ -53,7 +56,9 @@ LIVES = {
         (Strike("api", "after", "patch templatereplicas"),), (Strike("proxmox", "after", "destroy_vm"),)
     ),
     "download begun / child let go": Life(
-        (Strike("proxmox", "after", "download_url"),), (Strike("api", "after", "patch templatereplicas"),)
+        (Strike("proxmox", "after", "download_url"),),
+        (Strike("api", "after", "patch templatereplicas"),),
+        repeats="download_url",
     ),
     "create not yet sent / template let go": Life(
         (Strike("proxmox", "before", "create_vm"),), (Strike("api", "after", "patch vmtemplates"),)
@@ -114,7 +119,9 @@ def theatre(whole_stage: Stage) -> Iterator[Theatre]:
 
 @pytest.mark.parametrize("name", LIVES)
 def test_killed_at_any_moment_it_ends_as_if_undisturbed(theatre: Theatre, name: str) -> None:
-    assert difference(theatre.undisturbed, live(theatre, LIVES[name])) == []
+    life = LIVES[name]
+    lines = difference(theatre.undisturbed, live(theatre, life))
+    assert [line for line in lines if not life.repeats or f".work.{life.repeats}:" not in line] == []
 
 
 def live(theatre: Theatre, life: Life) -> dict[str, Any]:
@@ -171,8 +178,8 @@ class _Truth:
         return state
 
     def mutation_counts(self) -> dict[str, int]:
-        counts = self._simulator.truth("mutation_counts")
-        return {verb: count - self._before.get(verb, 0) for verb, count in counts.items()}
+        done = Counter(self._simulator.truth("mutation_counts"))
+        return dict(done - Counter(self._before))
 
 
 def state(theatre: Theatre, worked: dict[str, int]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hack.stage import SYSTEM, Body, Stage, until
-from tests.cluster.playing import IMAGE, QUICK, audited, resource_of, template
+from tests.cluster.playing import IMAGE, PATIENT, QUICK, audited, resource_of, template
 from tests.cluster.rights import Right, granted
 from tests.cluster.test_faults import lose_objects_in_a_gap
 
@@ -52,7 +52,7 @@ def without(stage: Stage, right: Right) -> Iterator[None]:
 
 
 def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(stage: Stage) -> None:
-    simulator, operator = stage.start_simulator(*QUICK, "--nodes", "1"), stage.start_operator()
+    simulator, operator = stage.start_simulator(*QUICK, "--nodes", "1"), stage.start_operator(**PATIENT)
     url = stage.start_origin().put("debian.qcow2", IMAGE)
     operator.await_ready()
     stage.apply(*stage.connection(simulator), template(url))
@@ -71,8 +71,10 @@ def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(stage: Sta
     stage.kubectl("delete", "vmtemplate/debian", "proxmoxcluster/pve", "--timeout=60s")
 
     events = audited(stage)
-    assert [f"{each['verb']} {resource_of(each)}" for each in events if each["responseStatus"]["code"] == 403] == []
     grants = granted(stage.plane, SYSTEM)
+    # A server that has just begun refuses everybody until it has read the roles: what is granted is not meant.
+    refused = {(each["verb"], resource_of(each)) for each in events if each["responseStatus"]["code"] == 403}
+    assert refused <= {(verb, resource) for verb, resource, _ in grants}
     assert {right for right in grants if not used(events, right)} == {FINALIZERS}
 
 

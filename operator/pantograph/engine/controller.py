@@ -233,7 +233,7 @@ class Controller(Generic[R]):
         try:
             self.services.learn(await finalizer.drop(self.services.kube, self.resource, body))
         except NotFound:
-            self.services.cache.forget(key, uid=body["metadata"]["uid"])
+            self.services.forget(key, uid=body["metadata"]["uid"])
         self._gone(key)
         return "Deleted"
 
@@ -297,7 +297,7 @@ class Controller(Generic[R]):
         self.services.queue.add_with_backoff(key)
 
     def _lost(self, key: Key, uid: str) -> None:
-        self.services.cache.forget(key, uid=uid)
+        self.services.forget(key, uid=uid)
         self._gone(key)
 
     def _gone(self, key: Key) -> None:

@@ -49,6 +49,17 @@ class Services:
         self.wake(concerned)
         return True
 
+    def forget(self, key: Key, *, uid: str) -> bool:
+        """The object is gone, as a call of ours has told: wake whom that concerns; False if it was not held.
+
+        Neither will the watch do that any more.
+        """
+        concerned = self.cache.concerned(key)
+        if not self.cache.forget(key, uid=uid):
+            return False
+        self.wake(concerned)
+        return True
+
     def wake(self, keys: Iterable[Key]) -> None:
         """Look at these soon. Not at once: a parent is looked at once for a burst of news of its children."""
         patience_s = WAKE_S + WAKE_PER_WAITING_S * len(self.queue)

@@ -50,7 +50,9 @@ async def resolve_cluster(scope: ReplicaScope) -> None:
     if cluster is None:
         message = f"ProxmoxCluster {key.namespace}/{key.name} does not exist"
         raise Waiting("ClusterNotFound", message, 60, remedy=_release(scope) if scope.object.deleting else None)
-    refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
+    if not scope.object.deleting:
+        # What was made while it was allowed must still be possible to remove.
+        refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
     scope.cluster = cluster
     try:
         scope.connection = await scope.outside.connections.open(cluster, scope.kube, finalising=scope.object.deleting)

@@ -10,6 +10,7 @@ from typing import Final
 from pantograph.api import labels
 from pantograph.api.conditions import READY, STALLED, ConditionStatus, find, is_true, name_some
 from pantograph.api.meta import CONFIG_MAPS, Body, Key
+from pantograph.api.names import short_hash
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import MAX_LOCATIONS, Location, ReplicaCounts, TemplateProgress
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -190,9 +191,12 @@ async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) 
         if place.replica is not None
     ]
     shown = locations[:MAX_LOCATIONS] or None
-    if shown != scope.object.status.locations or len(locations) > MAX_LOCATIONS:
+    rest = [repr(location) for location in locations[MAX_LOCATIONS:]]
+    digest = short_hash(rest) if rest else None
+    if shown != scope.object.status.locations or digest != scope.object.status.further_locations:
         await _write_config_map(scope, locations)
     scope.status.locations = shown
+    scope.status.further_locations = digest
 
 
 def _primaries(places: Sequence[_Standing]) -> set[str]:
