@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pantograph.providers.errors import Rejected, Unauthorized
 
@@ -78,6 +79,7 @@ class CredentialFiles:
             raise Rejected(f"the key `{key}` of the credentials cannot be read: {type(error).__name__}") from None
 
 
+T = TypeVar("T")
 Login = Callable[[Credentials], Awaitable[str]]
 
 
@@ -104,36 +106,45 @@ class Session:
                 self._token = await self._open()
             return self._token
 
-    async def renewed(self, stale: str) -> str:
-        """A token instead of `stale`, which the server no longer takes. Raises `Unauthorized` if there is no other."""
+    async def call(self, call: Callable[[str], Awaitable[T]]) -> T:
+        """`call(token)`; once more with a new token when the server no longer takes this one."""
+        token = await self.token()
+        try:
+            return await call(token)
+        except Unauthorized:
+            fresh = await self._renewed(token)
+        try:
+            return await call(fresh)
+        except Unauthorized:
+            self._refuse(fresh)
+            raise
+
+    async def _renewed(self, stale: str) -> str:
         async with self._lock:
             if self._token is None or self._token == stale:
                 self._token = None
                 self._token = await self._open(stale)
             return self._token
 
-    async def refuse(self, token: str) -> None:
+    def _refuse(self, token: str) -> None:
         """`token` is fresh and was refused all the same: its credentials are not used again before they change."""
-        async with self._lock:
-            if self._token == token:
-                self._token = None
-                self._refused = self._used
+        if self._token == token:
+            self._token = None
+            self._refused = self._used
 
     async def _open(self, stale: str | None = None) -> str:
         credentials = self._files.read()
         if credentials == self._refused:
             raise self._unauthorized("refused these credentials before, and they have not changed since")
         self._used = credentials
-        if credentials.token or not credentials.username:
-            if credentials.token == stale:
-                self._refused = credentials
-                raise self._unauthorized("refused the token" if stale else "takes no guests")
-            return credentials.token
         try:
-            return await self._login(credentials)
+            token = credentials.token or (await self._login(credentials) if credentials.username else "")
+            if token == stale:
+                raise self._unauthorized("refused the credentials" if token else "takes no guests")
         except Unauthorized:
             self._refused = credentials
             raise
+        return token
 
     def _unauthorized(self, what: str) -> Unauthorized:
         return Unauthorized(f"{self._name} {what}", remedy="put valid credentials into the Secret it names")

@@ -82,7 +82,8 @@ class Http:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One exchange with `url`, which is encoded already.
 
-        Raises `Unreachable` when it fails or breaks off, also while the body is read inside. `follow` redirects only where nothing secret goes along, and never where an API is asked.
+        Raises `Unreachable` when it fails or breaks off, also while the body is read inside. `follow` redirects only
+        for files; aiohttp takes `Authorization` off when another host is meant.
         """
         try:
             async with self._session.request(
@@ -122,6 +123,8 @@ class Http:
             f": {shown(text)}" if text else ""
         )
         retry_after_s = self._retry_after_s(response.headers.get("Retry-After"))
+        if status in (405, 501) and "Allow" in response.headers:
+            return ProtocolError(message, remedy=f"look whether {self.endpoint} is the address of the right service")
         if status in _BAN_STATUSES or (status == 503 and retry_after_s is not None):
             return Busy(message, reason="RateLimited", retry_after_s=retry_after_s)
         if status == 403 and _BAN.search(text):

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import ProtocolError, Rejected, Unauthorized
+from pantograph.providers.errors import ProtocolError, Rejected
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
 from pantograph.providers.media.echo import EchoGuard
@@ -168,17 +168,8 @@ class OpenList:
         return me
 
     async def _ask(self, path: str, question: Item | None, *, method: str = "POST") -> Item:
-        """The `data` of a success. Logs in anew, once, when the session has ended (each restart of the server does)."""
-        token = await self._session.token()
-        try:
-            return await self._call(method, path, question, token)
-        except Unauthorized:
-            fresh = await self._session.renewed(token)
-        try:
-            return await self._call(method, path, question, fresh)
-        except Unauthorized:
-            await self._session.refuse(fresh)
-            raise
+        """The `data` of a success. Each restart of the server ends all sessions, valid for two days though they are."""
+        return await self._session.call(lambda token: self._call(method, path, question, token))
 
     async def _log_in(self, credentials: Credentials) -> str:
         question = {"username": credentials.username, "password": credentials.password}
