@@ -167,11 +167,11 @@ class Rclone:
     @asynccontextmanager
     async def world(self, tmp_path: Path) -> AsyncIterator[World]:
         """A folder of its own on it."""
-        root = self.root / tmp_path.name
-        root.mkdir()
+        shelf = CachedFolder(self.root / tmp_path.name, self.control)
+        shelf.mkdir("/")
         shared = bucket()
         source = WebDav(settings(tmp_path, f"{self.address}/{tmp_path.name}"), bucket=shared, clock=SystemClock())
-        yield World(source, CachedFolder(root, self.control), shared)
+        yield World(source, shelf, shared)
         await source.close()
 
 

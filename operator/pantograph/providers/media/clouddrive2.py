@@ -252,6 +252,8 @@ class CloudDrive2:
                 raise grpc_error(self._name, error) from error
 
     async def _log_in(self, credentials: Credentials) -> str:
+        if credentials.token or not credentials.username:
+            return credentials.token
         question = pb.GetTokenRequest(userName=credentials.username, password=credentials.password)
         if code := credentials.otp_code(self._clock.now()):
             question.totpCode = code

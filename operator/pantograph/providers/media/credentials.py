@@ -90,7 +90,7 @@ class Session:
     """
 
     def __init__(self, name: str, files: CredentialFiles, login: Login) -> None:
-        """`login` turns a user name and a password into a token; raises `Unauthorized` when they are refused."""
+        """`login` turns credentials into what calls carry ("": a guest); raises `Unauthorized` if they are refused."""
         self._name = name
         self._files = files
         self._login = login
@@ -100,7 +100,7 @@ class Session:
         self._refused: Credentials | None = None
 
     async def token(self) -> str:
-        """The token to use now; "" for a guest. Logs in when there is none."""
+        """The token to use now. Logs in when there is none."""
         async with self._lock:
             if self._token is None:
                 self._token = await self._open()
@@ -138,7 +138,7 @@ class Session:
             raise self._unauthorized("refused these credentials before, and they have not changed since")
         self._used = credentials
         try:
-            token = credentials.token or (await self._login(credentials) if credentials.username else "")
+            token = await self._login(credentials)
             if token == stale:
                 raise self._unauthorized("refused the credentials" if token else "takes no guests")
         except Unauthorized:

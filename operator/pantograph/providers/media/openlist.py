@@ -44,19 +44,14 @@ class OpenList:
         self._session = Session(settings.name, self._files, self._log_in)
         self._echo = EchoGuard(settings.name)
         self._base_path: str | None = None
-        self._base_path_of: str | None = None
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
-        await self._ensure_base_path()
         listing = await self._listing(path, refresh=refresh)
         self._echo.check(path, listing.entries)
-        # The session may have been renewed on the way, and with it the base path.
-        await self._ensure_base_path()
         return listing
 
     async def stat(self, path: str) -> Entry:
         if path == "/":
-            await self._ensure_base_path()
             return Entry("", "/", is_dir=True)
         item = await self._ask("/api/fs/get", {"path": path, "password": ""})
         entry = entry_of(self._name, item, parent_of(path))
@@ -76,7 +71,7 @@ class OpenList:
         return Link(path, base=self._http.endpoint, prefix="/d", sign=self._sign(entry, path, sign))
 
     async def read(self, entry: Entry) -> AsyncIterator[bytes]:
-        await self._ensure_base_path()
+        await self._session.token()
         link = self.link(entry)
         query = f"?sign={link.sign}" if link.sign else ""
         url = f"{self._http.endpoint}/d{encode_path(link.path, Encoding.PATH)}{query}"
@@ -86,7 +81,8 @@ class OpenList:
 
     async def test_connection(self) -> ServerInfo:
         settings = await self._ask("/api/public/settings", None, method="GET")
-        me = await self._me()
+        me = await self._ask("/api/me", None, method="GET")
+        self._keep_base_path(me)
         user = str(me.get("username", ""))
         is_guest = user == _GUEST
         notes = ["it is used as a guest; a user of its own would be safer to limit"] if is_guest else []
@@ -144,41 +140,35 @@ class OpenList:
         question = {"path": path, "password": "", "page": page, "per_page": per_page, "refresh": refresh}
         return page_of(self._name, await self._ask("/api/fs/list", question))
 
-    async def _ensure_base_path(self) -> None:
-        """After this the base path is that of the session in use, and the one that the first answer was below."""
-        token = await self._session.token()
-        if self._base_path is None or self._base_path_of != token:
-            await self._me()
+    async def _ask(self, path: str, question: Item | None, *, method: str = "POST") -> Item:
+        """The `data` of a success. Each restart of the server ends all sessions, valid for two days though they are."""
+        return await self._session.call(lambda token: self._call(method, path, question, token))
 
-    async def _me(self) -> Item:
-        me = await self._ask("/api/me", None, method="GET")
+    async def _log_in(self, credentials: Credentials) -> str:
+        """A session whose paths mean what they meant before: nothing is asked with another one, not even once."""
+        token = credentials.token
+        if credentials.username and not token:
+            question = {"username": credentials.username, "password": credentials.password}
+            code = credentials.otp_code(self._clock.now())
+            data = await self._call("POST", "/api/auth/login", question | ({"otp_code": code} if code else {}), "")
+            token = data.get("token", "")
+            if not isinstance(token, str) or not token:
+                raise ProtocolError(f"{self._name} answered a login without a token")
+        self._keep_base_path(await self._call("GET", "/api/me", None, token))
+        return token
+
+    def _keep_base_path(self, me: Item) -> None:
         base_path = me.get("base_path", "/")
         if not isinstance(base_path, str):
             raise ProtocolError(f"{self._name} answered /api/me with a base_path that is no text")
         base_path = "/" + base_path.strip("/")
         if self._base_path not in (None, base_path):
-            # The same paths now mean other files: nothing that was listed before may be compared with what comes.
             raise Rejected(
                 f"{self._name}: the user's base path changed from {self._base_path} to {base_path}",
                 reason="BasePathChanged",
                 remedy="set it back, or run the job anew and approve what it then lists",
             )
         self._base_path = base_path
-        self._base_path_of = await self._session.token()
-        return me
-
-    async def _ask(self, path: str, question: Item | None, *, method: str = "POST") -> Item:
-        """The `data` of a success. Each restart of the server ends all sessions, valid for two days though they are."""
-        return await self._session.call(lambda token: self._call(method, path, question, token))
-
-    async def _log_in(self, credentials: Credentials) -> str:
-        question = {"username": credentials.username, "password": credentials.password}
-        code = credentials.otp_code(self._clock.now())
-        data = await self._call("POST", "/api/auth/login", question | ({"otp_code": code} if code else {}), "")
-        token = data.get("token")
-        if not isinstance(token, str) or not token:
-            raise ProtocolError(f"{self._name} answered a login without a token")
-        return token
 
     async def _call(self, method: str, path: str, question: Item | None, token: str) -> Item:
         headers = {"Authorization": token} if token else {}

@@ -31,7 +31,6 @@ from pantograph.providers.media.port import (
 from pantograph.providers.media.settings import ServerSettings
 
 _PIECE_BYTES = 64 << 10
-_BASIC = "Basic "
 
 Resources = list[Resource]
 Entries = list[Entry]
@@ -51,7 +50,7 @@ class WebDav:
         self._name = settings.name
         self._bucket = bucket
         self._http = Http(settings, clock)
-        self._session = Session(settings.name, CredentialFiles(settings.credentials), _basic)
+        self._session = Session(settings.name, CredentialFiles(settings.credentials), _authorization)
         self._above = _segments(urlsplit(self._http.endpoint).path)
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
@@ -202,12 +201,14 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-async def _basic(credentials: Credentials) -> str:
+async def _authorization(credentials: Credentials) -> str:
+    if credentials.token:
+        return f"Bearer {credentials.token}"
+    if not credentials.username:
+        return ""
     pair = f"{credentials.username}:{credentials.password}".encode()
-    return _BASIC + base64.b64encode(pair).decode()
+    return "Basic " + base64.b64encode(pair).decode()
 
 
 def _headers(token: str) -> dict[str, str]:
-    if not token:
-        return {}
-    return {"Authorization": token if token.startswith(_BASIC) else f"Bearer {token}"}
+    return {"Authorization": token} if token else {}
