@@ -16,7 +16,15 @@ from clouddrive2_client.proto.clouddrive_pb2_grpc import CloudDriveFileSrvStub
 from google.protobuf.empty_pb2 import Empty
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import NotFound, ProtocolError, ProviderError, Rejected, Unauthorized, Unreachable
+from pantograph.providers.errors import (
+    Busy,
+    NotFound,
+    ProtocolError,
+    ProviderError,
+    Rejected,
+    Unauthorized,
+    Unreachable,
+)
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.clouddrive2_decode import entry_of, grpc_error, hints_of, is_for, refuse_foreign
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
@@ -118,7 +126,7 @@ class CloudDrive2:
                 async for hint in self._pushed(path):
                     delay_s = _RECONNECT_S
                     yield hint
-            except (Unreachable, ProtocolError) as error:
+            except (Unreachable, Busy, ProtocolError) as error:
                 why = error.message
             yield Hint(HintKind.LOST, path, is_dir=True, why=why)
             await self._clock.sleep(delay_s)
@@ -204,12 +212,13 @@ class CloudDrive2:
 
     async def _pushed(self, path: str) -> AsyncIterator[Hint]:
         """One stream of pushed messages, until it ends."""
-        token = await self._session.token()
+        # A stream's own refusal may come after its headers, when it was already said that the watch stands.
+        token = await self._session.call(self._accepted)
         stream = self._stub.PushMessage(Empty(), metadata=_metadata(token))
         try:
-            # The headers are the proof that the stream stands; what happened before them was not seen.
             await stream.initial_metadata()
-            yield Hint(HintKind.RESCAN, path, is_dir=True)
+            if not stream.done():
+                yield Hint(HintKind.RESCAN, path, is_dir=True)
             async for message in stream:
                 if message.messageType == pb.CloudDrivePushMessage.FORCE_EXIT:
                     return
@@ -218,15 +227,15 @@ class CloudDrive2:
                         yield hint
         except grpc.aio.AioRpcError as error:
             failure = grpc_error(self._name, error)
-            if not isinstance(failure, Unauthorized):
-                raise failure from error
-            await self._session.call(self._accepted)
+            # A session may end at any time; the next attempt logs in, and that is where a refusal is final.
+            raise Unreachable(failure.message) if isinstance(failure, Unauthorized) else failure from error
         finally:
             stream.cancel()
 
-    async def _accepted(self, token: str) -> None:
-        """Raises `Unauthorized` unless the server takes `token`."""
+    async def _accepted(self, token: str) -> str:
+        """`token`, which the server takes; raises `Unauthorized` when it does not."""
         await self._guarded(lambda: self._stub.GetRuntimeInfo(Empty(), metadata=_metadata(token), timeout=_QUICK_S))
+        return token
 
     async def _permission_notes(self) -> Notes:
         token = self._files.read().token
