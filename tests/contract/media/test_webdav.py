@@ -142,7 +142,7 @@ async def test_names_that_nobody_can_address_are_left_out_and_told(fake: Scripte
     ]
 
 
-async def test_wrong_credentials_are_refused_by_a_real_server_once(rclone: Rclone, tmp_path: Path) -> None:
+async def test_wrong_credentials_are_refused_by_a_real_server(rclone: Rclone, tmp_path: Path) -> None:
     wrong = settings(tmp_path, rclone.address, username=USER, password="wrong")
     source = WebDav(wrong, bucket=bucket(), clock=SystemClock())
     for _ in range(3):
