@@ -68,8 +68,6 @@ class FakeCloudDrive2(CloudDriveFileSrvServicer):  # type: ignore[misc]
         self.reply_size = _REPLY
         self.base_url = ""
         self.front: Front | None = None
-        self.watching = asyncio.Condition()
-        """Told whenever a watch begins or ends."""
         self._serial = count(1)
         self._sessions: set[str] = set()
         self._faults: list[tuple[Fault, str | None]] = []
@@ -91,10 +89,6 @@ class FakeCloudDrive2(CloudDriveFileSrvServicer):  # type: ignore[misc]
         """The server ends every pushed stream, with OK."""
         for queue in self._watchers:
             queue.put_nowait(None)
-
-    @property
-    def watchers(self) -> int:
-        return len(self._watchers)
 
     def push(self, kind: str, path: str, *, new_path: str | None = None, is_dir: bool = False) -> None:
         """CREATE, DELETE or RENAME, among the noise that the stream carries as well."""
@@ -177,7 +171,6 @@ class FakeCloudDrive2(CloudDriveFileSrvServicer):  # type: ignore[misc]
         queue: asyncio.Queue[pb.CloudDrivePushMessage | None] = asyncio.Queue()
         self._watchers.append(queue)
         await context.send_initial_metadata(())
-        await self._tell()
         try:
             while (message := await queue.get()) is not None:
                 yield message
@@ -193,10 +186,6 @@ class FakeCloudDrive2(CloudDriveFileSrvServicer):  # type: ignore[misc]
         if node is None or node.is_dir:
             return web.Response(status=404)
         return web.Response(body=self.library.content(path))
-
-    async def _tell(self) -> None:
-        async with self.watching:
-            self.watching.notify_all()
 
     async def _authorize(self, context: Any) -> None:
         given = dict(context.invocation_metadata()).get("authorization", "").removeprefix("Bearer ")

@@ -8,6 +8,7 @@ says how long everybody must leave the server alone), `Unreachable`, `ProtocolEr
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -204,9 +205,11 @@ def name_fault(name: str) -> str | None:
     """Why `name` cannot be a name in a directory, or None. Anything else is legal, and the engine's to judge."""
     if name in ("", ".", ".."):
         return "not the name of an entry"
-    if "/" in name:
-        return "holds a slash"
-    if "\0" in name:
-        return "holds a NUL"
-    # The file system's bytes that were no UTF-8 come as surrogates (PEP 383); a .strm line cannot hold them.
-    return "is not UTF-8" if any("\ud800" <= char <= "\udfff" for char in name) else None
+    found = _UNADDRESSABLE.search(name)
+    if found is None:
+        return None
+    return {"/": "holds a slash", "\0": "holds a NUL"}.get(found[0], "is not UTF-8")
+
+
+_UNADDRESSABLE = re.compile("[/\0\ud800-\udfff]")
+"""Surrogates are the file system's bytes that were no UTF-8 (PEP 383); a .strm line cannot hold them."""
