@@ -88,8 +88,8 @@ class Target(Model):
     on_long_name: Literal["Skip", "TruncateHash"] = "Skip"
     """What becomes of a name longer than 255 bytes: left out and reported, or cut and told apart by a hash."""
     on_collision: Literal["Prefer", "KeepExt", "Fail"] = "Prefer"
-    """When `a.mkv` and `a.mp4` both want `a.strm`: the larger wins (then the earlier extension, then the name); or every
-    file keeps its extension (`a.mkv.strm`); or neither is made."""
+    """When `a.mkv` and `a.mp4` both want `a.strm`: the larger wins (then the earlier extension, then the name); or all
+    files keep their extensions (`a.mkv.strm`); or neither is made."""
     adopt: bool = False
     """Take over the records that another owner or another source left in the target."""
 

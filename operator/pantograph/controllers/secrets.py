@@ -19,7 +19,9 @@ async def read_secret(kube: KubeApi, namespace: str, name: str) -> tuple[str, di
     try:
         body = await kube.get(SECRETS, namespace, name)
     except NotFound as missing:
-        raise SecretNotFound("SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60) from missing
+        raise SecretNotFound(
+            "SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60
+        ) from missing
     texts = {key: _text(value) for key, value in (body.get("data") or {}).items()}
     return body["metadata"]["resourceVersion"], {key: text for key, text in texts.items() if text is not None}
 
