@@ -5,13 +5,15 @@ Rollback journal, not WAL: the target may be on a network file system. Rows of f
 ours by its content, and one that holds something else is known to be somebody's.
 """
 
+# ruff: noqa: S608 - what is put into statements are this module's own column names
+
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pantograph.strm.errors import StrmError
 from pantograph.strm.wanted import Kind
@@ -40,15 +42,16 @@ CREATE TABLE files (
 CREATE INDEX files_missing ON files (reason) WHERE reason IS NOT NULL;
 CREATE TABLE frontier (path TEXT PRIMARY KEY, local TEXT NOT NULL, depth INTEGER, proved INTEGER) WITHOUT ROWID;
 CREATE TABLE rewrites (
-  dir INTEGER NOT NULL, name TEXT NOT NULL, text BLOB NOT NULL, remote TEXT, modified REAL, counts INTEGER NOT NULL,
-  PRIMARY KEY (dir, name)
+  dir INTEGER NOT NULL, name TEXT NOT NULL, text BLOB NOT NULL, remote TEXT NOT NULL, remote_size INTEGER,
+  remote_time REAL, reason TEXT NOT NULL, PRIMARY KEY (dir, name)
 ) WITHOUT ROWID;
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, trigger TEXT, scope TEXT, shape TEXT, started REAL, state TEXT NOT NULL,
   incomplete INTEGER NOT NULL DEFAULT 0, dirs INTEGER, result TEXT
 );
 CREATE TABLE candidates (
-  run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (run, path)
+  run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, name TEXT NOT NULL,
+  reason TEXT NOT NULL, ready INTEGER NOT NULL, PRIMARY KEY (run, path)
 ) WITHOUT ROWID;
 CREATE TABLE prunes (at REAL NOT NULL, count INTEGER NOT NULL);
 """
@@ -75,6 +78,7 @@ class DirRow:
     listing: bytes | None
     stats: str | None
     renew_at: float | None
+    proved_run: int | None
     missing: Missing | None
 
 
@@ -259,34 +263,42 @@ class Manifest:
             if self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
                 self.execute(f"DELETE FROM {table}")
 
-    def select(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[object, ...]]:
+    def select(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows, streamed; on a cursor of its own."""
         yield from self._db.execute(sql, tuple(parameters))
 
 
-_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, reason, scans, since, counted"
+_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, proved_run, reason, scans, since, counted"
 _FILE: Final = (
     "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
 )
 
 
-def _dir(row: tuple[object, ...]) -> DirRow:
-    identity, path, local, mount, made, listing, stats, renew_at, *missing = row
-    return DirRow(identity, path, local, bool(mount), bool(made), listing, stats, renew_at, _missing(*missing))  # type: ignore[arg-type]
+def _dir(row: tuple[Any, ...]) -> DirRow:
+    identity, path, local, mount, made, listing, stats, renew_at, proved_run, *missing = row
+    return DirRow(
+        identity, path, local, bool(mount), bool(made), listing, stats, renew_at, proved_run, _missing(missing)
+    )
 
 
-def _file(row: tuple[object, ...]) -> FileRow:
+def _file(row: tuple[Any, ...]) -> FileRow:
     name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, *missing = row
     return FileRow(
-        name=name, kind=kind, remote=remote, digest=digest, intent=intent, size=size, mtime_ns=mtime_ns,  # type: ignore[arg-type]
-        remote_size=remote_size, remote_time=remote_time, missing=_missing(*missing),  # type: ignore[arg-type]
-    )  # fmt: skip
+        name=name,
+        kind=kind,
+        remote=remote,
+        digest=digest,
+        intent=intent,
+        size=size,
+        mtime_ns=mtime_ns,
+        remote_size=remote_size,
+        remote_time=remote_time,
+        missing=_missing(missing),
+    )
 
 
-def _missing(reason: object, scans: object, since: object, counted: object) -> Missing | None:
-    if reason is None:
-        return None
-    return Missing(str(reason), scans, since, counted)  # type: ignore[arg-type]
+def _missing(columns: list[Any]) -> Missing | None:
+    return None if columns[0] is None else Missing(*columns)
 
 
 def _missing_columns(missing: Missing | None) -> tuple[str | None, int, float | None, float | None]:

@@ -53,6 +53,7 @@ class StateDir:
         fd = target.open(STATE_DIR, make=True)
         assert fd is not None, "made"
         fd = os.dup(fd)
+        _refuse_links(target.root, fd)
         lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,6 +119,18 @@ def read_owner(root: Path) -> Owner | None:
     """Whose target this is; None: nobody's."""
     path = root / STATE_DIR / _OWNER
     return Owner(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _refuse_links(root: Path, fd: int) -> None:
+    with os.scandir(fd) as entries:
+        links = [entry.name for entry in entries if entry.is_symlink()]
+    if links:
+        os.close(fd)
+        raise StrmError(
+            "TargetUnusable",
+            f"{root / STATE_DIR} holds a symbolic link, {links[0]!r}, that would lead outside",
+            remedy=f"look where it leads, then rm {root / STATE_DIR / links[0]}",
+        )
 
 
 def _refuse_overlap(root: Path, above: Path | None) -> None:
