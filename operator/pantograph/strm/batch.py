@@ -57,6 +57,8 @@ class Batch:
     works: list[Work] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     added: dict[str, FrontierItem] = field(default_factory=dict)
+    settlements: list[Callable[[], None]] = field(default_factory=list)
+    """What may be said of the directories once their files are written: stored with the frontier, never before it."""
     began: float | None = None
 
     def add(self, work: Work) -> None:
@@ -84,9 +86,11 @@ class Batch:
         """Do what was planned. Raises StrmError if the target takes nothing more."""
         if self.works:
             await self._write()
+        for settle in self.settlements:
+            settle()
         self.manifest.move_frontier(done=self.done, added=self.added.values())
         self.manifest.commit()
-        self.works, self.done, self.added, self.began = [], [], {}, None
+        self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
 
     async def _write(self) -> None:
         for work in self.works:
@@ -163,4 +167,4 @@ class Batch:
         self.report.failed += 1
         self.report.note(Issue("WriteFailed", path, str(error)))
         # No short cut past this directory before it was written.
-        self.manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (work.directory,))
+        self.settlements.append(lambda: self.manifest.drop_short_cut(work.directory))

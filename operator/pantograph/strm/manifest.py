@@ -18,6 +18,8 @@ from typing import Any, Final
 from pantograph.strm.errors import StrmError
 from pantograph.strm.wanted import Kind
 
+RETIRED: Final = "\x01"
+"""Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -187,6 +189,17 @@ class Manifest:
         rows = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE parent=?", (directory,))
         return [_dir(row) for row in rows]
 
+    def retire_directory(self, directory: int) -> None:
+        """Its path, with all below, is free for another row; the rows stay, and are known by `RETIRED` in their paths.
+
+        They are no longer wanted by the spec: what they own will be pruned as such.
+        """
+        self.execute(
+            "WITH RECURSIVE below (id) AS (SELECT ? UNION SELECT d.id FROM dirs d JOIN below b ON d.parent = b.id)"
+            " UPDATE dirs SET path = ? || path, listing = NULL WHERE id IN (SELECT id FROM below)",
+            (directory, f"{RETIRED}{directory}/"),
+        )
+
     def mark_directory(self, directory: int, missing: Missing | None) -> None:
         self.execute(
             "UPDATE dirs SET reason=?, scans=?, since=?, counted=? WHERE id=?", (*_missing_columns(missing), directory)
@@ -195,11 +208,15 @@ class Manifest:
     def settle_directory(
         self, directory: int, *, run: int | None, listing: bytes | None, stats: str | None, renew_at: float | None
     ) -> None:
-        """Record a listing. `run` None: not proved; then what an earlier run proved stays, but no short cut."""
+        """Record a listing. `run` None: it was not proved."""
         self.execute(
-            "UPDATE dirs SET proved_run=coalesce(?, proved_run), listing=?, stats=?, renew_at=? WHERE id=?",
+            "UPDATE dirs SET proved_run=?, listing=?, stats=?, renew_at=? WHERE id=?",
             (run, listing, stats, renew_at, directory),
         )
+
+    def drop_short_cut(self, directory: int) -> None:
+        """The directory is looked at in full next time."""
+        self.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
 
     def prove_directory(self, directory: int, run: int) -> None:
         self.execute("UPDATE dirs SET proved_run=? WHERE id=?", (run, directory))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pantograph.strm.manifest import DirRow, FileRow, Missing
+from pantograph.strm.manifest import RETIRED, DirRow, FileRow, Missing
 from pantograph.strm.spec import PruneRules
 from pantograph.strm.wanted import Wanted
 
@@ -54,7 +54,7 @@ def directory_marks(
     marks: list[tuple[DirRow, Missing | None]] = []
     for child in children:
         name = child.path.rpartition("/")[2]
-        if name in wanted.excluded:
+        if name in wanted.excluded or child.path.startswith(RETIRED):
             marks.append((child, advance(child.missing, RECONFIGURED, rules=rules, now=now)))
         elif name not in wanted.listed:
             marks.append((child, advance(child.missing, DIRECTORY_GONE, rules=rules, now=now)))

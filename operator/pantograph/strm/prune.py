@@ -108,8 +108,7 @@ class Pruning:
             self.report.skipped += 1
             self.report.note(Issue("Modified", place, "its source is gone, but somebody changed it: it stays"))
             return
-        certain = not candidate.confirm or (candidate.missing.reason == RECONFIGURED and self._is_directory(candidate))
-        ready = certain or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
+        ready = not candidate.confirm or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
         self.manifest.execute(
             "INSERT OR REPLACE INTO candidates (run, path, digest, dir, name, reason, ready) VALUES (?,?,?,?,?,?,?)",
             (self.run, place, digest, candidate.directory, row.name, candidate.missing.reason, ready),
