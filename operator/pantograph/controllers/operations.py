@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Protocol
 from pantograph.api import operation as records
 from pantograph.api.operation import Operation, OperationPhase
 from pantograph.engine.errors import Waiting
-from pantograph.engine.kube import Invalid, NotFound, OutcomeUnknown, Unavailable
+from pantograph.engine.kube import Invalid, KubeError, NotFound, OutcomeUnknown, Unavailable
 from pantograph.engine.scope import Scope
 from pantograph.providers import errors as provider
 
@@ -68,8 +68,14 @@ async def begin(scope: Scope[Any, Any], operation: Operation, call: Callable[[],
 
 async def announce(scope: Scope[Any, Any], operation: Operation) -> None:
     """Store the intent, with the resourceVersion: a second actor gets a Conflict, a crash leaves a trace."""
+    before = scope.status.operation
     scope.status.operation = operation
-    await scope.commit(Waiting(operation.type, described(operation)))
+    try:
+        await scope.commit(Waiting(operation.type, described(operation)))
+    except KubeError:
+        # Refused, so nothing will be asked for: the report of this reconcile must not store the intent after all.
+        scope.status.operation = before
+        raise
 
 
 async def ask(scope: Scope[Any, Any], call: Callable[[], Awaitable[str]]) -> NoReturn:
