@@ -50,7 +50,7 @@ def configure(parser: ArgumentParser) -> None:
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    run.add_argument("--run", metavar="NAME", help="the run's name, for approvals and trash")
+    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
@@ -231,7 +231,7 @@ def _request(arguments: Namespace) -> Request:
     if arguments.approve_prune:
         approval = Approval(run=arguments.approve_prune, digest=arguments.approve_digest)
     return Request(
-        run=arguments.run or _new_name(),
+        run=arguments.run_name or _new_name(),
         trigger=arguments.trigger,
         scope=Scope(tuple(path.strip("/") for path in arguments.path)),
         approve_prune=approval,
