@@ -53,6 +53,11 @@ def compare(
     return _compare(have_parts, want_parts, now=now, renew_before_s=renew_before_s, bases=set(equivalent_bases))
 
 
+def sign_of(content: bytes) -> str:
+    """The signature in a `.strm`; empty if there is none."""
+    return _raw_sign(content.decode(errors="replace").strip().partition("?")[2])
+
+
 def _compare(have: _Parts, want: _Parts, *, now: datetime, renew_before_s: float, bases: set[str]) -> Verdict:
     equivalent = have.base != want.base
     if equivalent and have.base not in bases:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pantograph.strm.compare import compare
+from pantograph.providers.media.links import sign_expiry
+from pantograph.strm.compare import compare, sign_of
 from pantograph.strm.manifest import FileRow
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
@@ -40,6 +41,8 @@ class Plan:
     skipped: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     issues: list[Issue] = field(default_factory=list)
+    renew_at: float | None = None
+    """When the first signature in the files that stay must be renewed; seconds since 1970."""
     settled: bool = True
     """Nothing here needs another look while listing and disk stay as they are."""
 
@@ -84,6 +87,7 @@ class Merge:
         wanted_digest = digest_of(file.text)
         if row is not None and row.digest == wanted_digest and self._as_recorded(row, found):
             plan.unchanged += 1
+            self._note_renewal(plan, file.text)
             self._remember_remote(plan, row, file)
             return
         self._strm_that_differs(plan, file, row, found)
@@ -99,6 +103,7 @@ class Merge:
         )  # fmt: skip
         if content is not None and verdict is not None and verdict.same:
             plan.unchanged += 1
+            self._note_renewal(plan, content)
             if content != file.text:
                 plan.kept[verdict.reason] += 1
             record = _record(file, digest_of(content), found)
@@ -154,6 +159,12 @@ class Merge:
             content = self.read(row.name)
             return content is not None and digest_of(content) == row.digest
         return (found.size, found.mtime_ns) == (row.size, row.mtime_ns)
+
+    def _note_renewal(self, plan: Plan, content: bytes) -> None:
+        expiry = sign_expiry(sign_of(content))
+        if expiry is not None:
+            due = expiry.timestamp() - self.job.links.renew_before_s
+            plan.renew_at = due if plan.renew_at is None else min(plan.renew_at, due)
 
     def _remember_remote(self, plan: Plan, row: FileRow, file: WantedFile) -> None:
         found = self.disk[file.name]

@@ -163,7 +163,7 @@ class Walk:
             run=self.run if proved else None,
             listing=digest if settled else None,
             stats=_stats(wanted, disk) if settled else None,
-            renew_at=wanted.renew_at,
+            renew_at=plan.renew_at,
         )
         self.batch.settlements.append(settle)
         self._register(item, directory, children, wanted)

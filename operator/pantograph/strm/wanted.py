@@ -6,11 +6,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal
 
 from pantograph.providers.errors import Rejected
-from pantograph.providers.media.links import sign_expiry
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.filters import extension_of
 from pantograph.strm.naming import RefusedName, sidecar_name, strm_name
@@ -51,8 +49,6 @@ class Wanted:
     mounts: set[str] = field(default_factory=set)
     issues: list[Issue] = field(default_factory=list)
     collisions: int = 0
-    renew_at: float | None = None
-    """When the first signature here must be renewed; seconds since 1970."""
 
 
 def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str, depth: int) -> Wanted:
@@ -202,12 +198,4 @@ def _want(wanted: Wanted, name: str, kind: Kind, entry: Entry, *, job: Job, sour
             wanted.protected.add(name)
             wanted.issues.append(Issue("NoLink", below(path, entry.name), error.message))
             return
-        expiry = sign_expiry(entry.sign)
-        if expiry is not None:
-            due = _renewal(expiry, job)
-            wanted.renew_at = due if wanted.renew_at is None else min(wanted.renew_at, due)
     wanted.files[name] = WantedFile(name, kind, entry, text)
-
-
-def _renewal(expiry: datetime, job: Job) -> float:
-    return expiry.timestamp() - job.links.renew_before_s
