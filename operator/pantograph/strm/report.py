@@ -71,9 +71,9 @@ class Report:
     """Directories of the target in which files changed: what a media server is told."""
 
     def note(self, issue: Issue) -> None:
-        """Keep the first few."""
+        """Keep the first few, fit to be printed and stored whatever a remote name holds."""
         if len(self.samples) < MAX_SAMPLES:
-            self.samples.append(issue)
+            self.samples.append(Issue(issue.reason, _printable(issue.path), _printable(issue.message)))
 
     def as_json(self) -> dict[str, Any]:
         """For machines; camelCase, bounded."""
@@ -109,3 +109,7 @@ class Report:
                 for each in self.samples
             ],
         }
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

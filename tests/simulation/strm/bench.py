@@ -40,7 +40,7 @@ class HandClock:
 class Stage:
     """One library."""
 
-    def __init__(self, target: Path, tree: MediaTree | None = None, **spec: Any) -> None:
+    def __init__(self, target: Path, tree: MediaTree | None = None, /, **spec: Any) -> None:
         self.target = target
         self.target.mkdir(exist_ok=True)
         self.tree = tree or MediaTree()
