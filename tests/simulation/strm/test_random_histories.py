@@ -46,7 +46,7 @@ class History:
         """Local path to remote path, of everything that the source ever had."""
         self.theirs: dict[str, bytes] = {}
         """What people put there."""
-        for _ in range(self.random.randint(10, 40)):
+        for _ in range(self.random.randint(25, 60)):
             self.add()
 
     def directory(self) -> str:
