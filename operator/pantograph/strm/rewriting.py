@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from pantograph.providers.media.port import Entry
@@ -60,7 +61,9 @@ class Rewriting:
             " FROM rewrites r JOIN dirs d ON d.id=r.dir ORDER BY r.dir, r.name LIMIT ?"
         )
         while page := self.manifest.execute(question, (MAX_WRITES,)).fetchall():
-            self.manifest.executemany("DELETE FROM rewrites WHERE dir=? AND name=?", ((row[0], row[1]) for row in page))
+            done = [(row[0], row[1]) for row in page]
+            # After the files, or a kill between the two would forget what was to be written.
+            self.batch.settlements.append(partial(self.manifest.executemany, _DONE, done))
             yield page
 
     def _plan(self, planned: tuple[Any, ...]) -> None:

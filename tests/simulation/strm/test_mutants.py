@@ -167,6 +167,6 @@ async def test_a_planted_bug_is_found(
         await check(tmp_path)
 
 
-@pytest.mark.parametrize("check", sorted({check for _, check in MUTANTS[3:]}, key=lambda each: each.__name__))
+@pytest.mark.parametrize("check", list(dict.fromkeys(check for _, check in MUTANTS if check is not histories)))
 async def test_without_a_planted_bug_the_same_check_finds_nothing(tmp_path: Path, check: Callable[[Path], Any]) -> None:
     await check(tmp_path)
