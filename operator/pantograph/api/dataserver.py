@@ -29,7 +29,7 @@ class LocalFolder(Model):
 class ServerLimits(Model):
     """How hard the server may be used, by all jobs together."""
 
-    requests_per_second: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 120
     """On average."""
     burst: Annotated[int, Field(ge=1, le=100)] = 4
     """So many may follow at once after a rest."""

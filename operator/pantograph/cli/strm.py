@@ -190,7 +190,7 @@ def _source(declared: Declared, places: Places) -> MediaSource:
         name,
         clock,
         SystemRandom(),
-        per_second=limits.requests_per_second,
+        per_second=limits.requests_per_minute / 60,
         burst=limits.burst,
         concurrent=limits.max_in_flight,
         cooldown_s=parse_duration(limits.cooldown),

@@ -11,9 +11,9 @@ from functools import partial
 
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.batch import Batch, Work
-from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest
+from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing
 from pantograph.strm.merge import Merge, Plan, Write
-from pantograph.strm.missing import directory_marks, file_marks
+from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
 from pantograph.strm.naming import STATE_DIR, RefusedName
 from pantograph.strm.removal import digest_on_disk
 from pantograph.strm.report import Issue, Progress, Report
@@ -251,6 +251,8 @@ class Walk:
             if known is not None and known.local != place:
                 # It has another name on disk now: what lies under the old one is ours until it is pruned.
                 self.manifest.retire_directory(known.id)
+                now = self.now().timestamp()
+                self.manifest.mark_directory(known.id, Missing(RECONFIGURED, 1, now, now))
                 known = None
             if known is None or known.mount != mount:
                 self.manifest.add_directory(path, place, parent=directory, mount=mount)
