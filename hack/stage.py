@@ -55,10 +55,12 @@ class Stage:
         self.plane.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for end in reversed(self._ends):
             end()
         self.plane.stop()
+        if error is None:  # otherwise the logs in it tell why
+            shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def free_port(self) -> int:

@@ -33,9 +33,9 @@ def template(url: str, *, name: str = "debian", storage: str = "local", **spec: 
 
 
 def audited(stage: Stage, *, since: int = 0) -> list[Body]:
-    """The operator's calls that the API server has answered, from line `since` of its audit log on."""
+    """The operator's calls about resources that the API server has answered, from line `since` of its audit log on."""
     lines = stage.plane.audit_log.read_bytes().splitlines()[since:]
-    return [event for line in lines if ACCOUNT.encode() in line and (event := json.loads(line))]
+    return [event for line in lines if ACCOUNT.encode() in line and "objectRef" in (event := json.loads(line))]
 
 
 def audit_mark(stage: Stage) -> int:

@@ -19,7 +19,9 @@ from .queue import WorkQueue
 WAKE_S = 0.2
 """Within so long, news that concern the same object are one …"""
 WAKE_PER_CHILD_S = 0.01
-"""… and longer, the more children it has: each look at it reads them all."""
+"""… and longer, the more children it has: each look at it reads them all …"""
+WAKE_PER_WAITING_S = 0.02
+"""… and the more keys wait: what sums up others can come later when there is much to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +62,10 @@ class Services:
 
     def wake(self, keys: Iterable[Key]) -> None:
         """Look at these soon. Not at once: a parent is looked at once for a burst of news of its children."""
+        patience_s = WAKE_S + WAKE_PER_WAITING_S * len(self.queue)
         for key in sorted(keys):
             if key.kind in self.reconciled:
-                self.queue.add_after(key, WAKE_S + WAKE_PER_CHILD_S * self.cache.count_owned(key))
+                self.queue.add_after(key, patience_s + WAKE_PER_CHILD_S * self.cache.count_owned(key))
 
     @classmethod
     def create(cls, *, kube: KubeApi, clock: Clock, random: Random, metrics: Metrics | None = None) -> Self:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pantograph.api import crd
 from pantograph.controllers import faults
+from pantograph.controllers.operations import underway
 from pantograph.controllers.templatereplica.follower import _TASK_TYPES
 from pantograph.controllers.vmtemplate.image import FETCH
 from pantograph.depot import errors as depot
@@ -37,8 +38,8 @@ def reasons() -> Mapping[str, set[str]]:
         for reason in _reasons_in(_parsed(path)):
             found[reason].add(owner)
     for operation in _TASK_TYPES:
-        found[operation].add("templatereplica")
-    found[FETCH].add("vmtemplate")
+        found[underway(operation)].add("templatereplica")
+    found[underway(FETCH)].add("vmtemplate")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again
             found[f"API{error.__name__}"].add("common")

@@ -38,6 +38,9 @@ async def plan_places(scope: TemplateScope) -> None:
 
 async def ensure_replicas(scope: TemplateScope) -> None:
     """After this every planned place has its TemplateReplica, as planned."""
+    if scope.object.status.revision != scope.status.revision:
+        # They read image and revision from the stored template: each would find none, and write that it waits.
+        await scope.commit()
     existing = {child.metadata.name: child for child in scope.children()}
     for place in scope.plan.places:
         wanted = _replica(scope, place)

@@ -255,7 +255,8 @@ def task_error(exitstatus: str, log: Sequence[str] = (), *, call: Call) -> Provi
         return known
     words = f"{text}: {line}" if line else text
     if text.startswith("download failed"):
-        return Rejected(f"node {call.node!r} could not download the image: {words}", reason="DownloadFailed")
+        # It had reached the URL just before: the server went away meanwhile, as a depot that is restarted does.
+        return Busy(f"node {call.node!r} could not download the image: {words}", reason="DownloadFailed")
     return Rejected(f"the task on node {call.node!r} failed: {words}", reason="TaskFailed")
 
 
