@@ -56,7 +56,12 @@ async def test_a_quiet_run_commits_a_few_times_and_not_once_a_directory(
         await stage.run()
     commits: list[int] = []
     original = Manifest.close
-    monkeypatch.setattr(Manifest, "close", lambda self: (commits.append(self.commits), original(self))[1])
+
+    def close(manifest: Manifest) -> None:
+        commits.append(manifest.commits)
+        original(manifest)
+
+    monkeypatch.setattr(Manifest, "close", close)
     report = await stage.run()
     assert report.remote_requests == 1 + 30 + 150
     assert commits == [4], "it begins, lists less than a thousand directories, prunes, ends"
