@@ -8,11 +8,14 @@ import base64
 import json
 import os
 import random
+import secrets
+import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +25,9 @@ from urllib.parse import urlencode
 
 import requests
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
-from hack.controlplane.controlplane import ControlPlane
+from hack.controlplane.controlplane import CommandError, ControlPlane
 from hack.controlplane.process import Server, ServerError, free_ports
 
 CHECKOUT = Path(__file__).parents[1]
@@ -31,6 +35,7 @@ CHART = CHECKOUT / "charts" / "pantograph"
 EXAMPLES = CHECKOUT / "docs" / "examples"
 SYSTEM = "pantograph-system"
 SERVICE_ACCOUNT = "pantograph"
+KINDS = "vmtemplates,templatereplicas,proxmoxclusters"
 
 Body = dict[str, Any]
 
@@ -42,7 +47,8 @@ class Stage:
         self.namespace = namespace
         self.plane = ControlPlane()
         self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
-        self.depot_port, *self._ports = free_ports(8, rng=random.Random())
+        self._random = random.Random()
+        self.depot_port = self.free_port()
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
@@ -53,6 +59,12 @@ class Stage:
         for end in reversed(self._ends):
             end()
         self.plane.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def free_port(self) -> int:
+        """A loopback port that nobody listens on at the moment."""
+        (port,) = free_ports(1, rng=self._random)
+        return port
 
     def install_chart(self, *flags: str) -> None:
         """helm install, with the depot on this machine's loopback and nothing running."""
@@ -62,9 +74,28 @@ class Stage:
             "--set", f"depot.externalURL=http://127.0.0.1:{self.depot_port}", *flags,
         )  # fmt: skip
 
+    @contextmanager
+    def scene(self) -> Iterator[Self]:
+        """A namespace of its own, with nothing in it. What is started within ends with it; its objects are let go."""
+        self.namespace, before = f"scene-{secrets.token_hex(4)}", len(self._ends)
+        self.plane.kubectl("create", "namespace", self.namespace)
+        try:
+            yield self
+        finally:
+            while len(self._ends) > before:
+                self._ends.pop()()
+            self._let_go()
+            self.plane.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    def _let_go(self) -> None:
+        """Remove our objects without their operator, as an uninstalled one's user would."""
+        for name in self.kubectl("get", KINDS, "-o", "name").split():
+            self.kubectl("patch", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+            self.kubectl("delete", name, "--ignore-not-found")
+
     def start_simulator(self, *arguments: str) -> "Simulator":
         """A simulated Proxmox cluster in a process of its own."""
-        simulator = Simulator(self.folder / "proxmox.log", *arguments)
+        simulator = Simulator(self.folder / f"proxmox-{secrets.token_hex(4)}.log", *arguments)
         self._ends.append(simulator.stop)
         return simulator
 
@@ -75,7 +106,7 @@ class Stage:
         return origin
 
     def start_operator(self, name: str = "operator-1", **environment: str) -> "Operator":
-        """An operator process; `environment` overrides what the chart sets."""
+        """An operator process; `environment` overrides what the chart sets. Its name is its identity in the Lease."""
         operator = Operator(self, name, environment)
         self._ends.append(operator.stop)
         return operator
@@ -90,14 +121,42 @@ class Stage:
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(bodies))
 
     def get(self, what: str) -> Body:
-        """`kubectl get <kind>/<name> -o json`."""
+        """The object `<kind>/<name>` as the API server has it. Raises CommandError, as kubectl does, without it."""
         body: Body = json.loads(self.kubectl("get", what, "-o", "json"))
         return body
 
+    def find(self, what: str) -> Body | None:
+        """Likewise; None if there is none."""
+        text = self.kubectl("get", what, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def all(self, kinds: str) -> list[Body]:
+        """Every object of these kinds (`vmtemplates,events`) in the namespace."""
+        items: list[Body] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
+        return items
+
     def condition(self, what: str, type: str = "Ready") -> Body:
         """The condition, or `{}`."""
-        conditions = self.get(what).get("status", {}).get("conditions", [])
+        conditions = (self.find(what) or {}).get("status", {}).get("conditions", [])
         return next((each for each in conditions if each["type"] == type), {})
+
+    def await_ready(self, *what: str, within_s: int = 180) -> None:
+        """kubectl wait --for=condition=Ready. Raises ServerError with what the objects say if they do not become so."""
+        try:
+            self.kubectl("wait", "--for=condition=Ready", *what, f"--timeout={within_s}s")
+        except CommandError as late:
+            raise ServerError(f"{late}\n{self.picture()}") from late
+
+    def picture(self) -> str:
+        """Every object of ours and what it says, for the reader of a failure."""
+        lines = []
+        for body in self.all(KINDS):
+            status = body.get("status", {})
+            lines.append(f"{body['kind']}/{body['metadata']['name']} operation={status.get('operation')}")
+            lines += [
+                f"    {c['type']}={c['status']} {c['reason']}: {c['message']}" for c in status.get("conditions", [])
+            ]
+        return "\n".join(lines)
 
     def connection(self, simulator: "Simulator", *, secret: str = "pve-token") -> list[Body]:
         """The example's `ProxmoxCluster` and its Secret, for the simulated cluster."""
@@ -115,12 +174,11 @@ class Operator:
 
     def __init__(self, stage: Stage, name: str, overrides: Mapping[str, str]) -> None:
         self.name = name
-        self.http_port = stage._ports.pop()
+        self.http_port = stage.free_port()
         self.log = stage.folder / f"{name}.log"
-        kubeconfig = stage.plane.kubeconfig_for(SYSTEM, SERVICE_ACCOUNT)
         environment = {
             "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(kubeconfig),
+            "KUBECONFIG": str(stage.plane.kubeconfig_for(SYSTEM, SERVICE_ACCOUNT)),
             **_chart_environment(stage.plane),
             "PANTOGRAPH_NAMESPACE": SYSTEM,
             "PANTOGRAPH_POD_NAME": name,
@@ -141,8 +199,22 @@ class Operator:
     def metrics(self) -> str:
         return requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10).text
 
-    def stop(self) -> None:
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the metric's samples that have these labels."""
+        families = text_string_to_metric_families(self.metrics())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def kill(self) -> None:
+        """SIGKILL."""
         self.process.kill()
+
+    def terminate(self) -> int:
+        """SIGTERM, as Kubernetes asks a pod to stop; its exit code."""
+        return self.process.terminate()
+
+    def stop(self) -> None:
+        self.kill()
 
     def _is_ready(self) -> bool:
         try:
@@ -190,11 +262,19 @@ class Origin:
     """A plain web server on loopback: what is put into `folder` can be fetched."""
 
     folder: Path
+    requests: list[str] = field(init=False, default_factory=list)
+    """Every request with the status of its answer: `GET /debian.qcow2 200`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(self.folder)))
+        handler = partial(_Handler, self.requests, directory=str(self.folder))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, name="origin", daemon=True).start()
+
+    def put(self, name: str, content: bytes) -> str:
+        """Serve `content`; its URL."""
+        (self.folder / name).write_bytes(content)
+        return self.url(name)
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
@@ -204,7 +284,14 @@ class Origin:
         self._server.server_close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
+    def __init__(self, requests: list[str], *args: Any, **options: Any) -> None:
+        self._requests = requests
+        super().__init__(*args, **options)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        self._requests.append(f"{self.command} {self.path} {int(code) if isinstance(code, int) else code}")
+
     def log_message(self, format: str, *args: object) -> None:
         """Nobody reads it."""
 

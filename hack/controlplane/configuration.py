@@ -16,6 +16,7 @@ CONTROLLERS = (
     "job-controller",
     "deployment-controller",
     "replicaset-controller",
+    "persistentvolumeclaim-protection-controller",
     "ttl-after-finished-controller",
     "clusterrole-aggregation-controller",
 )

@@ -54,6 +54,17 @@ class Server:
         kind = PortTakenError if "address already in use" in tail else ServerError
         raise kind(f"{self.name} ended with {code}; the end of {self.log}:\n{tail}")
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, *, within_s: float = 60.0) -> int:
+        """Wait until the process has ended by itself; its exit code. Raises ServerError if it does not end."""
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired as late:
+            raise ServerError(f"{self.name} has not ended within {within_s:.0f} s") from late
+
     def terminate(self, *, within_s: float = 30.0) -> int:
         """Ask the process to end and wait for it; its exit code. Killed, and ServerError, if it does not end."""
         self._process.terminate()

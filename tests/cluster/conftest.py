@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from hack.controlplane.controlplane import ControlPlane
+from hack.stage import Stage
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,18 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def whole_stage() -> Iterator[Stage]:
+    """A control plane of its own with the chart in it, for the operator as a whole."""
+    with Stage() as stage:
+        stage.install_chart()
+        yield stage
+
+
+@pytest.fixture
+def stage(whole_stage: Stage) -> Iterator[Stage]:
+    """The stage with a fresh namespace; what the test starts on it ends with the test."""
+    with whole_stage.scene() as scene:
+        yield scene

@@ -29,6 +29,7 @@ from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
 from pantograph.engine.kube import KubeApi
 from pantograph.engine.manager import Manager
+from pantograph.engine.metrics import Metrics
 from pantograph.engine.services import Services
 from pantograph.providers.proxmox.connection import ConnectionPool
 from tests.fakes.apiserver import ApiServer, Crash
@@ -76,6 +77,8 @@ class Lab:
             self.kube = tap.kube(self.server)
             self.pve.faults.hooks.append(tap.pve())
         self.operator: asyncio.Task[None] | None = None
+        self.metrics: list[Metrics] = []
+        """Of every life of the operator."""
         self._depot: SimulatedDepot | None = None
         self._pool: ConnectionPool | None = None
 
@@ -100,6 +103,7 @@ class Lab:
 
     async def _live(self, depot: SimulatedDepot, pool: ConnectionPool) -> None:
         services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
+        self.metrics.append(services.metrics)
         outside = Outside(
             installation=await load_installation(self.kube, OPERATOR_NAMESPACE),
             connections=Connections(pool, self.clock),

@@ -77,10 +77,16 @@ async def _live(scenario: Scenario, tap: Tap, *, quiet_s: float, down_s: float) 
     return Life(tap, made, gone, effects_until_made, noise)
 
 
-def sweep(scenario: Scenario, strikes: Iterable[Mapping[int, Mode]], *, seed: int = 0) -> list[Failure]:
+def sweep(
+    scenario: Scenario,
+    strikes: Iterable[Mapping[int, Mode]],
+    *,
+    seed: int = 0,
+    downs_s: Sequence[float] = (0.0, 0.0, 5.0, 120.0),
+) -> list[Failure]:
     """Live the scenario with each of `strikes`; those whose end is another one than the undisturbed.
 
-    That nothing is written after convergence is watched for a minute after every strike, for longer than the interval
+    The operator comes back after one of `downs_s`. That nothing is written after convergence is watched for a minute after every strike, for longer than the interval
     after every fourth that comes before convergence, and for two hours after every fortieth.
     """
     undisturbed = live(scenario, quiet_s=2 * HOUR_S)
@@ -90,7 +96,7 @@ def sweep(scenario: Scenario, strikes: Iterable[Mapping[int, Mode]], *, seed: in
     for each in strikes:
         watched_s = random.choices([0.0, HOUR_S / 4, 2 * HOUR_S], weights=[30, 9, 1])[0]
         quiet_s = watched_s if min(each) <= undisturbed.effects_until_made else 0.0
-        down_s = random.choice([0.0, 0.0, 5.0, 120.0])
+        down_s = random.choice(downs_s)
         failures += _tried(scenario, undisturbed, each, quiet_s=quiet_s, down_s=down_s)
     return failures
 

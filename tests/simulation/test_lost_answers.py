@@ -63,7 +63,7 @@ async def test_a_lost_create_whose_task_still_runs_is_adopted_by_the_same_operat
         lab.pve.faults.slow_copies(100)
         lab.pve.faults.lose_answer("create_vm", kind="596")
         await lab.apply(lab.template("debian", nodes=["pve2"]))
-        await lab.until(lambda: lab.truth.stubs())
+        await lab.until(lab.truth.stubs)
         announced = lab.status(lab.replica("pve2"))["operation"]
         assert announced["phase"] == "Intended"
 
@@ -118,7 +118,7 @@ async def test_a_vmid_taken_by_another_tool_before_the_create_is_left_alone_and_
     async with Lab() as lab:
         lab.pve.faults.take_vmid_before_create(taker)
         await lab.apply(lab.template("debian", nodes=["pve1"]))
-        await lab.until(lambda: lab.truth.machines())
+        await lab.until(lab.truth.machines)
         (foreign,) = lab.truth.machines()
         assert foreign.name == "somebody-elses"
 

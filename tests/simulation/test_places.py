@@ -195,7 +195,7 @@ async def test_an_unknown_cluster_is_named_and_its_creation_completes_the_templa
         template = lab.template("debian")
         template["spec"]["placements"][0]["proxmox"]["clusterRef"] = {"name": "other"}
         await lab.apply(template)
-        await lab.until_reason("vmtemplate/debian", "ClusterNotReady")
+        await lab.until_reason("vmtemplate/debian", "ClusterNotFound")
         assert "other" in lab.condition("vmtemplate/debian")["message"]
 
         await lab.apply(lab.cluster("other"))
@@ -236,3 +236,18 @@ async def test_shared_storage_has_one_real_template_and_a_view_for_every_other_n
         await lab.until(lambda: lab.get("vmtemplate/debian") is None)
         assert lab.truth.mutation_counts().get("destroy_vm") == 1
         assert lab.truth.machines_marked() == []
+
+
+async def test_a_cluster_that_went_away_while_no_operator_ran_is_not_called_reachable() -> None:
+    async with Lab() as lab:
+        await lab.until_ready("proxmoxcluster/prod")
+        await lab.kill()
+        on_every_node(lab, lab.pve.faults.cut)
+        await lab.start()
+        await lab.until_reason("proxmoxcluster/prod", "Unreachable")
+        assert lab.condition("proxmoxcluster/prod", "Reachable")["status"] == "False"
+
+        await lab.apply(lab.template("debian"))
+        await lab.until_reason("vmtemplate/debian", "ClusterNotFound")
+        on_every_node(lab, lab.pve.faults.mend)
+        await lab.until_ready("vmtemplate/debian")

@@ -7,7 +7,7 @@ if a promise was broken, `settle` ends all misfortune and demands that what is d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from pantograph.api.meta import FINALIZER
@@ -58,6 +58,14 @@ class World:
     def _run(self, coroutine: Any) -> Any:
         return self._runner.run(coroutine)
 
+    def _now(self, act: Callable[..., object], *args: Any, **options: Any) -> None:
+        """Do it inside the loop: it may read the clock or begin a task."""
+
+        async def inside() -> None:
+            act(*args, **options)
+
+        self._run(inside())
+
     # -- time --------------------------------------------------------------------------------------------------------
     def wait(self, seconds: float) -> None:
         self._run(self.lab.quiet(for_s=seconds))
@@ -92,27 +100,27 @@ class World:
 
     def lose_events(self, kind: str) -> None:
         """The watch tells nothing of this kind until it is relisted."""
-        self.lab.server.drop_events(RESOURCES[kind.lower()])
+        self._now(self.lab.server.drop_events, RESOURCES[kind.lower()])
 
     def relist(self, kind: str) -> None:
-        self.lab.server.relist(RESOURCES[kind.lower()])
+        self._now(self.lab.server.relist, RESOURCES[kind.lower()])
 
     def stale_lists(self, kind: str, stale: bool) -> None:
         resource = RESOURCES[kind.lower()]
-        (self.lab.server.stale_lists if stale else self.lab.server.fresh_lists)(resource)
+        self._now(self.lab.server.stale_lists if stale else self.lab.server.fresh_lists, resource)
 
     # -- what happens to the cluster ------------------------------------------------------------------------------------
     def cut(self, node: str, *, power: bool) -> None:
-        self.lab.pve.faults.cut(node, power=power)
+        self._now(self.lab.pve.faults.cut, node, power=power)
 
     def mend(self, node: str) -> None:
-        self.lab.pve.faults.mend(node)
+        self._now(self.lab.pve.faults.mend, node)
 
     def freeze(self, node: str, acts: Literal["at once", "when thawed", "never"]) -> None:
-        self.lab.pve.faults.freeze(node, acts=acts)
+        self._now(self.lab.pve.faults.freeze, node, acts=acts)
 
     def thaw(self, node: str) -> None:
-        self.lab.pve.faults.thaw(node)
+        self._now(self.lab.pve.faults.thaw, node)
 
     def lose_answer(self, nth: int, kind: Literal["596", "reset"]) -> None:
         self.lab.pve.faults.lose_answer(nth, kind=kind)
@@ -131,10 +139,13 @@ class World:
 
     def lock(self, nth: int) -> None:
         if (machine := self._ours(nth)) is not None and machine.lock is None:
-            self.lab.pve.faults.lock_vm(machine.vmid)
+            self._now(self.lab.pve.faults.lock_vm, machine.vmid)
 
     def unlock(self) -> None:
         """`qm unlock` of everything that no task is at work on."""
+        self._now(self._unlock)
+
+    def _unlock(self) -> None:
         busy = {task.id for task in self.lab.pve.tasks.running()}
         for machine in self.lab.truth.stubs():
             if str(machine.vmid) not in busy:
@@ -167,12 +178,12 @@ class World:
             return
         self._run(self._by_hand(self.lab.people.destroy(machine.vmid)))
         if machine.vmid not in self.lab.pve.guests:
-            self.lab.pve.faults.take_vmid(machine.vmid, machine.node, name=machine.name)
+            self._now(self.lab.pve.faults.take_vmid, machine.vmid, machine.node, name=machine.name)
             self._stands_by(machine.vmid)
 
     def take_flag(self, nth: int) -> None:
         if (machine := self._ours(nth)) is not None and machine.template:
-            self.lab.people.lose_template_flag(machine.vmid)
+            self._now(self.lab.people.lose_template_flag, machine.vmid)
 
     def clone(self, nth: int, *, linked: bool) -> None:
         machine = self._ours(nth)
@@ -195,7 +206,7 @@ class World:
         files = self.lab.truth.staged_files()
         if files:
             file = files[nth % len(files)]
-            self.lab.people.remove_staged_file(file.node, file.storage, file.name)
+            self._now(self.lab.people.remove_staged_file, file.node, file.storage, file.name)
 
     # -- what must be true at every moment ----------------------------------------------------------------------------------
     def check(self) -> None:
@@ -244,7 +255,7 @@ class World:
         for vmid in [vmid for vmid in self.bystanders if self._base_of(vmid) is not None]:
             del self.bystanders[vmid]
             await self._by_hand(lab.people.destroy(vmid))
-        self.unlock()
+        self._unlock()
         await lab.until(self._is_true, within_s=6 * HOUR_S)
         await self._end_writes()
 

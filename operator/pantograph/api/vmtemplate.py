@@ -80,8 +80,8 @@ class Hardware(Model):
     cores: Annotated[int, Field(ge=1, le=512)] = 1
     """CPU cores per socket."""
     sockets: Annotated[int, Field(ge=1, le=16)] = 1
-    memory: Quantity = "1Gi"
-    """Memory; whole MiB."""
+    memory: Annotated[str, Field(max_length=16, pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")] = "1Gi"
+    """Memory, such as `512Mi` or `4Gi`."""
     cpu_type: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] = "x86-64-v2-AES"
     """The emulated CPU type."""
     machine: Literal["q35", "pc"] | None = None

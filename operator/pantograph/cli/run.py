@@ -36,7 +36,7 @@ from pantograph.engine.server import ProbeServer
 from pantograph.engine.services import Services
 from pantograph.engine.watch import KopfWatch
 from pantograph.providers.proxmox.connection import ConnectionPool
-from pantograph.providers.proxmox.transport import CallHook
+from pantograph.providers.proxmox.transport import CallHook, CircuitHook
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -59,7 +59,7 @@ async def _operate(settings: Settings) -> None:
     clock, random, metrics = SystemClock(), SystemRandom(), Metrics()
     login = await log_in()
     kube = KubeClient(login, metrics=metrics)
-    pool = ConnectionPool(clock, on_call=_count_calls(metrics))
+    pool = ConnectionPool(clock, on_call=_count_calls(metrics), on_circuit=_count_circuits(metrics))
     try:
         installation = await load_installation(kube, settings.namespace, settings.installation_secret)
         depot = Depot(
@@ -153,5 +153,12 @@ async def _serve_depot(settings: Settings, depot: Depot) -> None:
 def _count_calls(metrics: Metrics) -> CallHook:
     def count(verb: str, _path: str, code: str, _seconds: float) -> None:
         metrics.provider_calls.labels("proxmox", verb, code).inc()
+
+    return count
+
+
+def _count_circuits(metrics: Metrics) -> CircuitHook:
+    def count(is_open: bool) -> None:
+        metrics.circuits_open.labels("proxmox").inc(1 if is_open else -1)
 
     return count

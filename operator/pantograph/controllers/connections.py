@@ -11,7 +11,7 @@ from typing import Final
 
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.clock import Clock
-from pantograph.controllers.secrets import read_secret
+from pantograph.controllers.secrets import SecretNotFound, read_secret
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import KubeApi
 from pantograph.providers import errors as provider
@@ -39,15 +39,20 @@ class Connections:
         self._clock = clock
         self._open: dict[str, _Open] = {}
 
-    async def open(self, cluster: ProxmoxCluster, kube: KubeApi) -> ProxmoxConnection:
+    async def open(self, cluster: ProxmoxCluster, kube: KubeApi, *, finalising: bool = False) -> ProxmoxConnection:
         """The cluster's connection, opened or opened anew if its spec or its Secret has changed.
 
+        `finalising`: the credentials last read serve, should their Secret be gone (a namespace ends in any order).
         Raises Waiting if a Secret is missing, Terminal if it lacks keys or its credentials were refused.
         """
         uid = cluster.metadata.uid
         known = self._open.get(uid)
         if known is None or known.generation != cluster.metadata.generation or self._is_due(known):
-            known = await self._read(cluster, kube, known)
+            try:
+                known = await self._read(cluster, kube, known)
+            except SecretNotFound:
+                if known is None or not finalising:
+                    raise
             self._open[uid] = known
         if known.refused is not None:
             raise known.refused

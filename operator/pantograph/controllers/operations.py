@@ -40,7 +40,7 @@ class Report:
 
 
 class Follower(Protocol):
-    """How a kind's work is followed provider."""
+    """How a kind's work is found and followed outside."""
 
     async def find(self, operation: Operation) -> str | None:
         """The handle of work that was asked for, but whose answer was lost; None: not to be found now."""

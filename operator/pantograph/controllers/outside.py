@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pantograph.controllers.changes import ClusterChanges
+from pantograph.controllers.claims import Claims
 from pantograph.controllers.connections import Connections
 from pantograph.controllers.installation import Installation
 from pantograph.controllers.verified import VerifiedMachines
@@ -22,3 +23,4 @@ class Outside:
     changes: ClusterChanges
     depot_url: str | None
     """Where nodes reach the depot, unless their cluster says otherwise."""
+    claims: Claims = field(default_factory=Claims)

@@ -7,12 +7,15 @@ from typing import ClassVar, Final
 
 from pantograph.api.conditions import name_some
 from pantograph.api.proxmoxcluster import (
+    MAX_NODES,
+    MAX_STORAGES,
     MissingPrivileges,
     NodeStatus,
     ProxmoxCluster,
     ProxmoxClusterStatus,
     StorageStatus,
 )
+from pantograph.api.units import parse_duration
 from pantograph.controllers import faults
 from pantograph.controllers.outside import Outside
 from pantograph.engine.controller import Controller
@@ -25,7 +28,7 @@ from pantograph.providers.proxmox.connection import ProxmoxConnection
 from pantograph.providers.proxmox.snapshot import ClusterSnapshot
 
 TICK_S: Final = 20.0
-"""How often the cluster is observed: a node that goes or comes back is noticed within this time."""
+"""How often the cluster is observed unless `interval` says: a node that goes or comes is noticed within this time."""
 IN_USE_RETRY_S: Final = 60.0
 
 
@@ -46,6 +49,10 @@ async def connect(scope: ClusterScope) -> None:
         scope.connection = await scope.outside.connections.open(scope.object, scope.kube)
     except provider.Unauthorized as refused:
         raise _refused(scope, refused) from refused
+    except provider.ProviderError as error:
+        # What a former process saw no longer holds: templates plan only on a cluster that answers.
+        scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
+        raise
 
 
 async def observe(scope: ClusterScope) -> None:
@@ -74,7 +81,7 @@ async def describe(scope: ClusterScope) -> None:
             online=node.online,
             version=world.versions.get(node.name) or _known_version(scope, node.name),
         )
-        for node in nodes
+        for node in nodes[:MAX_NODES]
     ]
     status.nodes_online = f"{sum(node.online for node in nodes)}/{len(nodes)}"
     status.storages = _storages(scope)
@@ -90,7 +97,7 @@ async def judge_privileges(scope: ClusterScope) -> None:
         for feature, rights in missing.items()
         for right in rights
     ] or None
-    lacking = [right for rights in missing.values() for right in rights]
+    lacking = list(dict.fromkeys(right for rights in missing.values() for right in rights))
     if not lacking:
         scope.set_condition(
             "Authorized", True, reason="Sufficient", message="the credentials hold the rights to observe and to delete"
@@ -119,7 +126,8 @@ async def keep_watch(scope: ClusterScope) -> None:
     """After this who depends on a guest or node that changed is woken, and the next look is planned."""
     for key in scope.outside.changes.of(scope.object, scope.world, scope.services.cache):
         scope.services.queue.add(key)
-    scope.look_again(TICK_S)
+    interval = scope.object.spec.interval
+    scope.look_again(parse_duration(interval) if interval else TICK_S)
 
 
 async def refuse_while_used(scope: ClusterScope) -> None:
@@ -182,5 +190,6 @@ def _storages(scope: ClusterScope) -> list[StorageStatus]:
             row.storage,
             StorageStatus(name=row.storage, type=row.type, shared=row.shared, content=sorted(row.content), nodes=[]),
         )
-        known.nodes.append(row.node)
-    return list(found.values())
+        if len(known.nodes) < MAX_NODES:
+            known.nodes.append(row.node)
+    return list(found.values())[:MAX_STORAGES]

@@ -10,20 +10,35 @@ from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import KubeApi, NotFound
 
 
+class SecretNotFound(Waiting):
+    """The Secret does not exist, or not any more."""
+
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__("SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60)
+
+
 async def read_secret(kube: KubeApi, namespace: str, name: str) -> tuple[str, dict[str, str]]:
-    """The Secret's resourceVersion and its decoded values. Raises Waiting `SecretNotFound`."""
+    """The Secret's resourceVersion and those of its values that are text. Raises SecretNotFound."""
     try:
         body = await kube.get(SECRETS, namespace, name)
     except NotFound as missing:
-        raise Waiting("SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60) from missing
-    values = {key: base64.b64decode(value).decode() for key, value in (body.get("data") or {}).items()}
-    return body["metadata"]["resourceVersion"], values
+        raise SecretNotFound(namespace, name) from missing
+    texts = {key: _text(value) for key, value in (body.get("data") or {}).items()}
+    return body["metadata"]["resourceVersion"], {key: text for key, text in texts.items() if text is not None}
 
 
 async def read_secret_key(kube: KubeApi, namespace: str, reference: SecretKey) -> str:
-    """One value. Raises Waiting `SecretNotFound` or `SecretKeyMissing`."""
+    """One value. Raises SecretNotFound, or Waiting `SecretKeyMissing`."""
     _, values = await read_secret(kube, namespace, reference.name)
     try:
         return values[reference.key]
     except KeyError:
         raise Waiting("SecretKeyMissing", f"Secret {reference.name} has no key {reference.key}", 60) from None
+
+
+def _text(value: str) -> str | None:
+    """None: bytes that are no text, in a key that is not for us."""
+    try:
+        return base64.b64decode(value).decode()
+    except UnicodeDecodeError:
+        return None

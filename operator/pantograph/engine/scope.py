@@ -143,7 +143,8 @@ class Scope(Generic[R, S]):
     async def write_status(self, *, last: bool = False) -> bool:
         """Send what differs from the API server's status, if anything does. Raises Conflict, NotFound, KubeError.
 
-        After the `last` write of a reconcile nobody reads the scope again: the answer goes into the cache only.
+        After the `last` write of a reconcile nobody reads the scope again: the answer goes to the cache and to whom
+        it concerns only.
         """
         wanted = to_body(self.status)
         changes = changed(self._body.get("status") or {}, wanted)
@@ -162,7 +163,7 @@ class Scope(Generic[R, S]):
                 self.services.learn(answer)
                 raise Conflict(f"the answer to a write of {self.key} was lost, and it was not done") from lost
         if last:
-            self.services.cache.absorb(answer)
+            self.services.learn(answer)
         else:
             self.accept(answer)
         return True

@@ -28,12 +28,15 @@ class Breaker:
         threshold: int = 5,
         open_s: float = 30.0,
         is_failure: Callable[[ProviderError], bool] = _is_unreachable,
+        on_change: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """`on_change` is told whenever it opens (True) or closes (False)."""
         self._name = name
         self._clock = clock
         self._threshold = threshold
         self._open_s = open_s
         self._is_failure = is_failure
+        self._on_change = on_change
         self._failures = 0
         self._opened_at: float | None = None
         self._probing = False
@@ -70,8 +73,8 @@ class Breaker:
         left_s = self._opened_at + self._open_s - self._clock.monotonic()
         if self._probing or left_s > 0:
             raise Unreachable(
-                f"circuit open: {self._name} did not answer {self._failures} times in a row ({self._last_failure});"
-                f" next try in {max(left_s, 0):.0f} s",
+                f"{self._name} did not answer {self._threshold} times in a row ({self._last_failure});"
+                f" it is asked once in {self._open_s:.0f} s",
                 reason="CircuitOpen",
             )
         self._probing = True
@@ -80,9 +83,14 @@ class Breaker:
     def _failed(self, error: ProviderError) -> None:
         self._failures += 1
         self._last_failure = error.message
-        if self._failures >= self._threshold:
-            self._opened_at = self._clock.monotonic()
+        if self._failures < self._threshold:
+            return
+        if not self.is_open:
+            self._on_change(True)
+        self._opened_at = self._clock.monotonic()
 
     def _succeeded(self) -> None:
         self._failures = 0
+        if self.is_open:
+            self._on_change(False)
         self._opened_at = None

@@ -96,6 +96,7 @@ class SimulatedCluster:
         self.nodes = {n: Node(n, i, version) for i, n in enumerate(nodes, start=1)}
         self.datacenter = Datacenter()
         self.bridges = set(bridges)
+        self.broadcast_s = BROADCAST_S
         self.pools: set[str] = set()
         self.access = Access(random)
         self.storages = Storages()
@@ -185,8 +186,8 @@ class SimulatedCluster:
         until = self.clock.monotonic() if node.up else node.changed_at
         if self.faults.broadcasts_stopped_at is not None:
             until = min(until, self.faults.broadcasts_stopped_at)
-        phase = (node.id * 3.7) % BROADCAST_S
-        return (until - phase) // BROADCAST_S * BROADCAST_S + phase
+        phase = (node.id * 3.7) % self.broadcast_s
+        return (until - phase) // self.broadcast_s * self.broadcast_s + phase
 
     # -- tasks -------------------------------------------------------------------------------------------------------
     def fork(self, *, node: str, type: str, id: str, user: str, body: Body) -> str:

@@ -7,9 +7,13 @@ call before its effect and after it, and may raise to end the caller there.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from tests.fakes.proxmox.answers import ConnectionLost
 
 if TYPE_CHECKING:
     from tests.fakes.proxmox.cluster import Node, SimulatedCluster
@@ -93,6 +97,13 @@ class Faults:
         self._set_up(self._cluster.nodes[node], up=True)
         self.thaw(node)
 
+    def remove_node(self, node: str) -> None:
+        """`pvecm delnode`: no member any more, and what was on it is out of reach for ever."""
+        self.cut(node, power=True)
+        del self._cluster.nodes[node]
+        for guest in [guest for guest in self._cluster.guests.values() if guest.node == node]:
+            del self._cluster.guests[guest.vmid]
+
     def freeze(self, node: str, *, acts: Literal["at once", "when thawed", "never"] = "at once") -> None:
         """The node takes requests and does not answer: 596 after 30 s. `acts`: when the action happens all the same."""
         self._frozen[node] = _Freeze(acts=acts)
@@ -115,6 +126,10 @@ class Faults:
 
     def delay(self, node: str | None) -> float:
         return self._delays.get(node, 0.0) if node is not None else 0.0
+
+    def lag_listing(self, seconds: float) -> None:
+        """Each node tells the others about its guests only this often."""
+        self._cluster.broadcast_s = seconds
 
     def lose_quorum(self) -> None:
         """The side that answers is the minority: reads work, /etc/pve cannot be written."""
@@ -148,6 +163,23 @@ class Faults:
                 self._losses.remove(loss)
             return loss.kind
         return None
+
+    def kill_process(self, pid: int, verb: str, when: Literal["before", "after"], *, nth: int = 1) -> None:
+        """SIGKILL for a client before the effect of its n-th call of `verb` from now on, or after it, unanswered."""
+        left = nth
+
+        def hook(call: Call, at: Literal["before", "after"]) -> None:
+            nonlocal left
+            if call.verb != verb or at != when:
+                return
+            left -= 1
+            if left > 0:
+                return
+            self.hooks.remove(hook)
+            os.kill(pid, signal.SIGKILL)
+            raise ConnectionLost("the client is dead", sent=at == "after")
+
+        self.hooks.append(hook)
 
     # -- rights ------------------------------------------------------------------------------------------------------
     def lose_rights(self, path: str, privilege: str, *, who: str | None = None) -> None:

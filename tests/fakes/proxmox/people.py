@@ -45,6 +45,19 @@ class People:
         guest = self._cluster.guests[vmid]
         self._cluster.write_config(guest, {k: v for k, v in guest.config.items() if k != "template"})
 
+    def move(self, vmid: int, node: str) -> None:
+        """`qm migrate` has ended: configuration and disks are on `node`."""
+        guest = self._cluster.guests[vmid]
+        for _, volid in list(guest.disks()):
+            located = self._cluster.storages.locate(volid, guest.node)
+            assert located is not None, f"{volid} is on no storage"
+            place, volume = located
+            if not place.storage.shared:
+                place.volumes.pop((volume.content, volume.name))
+                self._cluster.storages.place(place.storage, node).put(volume)
+        self._cluster.before_change(guest)
+        guest.node = node
+
     def remove_staged_file(self, node: str, storage: str, name: str) -> None:
         self._cluster.faults.remove_file(node, f"{storage}:import/{name}")
 

@@ -78,6 +78,10 @@ class Tasks:
     def get(self, upid: str) -> Task | None:
         return self._by_upid.get(upid)
 
+    def all(self) -> list[Task]:
+        """Every task that anybody can still ask for."""
+        return list(self._by_upid.values())
+
     def of_node(self, node: str) -> Iterator[Task]:
         """Newest first: running ones, then finished ones."""
         running = [t for t in self._running.values() if t.node == node]

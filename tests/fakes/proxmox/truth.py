@@ -101,6 +101,16 @@ class Truth:
         """Every change that was asked for, in order, refused ones included."""
         return self._cluster.gate.ledger
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each operation was called, reads included, since the cluster began."""
+        return dict(self._cluster.gate.calls)
+
+    @property
+    def task_logs(self) -> dict[str, list[str]]:
+        """Every task's log by its UPID."""
+        return {task.upid: list(task.log) for task in self._cluster.tasks.all()}
+
     def mutation_counts(self) -> dict[str, int]:
         """By verb, without those that were refused."""
         counts: dict[str, int] = {}

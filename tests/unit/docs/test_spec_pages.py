@@ -1,4 +1,4 @@
-"""The pages below docs/spec against the code: nothing is missing there, and nothing stands there that does not exist."""
+"""The pages below docs against the code: nothing is missing there, and nothing stands there that does not exist."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_runbook_has_an_entry_for_every_reason_that_stalls() -> None:
 def test_every_condition_of_a_kind_stands_in_its_page(name: str) -> None:
     own = {
         "proxmoxcluster": {"Reachable", "Authorized"},
-        "vmtemplate": {"Degraded"},
+        "vmtemplate": {"Degraded", "PasswordMissing"},
         "templatereplica": {"StagedFileKept"},
     }
     assert set(first_cells(page(name), "condition")) == {"Ready", "Suspended"} | own[name]

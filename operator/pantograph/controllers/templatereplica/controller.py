@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from pantograph.api.meta import Key
+from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults, indexes
@@ -83,10 +84,14 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         return obj.spec.type == "Copy"
 
     def is_suspended(self, obj: TemplateReplica) -> bool:
-        """Suspending a template suspends its copies."""
-        key = Key("VMTemplate", obj.metadata.namespace, obj.spec.template_ref.name)
-        template = self.services.cache.read(key, VMTemplate)
-        return bool(obj.spec.suspend or (template is not None and template.spec.suspend))
+        """Suspending a template suspends its copies, suspending a connection all copies on that cluster."""
+        template = self.services.cache.read(
+            Key("VMTemplate", obj.metadata.namespace, obj.spec.template_ref.name), VMTemplate
+        )
+        cluster = self.services.cache.read(
+            obj.spec.cluster_ref.key("ProxmoxCluster", obj.metadata.namespace), ProxmoxCluster
+        )
+        return any(each is not None and each.spec.suspend for each in (obj, template, cluster))
 
     def index(self, obj: TemplateReplica) -> Iterable[tuple[str, ...]]:
         return indexes.of(obj)

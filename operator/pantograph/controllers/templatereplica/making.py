@@ -14,26 +14,22 @@ from pantograph.api.templatereplica import StagedStatus
 from pantograph.api.units import parse_quantity
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.guards import refuse_while_cloned
 from pantograph.controllers.templatereplica.hardware import creation, difference
-from pantograph.controllers.templatereplica.removing import refuse_while_cloned
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox.port import VmConfig
 
 TURN_S: Final = 5.0
+DEPOT_RETRY_S: Final = 60.0
+"""Whether a node reaches the depot shows in nothing that is observed, so it is asked again this often."""
 
 
 async def await_turn(scope: ReplicaScope) -> None:
     """After this, fewer than `maxParallel` other copies of the template are being made."""
-    if scope.made or scope.status.staged is not None:
-        return
-    limit = scope.template.spec.max_parallel
-    making = scope.services.cache.indexed(indexes.making(scope.template.key)) - {scope.object.key}
-    if len(making) >= limit:
-        scope.status.phase = "Pending"
-        names = name_some(sorted(key.name for key in making))
-        raise Waiting("Queued", f"{len(making)} copies are being made: {names}", TURN_S)
+    if not scope.made and scope.status.staged is None:
+        _refuse_without_turn(scope)
 
 
 async def ensure_staged(scope: ReplicaScope) -> None:
@@ -42,24 +38,26 @@ async def ensure_staged(scope: ReplicaScope) -> None:
         return
     places.require_usable_target(scope)
     storage = places.staging_storage(scope)
-    volid = f"{storage}:import/{scope.image_file}"
+    staged = StagedStatus(storage=storage, volid=f"{storage}:import/{scope.image_file}")
     files = await scope.pve.content(scope.node, storage, content="import")
-    if any(file.volid == volid for file in files):
-        scope.status.staged = StagedStatus(storage=storage, volid=volid)
+    if any(file.volid == staged.volid for file in files):
+        scope.status.staged = staged
         return
-    _refuse_double_staging(scope, storage)
+    _refuse_double_staging(scope, staged)
     url = _depot_url(scope)
     await _require_reachable_depot(scope, url)
-    scope.status.phase = "Staging"
-    scope.status.transfer = "Depot"
-    # Named before it exists: whatever happens next, somebody knows of the file.
-    scope.status.staged = StagedStatus(storage=storage, volid=volid)
-    await scope.begin(
-        "Stage",
+    _refuse_double_staging(scope, staged)
+    _refuse_without_turn(scope)
+    with scope.outside.claims.hold(scope.object.key, _staging_place(scope, staged), _making(scope)):
+        scope.status.phase = "Staging"
+        scope.status.transfer = "Depot"
+        # Named before it exists: whatever happens next, somebody knows of the file.
+        scope.status.staged = staged
+        await scope.announce("Stage", volid=staged.volid)
+    await scope.ask(
         lambda: scope.pve.download_url(
             scope.node, storage, url=url, filename=scope.image_file, checksum=scope.image.image_digest
-        ),
-        volid=volid,
+        )
     )
 
 
@@ -69,14 +67,17 @@ async def ensure_imported(scope: ReplicaScope) -> None:
         return
     staged = scope.status.staged
     assert staged is not None, "ensure_staged has made sure"
-    scope.status.phase = "Importing"
+    password = await scope.read_password()
     async with scope.connection.vmid_lock:
+        _refuse_without_turn(scope)
         # A create is repeated only under the VMID of its intent: the lost one may still come to life.
         repeated = scope.settled.vmid if scope.settled and scope.settled.type == "Import" else None
         vmid = repeated or await _free_vmid(scope)
-        config = creation(scope.machine_for(vmid), import_from=staged.volid, password=await scope.read_password())
-        scope.status.applied_digest = scope.settings_digest(vmid)
-        await scope.announce("Import", vmid=vmid)
+        config = creation(scope.machine_for(vmid), import_from=staged.volid, password=password)
+        with scope.outside.claims.hold(scope.object.key, _making(scope)):
+            scope.status.phase = "Importing"
+            scope.status.applied_digest = scope.settings_digest(vmid)
+            await scope.announce("Import", vmid=vmid)
     await scope.ask(lambda: _create(scope, vmid, config))
 
 
@@ -175,13 +176,32 @@ async def _free_vmid(scope: ReplicaScope) -> int:
     return scope.connection.vmids.choose(range(first, last + 1), is_taken)
 
 
-def _refuse_double_staging(scope: ReplicaScope, storage: str) -> None:
-    """One replica stages a file, the others that need it there wait."""
-    shared = scope.world.storages[scope.node, storage].shared
-    place = indexes.staging(scope.cluster_key, None if shared else scope.node, f"{storage}:import/{scope.image_file}")
-    stagers = scope.services.cache.indexed(place) - {scope.object.key}
-    if stagers:
-        raise Waiting("StagingElsewhere", f"{min(stagers).name} downloads the image file to {storage}", TURN_S)
+def _making(scope: ReplicaScope) -> indexes.Index:
+    return indexes.making(scope.template.key)
+
+
+def _refuse_without_turn(scope: ReplicaScope) -> None:
+    """Whoever is being made keeps its turn until it is made, or waits for something outside."""
+    making = scope.services.cache.indexed(_making(scope)) | scope.outside.claims.of(_making(scope))
+    if scope.object.key in making or len(making) < scope.template.spec.max_parallel:
+        return
+    scope.status.phase = "Pending"
+    names = name_some(sorted(key.name for key in making))
+    raise Waiting("Queued", f"{len(making)} copies are being made: {names}", TURN_S)
+
+
+def _staging_place(scope: ReplicaScope, staged: StagedStatus) -> indexes.Index:
+    shared = scope.world.storages[scope.node, staged.storage].shared
+    return indexes.staging(scope.cluster_key, None if shared else scope.node, staged.volid)
+
+
+def _refuse_double_staging(scope: ReplicaScope, staged: StagedStatus) -> None:
+    """One replica stages a file; the others that need it there wait, and say so, lest it be removed before."""
+    place = _staging_place(scope, staged)
+    stagers = scope.services.cache.indexed(place) | scope.outside.claims.of(place)
+    if others := stagers - {scope.object.key}:
+        scope.status.staged = staged
+        raise Waiting("StagingElsewhere", f"{min(others).name} downloads the image file to {staged.storage}", TURN_S)
 
 
 def _depot_url(scope: ReplicaScope) -> str:
@@ -204,6 +224,7 @@ async def _require_reachable_depot(scope: ReplicaScope, url: str) -> None:
     try:
         await scope.pve.query_url_metadata(scope.node, url)
     except provider.Rejected as unreachable:
+        scope.look_again(DEPOT_RETRY_S)
         raise Terminal(
             "DepotUnreachable",
             f"node {scope.node} cannot reach the depot at {url.split('/images/')[0]}: {unreachable.message}",

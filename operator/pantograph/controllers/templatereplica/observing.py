@@ -8,6 +8,7 @@ from pantograph.api.conditions import READY, is_true
 from pantograph.controllers.templatereplica.resolving import note_leftover, own_config, unknown
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
+from pantograph.providers import errors as provider
 from pantograph.providers.proxmox.mark import carrier_tag, uid16
 from pantograph.providers.proxmox.port import GuestRow, VmConfig
 from pantograph.providers.proxmox.snapshot import absence
@@ -29,13 +30,23 @@ async def observe(scope: ReplicaScope) -> None:
     if row is not None and _verified_lately(scope, row):
         scope.verified = True
         return
-    config = await own_config(scope, row.node if row else scope.home, vmid)
+    config = await _read_config(scope, row.node if row else scope.home, vmid)
     if config is not None and scope.owns(config):
         _accept(scope, config)
         return
     if config is None:
         await _require_gone(scope, vmid)
     _forget(scope)
+
+
+async def _read_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | None:
+    """The configuration; where it may not be read, or nobody answers, the copy is Unknown."""
+    if scope.world.node_online(node) is None:
+        return None
+    try:
+        return await own_config(scope, node, vmid)
+    except (provider.MissingPrivilege, provider.Unreachable) as unseen:
+        raise unknown(scope, unseen.reason, unseen.message, remedy=unseen.remedy) from unseen
 
 
 async def _require_gone(scope: ReplicaScope, vmid: int) -> None:
@@ -99,7 +110,7 @@ def _accept(scope: ReplicaScope, config: VmConfig) -> None:
     scope.status.vmid = config.vmid
     scope.status.node = config.node
     scope.machine = config
-    if config.node != scope.node and not _on_shared_storage(scope):
+    if config.node != scope.node and not scope.object.deleting and not _on_shared_storage(scope):
         _refuse_moved(scope, config)
     if config.lock is not None:
         raise Waiting(

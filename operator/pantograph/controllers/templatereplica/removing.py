@@ -1,43 +1,20 @@
-"""The steps that remove a copy, and the guards before anything is destroyed."""
+"""The steps that remove a copy: its machine, and the image file that it was made from."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-from pantograph.api.conditions import name_some
-from pantograph.api.meta import FORCE_RELEASE
+from pantograph.api.conditions import STALLED, is_true
+from pantograph.api.meta import Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
+from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import indexes
+from pantograph.controllers.templatereplica.guards import refuse_unsafe
 from pantograph.controllers.templatereplica.scope import ReplicaScope
-from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox import privileges
-from pantograph.providers.proxmox.port import VmConfig, Volume
+from pantograph.providers.proxmox.mark import staged_name
 
-BLOCKED_RETRY_S: Final = 60.0
 NEEDED_RETRY_S: Final = 30.0
-_BASE: Final = re.compile(r"[:/]base-(?P<vmid>\d+)-disk-")
-
-HIDES_CLONES: Final = frozenset({"lvmthin"})
-"""LVM-thin: the API does not show its linked clones, but they survive their base, so nothing needs guarding there."""
-
-
-async def refuse_while_cloned(scope: ReplicaScope, machine: VmConfig, what: str) -> None:
-    """After this no linked clone depends on the machine's disks."""
-    storage = scope.world.storages.get((machine.node, scope.object.spec.storage))
-    if storage is not None and storage.type in HIDES_CLONES:
-        return
-    volumes = await scope.pve.content(machine.node, scope.object.spec.storage, content="images")
-    clones = sorted({clone for volume in volumes if (clone := _clone_of(volume, machine.vmid)) is not None})
-    if not clones:
-        return
-    named = name_some(f"VM {clone} on node {_node_of(scope, clone)}" for clone in clones)
-    raise Waiting(
-        "InUse",
-        f"template {machine.vmid} on node {machine.node} cannot be {what}: linked clones depend on it: {named}",
-        BLOCKED_RETRY_S,
-        remedy="remove the clones, or make them independent by moving their disks",
-    )
 
 
 async def ensure_purged(scope: ReplicaScope) -> None:
@@ -45,7 +22,7 @@ async def ensure_purged(scope: ReplicaScope) -> None:
     machine = scope.machine
     if machine is None or scope.object.spec.deletion_policy == "Retain":
         return
-    await _refuse_unsafe(scope, machine)
+    await refuse_unsafe(scope, machine)
     scope.status.phase = "Pending"
     await scope.begin("Destroy", lambda: scope.pve.destroy_vm(machine.node, machine.vmid), vmid=machine.vmid)
 
@@ -59,7 +36,7 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     if _is_needed_by_others(scope, staged):
         scope.look_again(NEEDED_RETRY_S)
         return
-    files = await scope.pve.content(scope.home, staged.storage, content="import")
+    files = await scope.pve.content(scope.node, staged.storage, content="import")
     if all(file.volid != staged.volid for file in files):
         scope.status.staged = None
         scope.drop_condition("StagedFileKept")
@@ -70,7 +47,8 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
         return
     await scope.begin(
         "Unstage",
-        lambda: scope.pve.delete_volume(scope.home, staged.storage, staged.volid),
+        lambda: scope.pve.delete_volume(scope.node, staged.storage, staged.volid),
+        node=scope.node,
         volid=staged.volid,
     )
 
@@ -87,21 +65,38 @@ async def report_left_behind(scope: ReplicaScope) -> None:
 
 
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
-    """Whether a replica that reads the same file has not imported it yet."""
-    storage = scope.world.storages.get((scope.home, staged.storage))
-    for key in scope.services.cache.indexed(indexes.staged(scope.cluster_key, staged.volid)) - {scope.object.key}:
-        other = scope.services.cache.read(key, TemplateReplica)
+    """Whether a replica that reads the same file has not imported it yet, also one that waits for its turn."""
+    storage = scope.world.storages.get((scope.node, staged.storage))
+    cache = scope.services.cache
+    readers = cache.indexed(indexes.staged(scope.cluster_key, staged.volid))
+    neighbours = cache.indexed(indexes.node(scope.cluster_key, scope.node))
+    for key in (readers | neighbours) - {scope.object.key}:
+        other = cache.read(key, TemplateReplica)
         if other is None or (other.spec.node != scope.node and not (storage and storage.shared)):
             continue
-        if other.status.vmid is None and not other.deleting:
+        if _waits_for(scope, other, staged):
             return True
     return False
+
+
+def _waits_for(scope: ReplicaScope, other: TemplateReplica, staged: StagedStatus) -> bool:
+    if other.spec.type != "Copy" or other.deleting or other.status.vmid is not None:
+        return False
+    if other.status.staged is not None:
+        return other.status.staged.volid == staged.volid
+    if is_true(other.status.conditions, STALLED):
+        return False
+    template = scope.services.cache.read(
+        Key("VMTemplate", other.metadata.namespace, other.spec.template_ref.name), VMTemplate
+    )
+    image = template.status.image if template else None
+    return image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}")
 
 
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:
     """The file stays and is reported: a right that only tidies up must not stop anything."""
     message = (
-        f"image file {staged.volid} stays on node {scope.home}; the token may not delete it; to allow it: {remedy}"
+        f"image file {staged.volid} stays on node {scope.node}; the token may not delete it; to allow it: {remedy}"
     )
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
@@ -109,48 +104,3 @@ async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -
     await scope.services.events.record(
         scope.object.info.resource, scope.object.metadata, type="Warning", reason="StagedFileKept", message=message
     )
-
-
-async def _refuse_unsafe(scope: ReplicaScope, machine: VmConfig) -> None:
-    """The guards before the one call that cannot be taken back; each is read afresh."""
-    # Without quorum Proxmox removes the disks and then fails to remove the configuration.
-    status = await scope.pve.cluster_status()
-    if not status.quorate:
-        raise Waiting("QuorumLost", "the cluster has no quorum; nothing is destroyed", BLOCKED_RETRY_S)
-    fresh = await scope.pve.vm_config(machine.node, machine.vmid)
-    if not scope.owns(fresh):
-        raise Terminal(
-            "MarkLost",
-            f"VM {machine.vmid} on node {machine.node} does not carry our mark any more, so it is not destroyed",
-            remedy="remove it yourself if it should go, then: "
-            f"kubectl annotate templatereplica {scope.object.metadata.name} {FORCE_RELEASE}=true",
-        )
-    if fresh.lock is not None:
-        raise Waiting(
-            "Locked",
-            f"VM {machine.vmid} on node {machine.node} is locked ({fresh.lock})",
-            BLOCKED_RETRY_S,
-            remedy=f"if no task is at work on it: qm unlock {machine.vmid}",
-        )
-    if fresh.values.get("protection") == "1":
-        raise Waiting(
-            "Protected",
-            f"VM {machine.vmid} on node {machine.node} is protected",
-            BLOCKED_RETRY_S,
-            remedy=f"qm set {machine.vmid} --protection 0",
-        )
-    await refuse_while_cloned(scope, fresh, "deleted")
-
-
-def _clone_of(volume: Volume, vmid: int) -> int | None:
-    """The VMID of the linked clone that this volume belongs to, if its base is a disk of `vmid`."""
-    for text in (volume.volid, volume.parent or ""):
-        base = _BASE.search(f"/{text}")
-        if base is not None and int(base["vmid"]) == vmid and volume.vmid not in (None, vmid):
-            return volume.vmid
-    return None
-
-
-def _node_of(scope: ReplicaScope, vmid: int) -> str:
-    row = scope.world.guests.get(vmid)
-    return row.node if row else "(unknown)"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from pantograph.api.conditions import ConditionStatus
-from pantograph.api.meta import Key
+from pantograph.api.meta import FORCE_RELEASE, Key
 from pantograph.api.operation import Operation
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import Leftover
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import operations
+from pantograph.controllers.namespaces import refuse_foreign_namespace
+from pantograph.controllers.secrets import SecretNotFound
 from pantograph.controllers.templatereplica.follower import TaskFollower
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
@@ -46,26 +48,37 @@ async def resolve_cluster(scope: ReplicaScope) -> None:
     key = scope.cluster_key
     cluster = scope.services.cache.read(key, ProxmoxCluster)
     if cluster is None:
-        raise Waiting("ClusterNotFound", f"ProxmoxCluster {key.namespace}/{key.name} does not exist", 60)
-    _refuse_foreign_namespace(scope, cluster)
+        message = f"ProxmoxCluster {key.namespace}/{key.name} does not exist"
+        raise Waiting("ClusterNotFound", message, 60, remedy=_release(scope) if scope.object.deleting else None)
+    refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
     scope.cluster = cluster
     try:
-        scope.connection = await scope.outside.connections.open(cluster, scope.kube)
+        scope.connection = await scope.outside.connections.open(cluster, scope.kube, finalising=scope.object.deleting)
         scope.world = await scope.connection.observer.snapshot()
+    except SecretNotFound as gone:
+        if not scope.object.deleting:
+            raise
+        raise Waiting("CredentialsGone", gone.message, 60, remedy=f"create it again, or {_release(scope)}") from gone
     except provider.Unreachable as unreachable:
         raise unknown(scope, "ClusterUnreachable", f"ProxmoxCluster {key.name}: {unreachable.message}") from unreachable
 
 
 async def require_node(scope: ReplicaScope) -> None:
     """After this the node is an online member of a quorate cluster; a copy on another node is Unknown meanwhile."""
+    if not scope.world.status.quorate:
+        # First, since whoever answers is in the minority: what it says of other nodes means little.
+        raise unknown(scope, "QuorumLost", f"cluster {scope.cluster_key.name} has no quorum; nothing is changed there")
     nodes = {node.name: node for node in scope.world.status.nodes}
     node = nodes.get(scope.node)
+    if node is None and scope.object.deleting:
+        # What is on a node that left is out of reach for ever; the machine may have been moved off it before.
+        scope.status.operation = None
+        scope.status.staged = None
+        return
     if node is None:
         raise unknown(scope, "NodeNotMember", f"cluster {scope.cluster_key.name} has no node {scope.node}")
     if not node.online:
         raise unknown(scope, "NodeOffline", f"node {scope.node} is offline")
-    if not scope.world.status.quorate:
-        raise unknown(scope, "QuorumLost", f"cluster {scope.cluster_key.name} has no quorum; nothing is changed there")
 
 
 async def settle_operation(scope: ReplicaScope) -> None:
@@ -102,23 +115,19 @@ async def own_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | No
         return None
 
 
-def unknown(scope: ReplicaScope, reason: str, message: str) -> Waiting:
+def unknown(scope: ReplicaScope, reason: str, message: str, *, remedy: str | None = None) -> Waiting:
     """What cannot be seen: of a copy that was made, Ready is Unknown, not False; a copy to be made waits."""
+    waiting = Waiting(reason, message, OFFLINE_RETRY_S, remedy=remedy)
     if scope.status.vmid is None:
         scope.status.phase = "Pending"
     else:
         scope.status.phase = "Unknown"
-        scope.ready(status=ConditionStatus.UNKNOWN, reason=reason, message=message)
-    return Waiting(reason, message, OFFLINE_RETRY_S)
+        scope.ready(status=ConditionStatus.UNKNOWN, reason=reason, message=waiting.text)
+    return waiting
 
 
-def _refuse_foreign_namespace(scope: ReplicaScope, cluster: ProxmoxCluster) -> None:
-    mine, theirs = scope.object.metadata.namespace, cluster.metadata.namespace
-    allowed = cluster.spec.allowed_namespaces or ()
-    if mine == theirs or mine in allowed or "*" in allowed:
-        return
-    raise Terminal(
-        "NamespaceNotAllowed",
-        f"ProxmoxCluster {theirs}/{cluster.metadata.name} may not be used from namespace {mine}",
-        remedy=f"add {mine} to its spec.allowedNamespaces",
-    )
+def _release(scope: ReplicaScope) -> str:
+    """The command that lets a replica go whose template nobody can reach any more."""
+    metadata = scope.object.metadata
+    command = f"kubectl annotate templatereplica {metadata.name} -n {metadata.namespace} {FORCE_RELEASE}=true"
+    return f"let it go and leave its template where it is: {command}"

@@ -130,15 +130,17 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
             revision=self.status.revision or "",
         )
 
-    async def announce(self, type: str, *, vmid: int | None = None, volid: str | None = None) -> None:
-        """Store the intent of long work on this replica's node; see `operations.announce`."""
+    async def announce(
+        self, type: str, *, node: str | None = None, vmid: int | None = None, volid: str | None = None
+    ) -> None:
+        """Store the intent of long work on `node` (where the machine is, unless told); see `operations.announce`."""
         operation = records.intend(
             type,
             uid=self.object.metadata.uid,
             generation=self.generation,
             now=self.now,
             attempt=records.next_attempt(self.settled, type=type, generation=self.generation),
-            node=self.home,
+            node=node or self.home,
             vmid=vmid,
             volid=volid,
         )
@@ -152,8 +154,14 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
             self.connection.observer.invalidate()
 
     async def begin(
-        self, type: str, call: Callable[[], Awaitable[str]], *, vmid: int | None = None, volid: str | None = None
+        self,
+        type: str,
+        call: Callable[[], Awaitable[str]],
+        *,
+        node: str | None = None,
+        vmid: int | None = None,
+        volid: str | None = None,
     ) -> NoReturn:
-        """Announce long work on this replica's node and ask for it."""
-        await self.announce(type, vmid=vmid, volid=volid)
+        """Announce long work and ask for it."""
+        await self.announce(type, node=node, vmid=vmid, volid=volid)
         await self.ask(call)

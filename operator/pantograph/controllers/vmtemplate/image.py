@@ -16,7 +16,7 @@ from pantograph.controllers.vmtemplate.revision import revision_of
 from pantograph.controllers.vmtemplate.scope import TemplateScope
 from pantograph.depot.model import FetchRequest, Image
 from pantograph.depot.port import ImageDepot
-from pantograph.engine.errors import Terminal
+from pantograph.engine.errors import Terminal, Waiting
 
 FETCH: Final = "Fetch"
 
@@ -69,7 +69,15 @@ async def ensure_password_known(scope: TemplateScope) -> None:
     if cloud_init is None or cloud_init.password_from is None:
         scope.status.password_fingerprint = None
         return
-    password = await read_secret_key(scope.kube, scope.object.metadata.namespace, cloud_init.password_from)
+    try:
+        password = await read_secret_key(scope.kube, scope.object.metadata.namespace, cloud_init.password_from)
+    except Waiting as missing:
+        if scope.status.password_fingerprint is None:
+            raise
+        # The copies have it already, and are none the worse for it.
+        scope.set_condition("PasswordMissing", True, reason=missing.reason, message=missing.message)
+        return
+    scope.drop_condition("PasswordMissing")
     scope.status.password_fingerprint = scope.outside.installation.fingerprint(password)
 
 

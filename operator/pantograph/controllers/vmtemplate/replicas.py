@@ -10,6 +10,7 @@ from pantograph.api.conditions import READY, find, name_some
 from pantograph.api.meta import RECONCILE_AT, Body, Key
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import TemplateReplica
+from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.vmtemplate.planning import ClusterId, ClusterView, Place, StorageView, make_plan
 from pantograph.controllers.vmtemplate.scope import TemplateScope
 from pantograph.engine.errors import Waiting
@@ -86,7 +87,10 @@ async def unpin_image(scope: TemplateScope) -> None:
 def _view(scope: TemplateScope, cluster: ClusterId) -> ClusterView | None:
     """What its `ProxmoxCluster` says; None if that is not there, or says nothing that could be relied on now."""
     found = scope.services.cache.read(Key("ProxmoxCluster", *cluster), ProxmoxCluster)
-    if found is None or not found.status.nodes or not found.status.quorate:
+    if found is None:
+        return None
+    refuse_foreign_namespace(found, scope.object.metadata.namespace)
+    if not found.status.nodes or not found.status.quorate:
         return None
     reachable = find(found.status.conditions, "Reachable")
     if reachable is None or reachable.status != "True":

@@ -9,7 +9,7 @@ from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.conditions import READY, STALLED, ConditionStatus, find, is_true, name_some
-from pantograph.api.meta import CONFIG_MAPS, Body
+from pantograph.api.meta import CONFIG_MAPS, Body, Key
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import MAX_LOCATIONS, Location, ReplicaCounts, TemplateProgress
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -112,6 +112,9 @@ def _verdict(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequenc
     """None: enough places are ready; otherwise why not."""
     unplanned = _unplanned(scope)
     if unplanned:
+        missing = [name for name in unplanned if not _exists(scope, name)]
+        if missing:
+            return Waiting("ClusterNotFound", f"ProxmoxCluster {name_some(missing)} does not exist", CHANGE_WAKES_S)
         named = name_some(unplanned)
         message = f"which places there are cannot be told yet: ProxmoxCluster {named} is not ready"
         return Waiting("ClusterNotReady", message, CHANGE_WAKES_S)
@@ -134,6 +137,11 @@ def _unplanned(scope: TemplateScope) -> list[str]:
     """Clusters that were never planned: nothing is known of their places, not even from the replicas there."""
     planned = {_cluster(child) for child in scope.children()}
     return sorted("/".join(cluster) for cluster in scope.plan.unknown - planned)
+
+
+def _exists(scope: TemplateScope, cluster: str) -> bool:
+    namespace, _, name = cluster.partition("/")
+    return scope.services.cache.entry(Key("ProxmoxCluster", namespace, name)) is not None
 
 
 def _min_ready(scope: TemplateScope, desired: int) -> int:

@@ -25,7 +25,7 @@ from pantograph.providers.proxmox.privileges import Need
 from pantograph.providers.proxmox.session import Answer
 from pantograph.providers.proxmox.settings import ConnectionSettings
 from pantograph.providers.proxmox.tasks import parse_upid, upid_of
-from pantograph.providers.proxmox.transport import CallHook, Transport, no_hook
+from pantograph.providers.proxmox.transport import CallHook, CircuitHook, Transport, no_circuit_hook, no_hook
 
 T = TypeVar("T")
 
@@ -60,10 +60,11 @@ class ProxmoxerApi:
         clock: Clock,
         *,
         on_call: CallHook = no_hook,
+        on_circuit: CircuitHook = no_circuit_hook,
         transport: Requests | None = None,
     ) -> None:
         self._user = settings.user
-        self._transport = transport or Transport(settings, clock, on_call=on_call)
+        self._transport = transport or Transport(settings, clock, on_call=on_call, on_circuit=on_circuit)
 
     # -- reads -------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.observer import Observer
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
-from pantograph.providers.proxmox.transport import CallHook, no_hook
+from pantograph.providers.proxmox.transport import CallHook, CircuitHook, no_circuit_hook, no_hook
 from pantograph.providers.proxmox.vmids import Vmids
 
 NodeIdentity = tuple[str, str | None, str]
@@ -64,10 +64,13 @@ class ConnectionPool:
         *,
         open_api: OpenApi | None = None,
         on_call: CallHook = no_hook,
+        on_circuit: CircuitHook = no_circuit_hook,
         observer_ttl_s: float = 10.0,
     ) -> None:
         self._clock = clock
-        self._open_api = open_api or (lambda settings: ProxmoxerApi(settings, clock, on_call=on_call))
+        self._open_api = open_api or (
+            lambda settings: ProxmoxerApi(settings, clock, on_call=on_call, on_circuit=on_circuit)
+        )
         self._observer_ttl_s = observer_ttl_s
         self._connections: dict[ConnectionSettings, ProxmoxConnection] = {}
         self._clusters: list[RealCluster] = []

@@ -141,6 +141,10 @@ _RULES = (
           "Proxmox VE 8.4 or newer takes qcow2, raw and vmdk"),
     _rule(r"value 'import' does not have a value in the enumeration", Rejected, "ImportUnsupported",
           "Proxmox VE on node {node!r} has no content type 'import'", "Proxmox VE 8.4 or newer is needed"),
+    _rule(r"invalid server response: '(?P<answer>5\d\d .*)'", Busy, "DownloadFailed",
+          "node {node!r} cannot fetch the URL now: {answer}"),
+    _rule(r"ERROR 5\d\d: (?P<answer>.*)", Busy, "DownloadFailed",
+          "node {node!r} cannot fetch the URL now: {answer}"),
     _rule(r"invalid server response: '(?P<answer>.*)'", Rejected, "DownloadFailed",
           "node {node!r} cannot fetch the URL: {answer}"),
     # What a guest's state forbids.
@@ -180,9 +184,10 @@ _CONTENT = re.compile(
 _LOCK_FILE = re.compile(r"can't lock file '[^']*/lock-(?P<vmid>\d+)\.conf' - got timeout")
 
 REASONS = frozenset(rule.reason for rule in _RULES) | {
-    "CredentialsRefused", "DownloadFailed", "InvalidParameter", "MarkRefused", "MissingPrivilege", "NodeUnreachable",
+    "CertificateRefused", "CircuitOpen", "ConnectionClosed", "CredentialsRefused", "DownloadFailed", "InsecureEndpoint",
+    "InvalidCA", "InvalidCredentials", "InvalidParameter", "MarkRefused", "MissingPrivilege", "NodeUnreachable",
     "NotImplemented", "OutcomeUnknown", "PoolUnknown", "ProtocolError", "StorageLacksContent", "TaskFailed",
-    "Unreachable",
+    "Unreachable", "VmidRangeExhausted",
 }  # fmt: skip
 """Every reason that this provider gives."""
 

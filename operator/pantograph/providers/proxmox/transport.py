@@ -25,6 +25,14 @@ CallHook = Callable[[str, str, str, float], None]
 """Told of each call: verb, path template, code (`200`, `500`, `unreachable`, `refused`, `lost`, `timeout`), seconds."""
 
 
+CircuitHook = Callable[[bool], None]
+"""Told when the circuit to a cluster opens (True) or closes."""
+
+
+def no_circuit_hook(is_open: bool) -> None:
+    """For callers that keep no figures."""
+
+
 def no_hook(verb: str, template: str, code: str, seconds: float) -> None:
     """For callers that keep no figures."""
 
@@ -46,7 +54,14 @@ class Transport:
     when the answer was lost; a mutation whose answer was lost is `OutcomeUnknown` and is not sent again.
     """
 
-    def __init__(self, settings: ConnectionSettings, clock: Clock, *, on_call: CallHook) -> None:
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        clock: Clock,
+        *,
+        on_call: CallHook,
+        on_circuit: CircuitHook = no_circuit_hook,
+    ) -> None:
         limits = settings.limits
         self._settings = settings
         self._clock = clock
@@ -61,6 +76,7 @@ class Transport:
             threshold=limits.breaker_threshold,
             open_s=limits.breaker_open_s,
             is_failure=_is_silent,
+            on_change=on_circuit,
         )
 
     async def request(
