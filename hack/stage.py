@@ -259,16 +259,17 @@ class Simulator:
 
 @dataclass
 class Origin:
-    """A plain web server on loopback: what is put into `folder` can be fetched."""
+    """A plain web server: what is put into `folder` can be fetched."""
 
     folder: Path
+    host: str = "127.0.0.1"
     requests: list[str] = field(init=False, default_factory=list)
     """Every request with the status of its answer: `GET /debian.qcow2 200`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         handler = partial(_Handler, self.requests, directory=str(self.folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer((self.host, 0), handler)
         threading.Thread(target=self._server.serve_forever, name="origin", daemon=True).start()
 
     def put(self, name: str, content: bytes) -> str:
@@ -277,7 +278,7 @@ class Origin:
         return self.url(name)
 
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return f"http://{self.host}:{self._server.server_address[1]}/{name}"
 
     def stop(self) -> None:
         self._server.shutdown()
