@@ -1,6 +1,6 @@
 # Everything a person runs. Each target sets up what it needs, which is quick the second time.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo test lint generate bench up down clean clean-all
+.PHONY: help setup setup-python demo test e2e image lint generate bench up down clean clean-all
 MAKEFLAGS += --no-print-directory
 
 ifndef PYTHON
@@ -24,8 +24,14 @@ setup-python:
 demo: setup ## the main job, start to end, on a local control plane (KEEP=1 leaves it running)
 	@$(RUN) hack.demo
 
-test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1: what this machine cannot run is a failure)
+test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1, REQUIRE_NODE=1: what cannot run here has failed)
 	@$(RUN) hack.test $(TIERS)
+
+e2e: setup ## what the chart installs, as pods on a real node (needs root; ARGS='-k probes' chooses)
+	@$(RUN) hack.e2e $(ARGS)
+
+image: setup-python ## build the operator's image with buildah (BASE=… builds on an image of a registry)
+	@$(RUN) hack.image.build
 
 lint: setup-python ## format, types, direction of imports, generated files
 	@$(RUN) hack.lint

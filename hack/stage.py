@@ -43,22 +43,31 @@ Body = dict[str, Any]
 class Stage:
     """One control plane with the chart installed (`replicas: 0`), and what is played on it. Everything ends with it."""
 
-    def __init__(self, *, namespace: str = "default") -> None:
+    def __init__(
+        self, plane: ControlPlane | None = None, *, host: str = "127.0.0.1", namespace: str = "default"
+    ) -> None:
+        """Play on a control plane of its own, or on a running `plane`, which is left running; simulated nodes and
+        image servers answer at `host`.
+        """
         self.namespace = namespace
-        self.plane = ControlPlane()
+        self.host = host
+        self._owns_plane = plane is None
+        self.plane = plane or ControlPlane()
         self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
         self._random = random.Random()
         self.depot_port = self.free_port()
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        self.plane.start()
+        if self._owns_plane:
+            self.plane.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for end in reversed(self._ends):
             end()
-        self.plane.stop()
+        if self._owns_plane:
+            self.plane.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def free_port(self) -> int:
@@ -95,13 +104,13 @@ class Stage:
 
     def start_simulator(self, *arguments: str) -> "Simulator":
         """A simulated Proxmox cluster in a process of its own."""
-        simulator = Simulator(self.folder / f"proxmox-{secrets.token_hex(4)}.log", *arguments)
+        simulator = Simulator(self.folder / f"proxmox-{secrets.token_hex(4)}.log", "--host", self.host, *arguments)
         self._ends.append(simulator.stop)
         return simulator
 
     def start_origin(self) -> "Origin":
         """A web server for images."""
-        origin = Origin(self.folder / "images")
+        origin = Origin(self.folder / "images", self.host)
         self._ends.append(origin.stop)
         return origin
 

@@ -79,9 +79,7 @@ class ControlPlane:
         self._binaries = binaries()
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         addresses = (self._node_address or LOOPBACK, KUBERNETES_SERVICE)
-        certificates = issue_certificates(
-            self.data / "pki", addresses=addresses, names=NAMES, others=self._identities
-        )
+        certificates = issue_certificates(self.data / "pki", addresses=addresses, names=NAMES, others=self._identities)
         self._session.verify = str(certificates.ca)
         self._session.cert = (str(certificates.admin), str(certificates.admin_key))
         try:

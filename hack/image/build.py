@@ -152,7 +152,10 @@ def _store() -> tuple[str, ...]:
 
 
 def _in_store(name: str) -> bool:
-    return subprocess.run((*_store(), "inspect", "--type", "image", name), capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run((*_store(), "inspect", "--type", "image", name), capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def _bound_store() -> None:

@@ -33,9 +33,7 @@ class Node:
         if GROUP not in os.environ:
             raise SetupError("a node needs namespaces of its own: python -m hack.node COMMAND…")
         self.folder = Path(os.environ[FOLDER])
-        self.plane = ControlPlane(
-            self.folder / "control-plane", node_address=NODE_ADDRESS, identities=IDENTITIES
-        )
+        self.plane = ControlPlane(self.folder / "control-plane", node_address=NODE_ADDRESS, identities=IDENTITIES)
         self._archives = archives
         self._binaries: dict[str, Path] = {}
         self._servers: dict[str, Server] = {}
@@ -103,7 +101,10 @@ class Node:
 
     def _start_node_agents(self) -> None:
         started = _now_in_cluster()
-        for name, flags in (("kube-proxy", self._configuration.proxy_flags), ("kubelet", self._configuration.kubelet_flags)):
+        for name, flags in (
+            ("kube-proxy", self._configuration.proxy_flags),
+            ("kubelet", self._configuration.kubelet_flags),
+        ):
             self._start(name, flags(self.plane.kubeconfig_of(name)))
         self._await("kubelet", lambda: self._is_ready(since=started))
 

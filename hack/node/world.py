@@ -101,7 +101,7 @@ def _run(*command: str) -> None:
 def _be_init(command: Sequence[str]) -> int:
     """Run `command` as the first process of the namespace: wait for it, and for whatever it leaves to us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, restore_signals=True, preexec_fn=_take_interrupts)
+    child = subprocess.Popen(command, restore_signals=True, preexec_fn=_take_interrupts)  # noqa: PLW1509  one thread runs
     while True:
         pid, status = os.wait()
         if pid == child.pid:
