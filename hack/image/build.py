@@ -84,7 +84,8 @@ def _build(wanted: Image, base: str | None) -> None:
     with _pip_secrets() as secrets:
         _buildah(
             "bud", "--isolation", "chroot", pull, "--layers", "--timestamp", "0", "--build-arg", f"BASE={from_image}",
-            "--ignorefile", f"{DOCKERFILE}.dockerignore", *secrets, "-f", str(DOCKERFILE), "-t", wanted.name, str(CHECKOUT),
+            "--ignorefile", f"{DOCKERFILE}.dockerignore", *secrets, "-f", str(DOCKERFILE), "-t", wanted.name,
+            str(CHECKOUT),
         )  # fmt: skip
     _buildah("push", "-q", wanted.name, f"oci-archive:{unfinished}:{wanted.name}")
     unfinished.rename(wanted.archive)

@@ -1,4 +1,4 @@
-"""Runs a command where a node can be started: `python -m hack.node COMMAND…`, for example `pytest tests/e2e -k probes`."""
+"""Runs a command where a node can be started: `python -m hack.node COMMAND…`, for example a shell."""
 
 import sys
 
@@ -14,9 +14,10 @@ def main(command: list[str]) -> int:
     if not command:
         print(__doc__, file=sys.stderr)
         return 2
+    if missing := missing_requirements():
+        print("\n".join(("node: this machine cannot run one:", *missing)), file=sys.stderr)
+        return 1
     try:
-        if missing := missing_requirements():
-            raise SetupError("; ".join(missing))
         set_up()
         return isolated(command)
     except SetupError as error:

@@ -61,7 +61,7 @@ def _run_inside(command: Sequence[str], environment: Mapping[str, str]) -> int:
     with subprocess.Popen(
         (*unshare, sys.executable, "-m", "hack.node.world", *command),
         env={**environment, "PYTHONPATH": str(_CHECKOUT)},
-        preexec_fn=die_with_parent,
+        preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
     ) as process:
         interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command: it ends in order
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hack.controlplane.controlplane import CommandError
-from hack.stage import KINDS, SYSTEM, Simulator, Stage, until
+from hack.stage import KINDS, SYSTEM, Body, Simulator, Stage, until
 from tests.cluster.playing import IMAGE, QUICK, template
 from tests.e2e.release import Release
 
 DEFINITIONS = tuple(f"{kind}.pantograph.dev" for kind in KINDS.split(","))
-NOTHING = {"staged": [], "guests": [], "leftovers": []}
+NOTHING: Body = {"staged": [], "guests": [], "leftovers": []}
 
 
 @pytest.fixture
