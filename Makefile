@@ -11,7 +11,7 @@ VENV := .venv/bin
 RUN := $(VENV)/python -m
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 setup: ## what is missing: Debian packages, Python environment, commands of the control plane
 	@$(if $(PYTHON),,echo 'no Python >= 3.11 found; on Debian: apt-get install python3 python3-venv' >&2; exit 1)
@@ -21,7 +21,7 @@ setup-python:
 	@$(if $(PYTHON),,echo 'no Python >= 3.11 found; on Debian: apt-get install python3 python3-venv' >&2; exit 1)
 	@$(PYTHON) -m hack.setup python
 
-demo: setup ## the main job, start to end, on a local control plane (KEEP=1 leaves it running)
+demo: setup ## the main job, start to end, on a local control plane (KEEP=1; CLUSTER=current: in yours)
 	@$(RUN) hack.demo
 
 test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1, REQUIRE_NODE=1: what cannot run here has failed)

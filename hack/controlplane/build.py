@@ -1,4 +1,4 @@
-"""Builds the commands of the test control plane and its node from pinned Go modules, once, into a cache outside the tree.
+"""Builds the commands of the test control plane and its node from pinned Go modules, once, into a cache elsewhere.
 
 No image registry and no download site is needed: only Go's module proxy, and the Python package index where the
 machine has no Go. A build that is there already is found in milliseconds, offline.

@@ -73,6 +73,12 @@ def image(*, base: str | None = None) -> Image:
     return found
 
 
+def push(built: Image, destination: str) -> None:
+    """Push it to a registry, with the login that `buildah login` or Docker's configuration has. Raises SetupError."""
+    _buildah("pull", "-q", f"oci-archive:{built.archive}")
+    _buildah("push", "-q", built.name, f"docker://{destination}")
+
+
 def _build(wanted: Image, base: str | None) -> None:
     began = time.monotonic()
     say("building the operator's image")
