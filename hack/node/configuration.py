@@ -164,5 +164,7 @@ BinaryName = "{self.runc}"
             "podLogsDir": str(self.folder / "pod-logs"),
             "volumePluginDir": str(self.folder / "volume-plugins"),
             "resolvConf": "",  # there is no cluster DNS, and no way out to another
-            "nodeStatusUpdateFrequency": "5s",
+            # Told often, so that a node that was restarted is seen to be there again.
+            "nodeStatusUpdateFrequency": "2s",
+            "nodeStatusReportFrequency": "2s",
         }

@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
@@ -124,8 +125,7 @@ class Node:
                 _kill(pid)
             sleep(_POLL_S)
 
-    def _await(self, name: str, condition: object) -> None:
-        assert callable(condition)
+    def _await(self, name: str, condition: Callable[[], bool]) -> None:
         deadline = monotonic() + _START_TIMEOUT_S
         while not condition():
             for server in self._servers.values():
@@ -159,8 +159,6 @@ class Node:
 
 def _now_in_cluster() -> str:
     """As Kubernetes writes times, which sort as text."""
-    from datetime import UTC, datetime
-
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
