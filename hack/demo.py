@@ -125,7 +125,7 @@ def _prove(stage: Stage, simulator: Simulator, image: Path) -> None:
 def _keep(stage: Stage, simulator: Simulator) -> None:
     print("\n==> still running (KEEP=1); in another terminal:")
     print(f"    export KUBECONFIG={stage.plane.kubeconfig}")
-    print(f"    export PATH={stage.plane.path}")
+    print(f"    export PATH={stage.plane.path}:$PATH")
     print("    kubectl get pantograph; kubectl describe vmtemplate debian")
     print("    kubectl delete vmtemplate debian        # removes the three templates, nothing else")
     print(f"    the simulated Proxmox API: {simulator.url}   the operator's log: {stage.folder}/operator-1.log")

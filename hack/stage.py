@@ -63,12 +63,13 @@ class Stage:
             self.plane.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for end in reversed(self._ends):
             end()
         if self._owns_plane:
             self.plane.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if error is None:  # otherwise the logs in it tell why
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def free_port(self) -> int:
         """A loopback port that nobody listens on at the moment."""
@@ -95,6 +96,8 @@ class Stage:
                 self._ends.pop()()
             self._let_go()
             self.plane.kubectl("delete", "namespace", self.namespace, "--wait=false")
+            # Of a killed leader: the next one would wait until it expires.
+            self.plane.kubectl("delete", "lease", "pantograph", "--namespace", SYSTEM, "--ignore-not-found")
 
     def _let_go(self) -> None:
         """Remove our objects without their operator, as an uninstalled one's user would."""
@@ -157,8 +160,8 @@ class Stage:
             raise ServerError(f"{late}\n{self.picture()}") from late
 
     def picture(self) -> str:
-        """Every object of ours and what it says, for the reader of a failure."""
-        lines = []
+        """Every object of ours and what it says, and the end of each operator's log, for the reader of a failure."""
+        lines = [line for log in self.folder.glob("operator-*.log") for line in log.read_text().splitlines()[-8:]]
         for body in self.all(KINDS):
             status = body.get("status", {})
             lines.append(f"{body['kind']}/{body['metadata']['name']} operation={status.get('operation')}")
@@ -203,7 +206,7 @@ class Operator:
 
     def await_ready(self, *, within_s: float = 60.0) -> None:
         """Return when `/readyz` says so. Raises ServerError with the end of the log if the process ends before."""
-        until(self._is_ready, f"{self.name} ready", within_s=within_s, process=self.process)
+        until(self.is_ready, f"{self.name} ready", within_s=within_s, process=self.process)
 
     def metrics(self) -> str:
         return requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=10).text
@@ -225,7 +228,8 @@ class Operator:
     def stop(self) -> None:
         self.kill()
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether `/readyz` says so now."""
         try:
             return requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5).ok
         except requests.ConnectionError:
@@ -247,14 +251,14 @@ class Simulator:
         self.token_secret: str = said["tokenSecret"]
         self._control: str = said["control"]
 
-    def truth(self, name: str, **arguments: Any) -> Any:
+    def truth(self, name: str, /, **arguments: Any) -> Any:
         """What is really there: `machines_marked`, `staged_files`, `disk_sha256`, …"""
         return self._answer(requests.get(f"{self._control}/truth/{name}?{urlencode(arguments)}", timeout=60))
 
-    def fault(self, verb: str, **arguments: Any) -> Any:
+    def fault(self, verb: str, /, **arguments: Any) -> Any:
         return self._answer(requests.post(f"{self._control}/faults/{verb}", json=arguments, timeout=60))
 
-    def person(self, verb: str, **arguments: Any) -> Any:
+    def person(self, verb: str, /, **arguments: Any) -> Any:
         return self._answer(requests.post(f"{self._control}/people/{verb}", json=arguments, timeout=60))
 
     def stop(self) -> None:

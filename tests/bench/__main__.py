@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.bench import controlplane, results
+from tests.bench import controlplane, depot, failover, replicas, results
 
-BENCHES = {"controlplane": controlplane.run}
+BENCHES = {"controlplane": controlplane.run, "replicas": replicas.run, "depot": depot.run, "failover": failover.run}
 FILE = Path("bench.jsonl")
 
 

@@ -32,6 +32,8 @@ WRITES = frozenset({"create", "update", "patch", "delete"})
 OPERATIONS = 4
 """Of each copy here: Stage, Import, Convert, Unstage."""
 STATUS_BUDGET = 3 + 2 * OPERATIONS
+JUDGED = 10_000
+"""CPU is judged from so many objects on: with fewer, what a process costs at all weighs too much."""
 TICK_S = 20.0
 STEADY_S = 60.0
 CPU_GATE = 4.0
@@ -47,6 +49,7 @@ class Life:
 
     base: Milestone
     converged: Milestone
+    settled: Milestone
     steady: Milestone
     requests: Counter[tuple[str, str]]
     """By verb and resource, from the audit log; the Secret of the installation is made before."""
@@ -67,7 +70,7 @@ class Life:
     @property
     def grown_bytes(self) -> int:
         """What the process grew by from the loaded world until everything was Ready."""
-        grown: int = self.converged["rss_bytes"] - self.base["rss_bytes"]
+        grown: int = self.settled["rss_bytes"] - self.base["rss_bytes"]
         return grown
 
     @property
@@ -104,8 +107,8 @@ def _measure(objects: int, profile: Path | None) -> Measured:
         stage.apply(*templates)
         audit = _Audit(stage.plane)
         world = stage.folder / "world"
-        first = _life(stage, audit, objects, world, profile and profile.with_suffix(".first"))
-        restarted = _life(stage, audit, objects, world, profile and profile.with_suffix(".restarted"))
+        first = _life(stage, audit, objects, world, 0.0, profile and profile.with_suffix(".first"))
+        restarted = _life(stage, audit, objects, world, STEADY_S, profile and profile.with_suffix(".restarted"))
         listing = _floor(stage.plane, "list")
         events = first.writes("events") / objects
         writes = first.all_writes / objects - events
@@ -146,14 +149,14 @@ class _Audit:
         return found
 
 
-def _life(stage: Stage, audit: _Audit, objects: int, world: Path, profile: Path | None) -> Life:
+def _life(stage: Stage, audit: _Audit, objects: int, world: Path, steady_s: float, profile: Path | None) -> Life:
     kubeconfig = stage.plane.kubeconfig_for(SYSTEM, SERVICE_ACCOUNT, seconds=14_400)
     audit.requests()
     options = ["--kubeconfig", str(kubeconfig), "--objects", str(objects), "--world", str(world)]
-    options += ["--steady", str(STEADY_S), *(["--profile", str(profile)] if profile else [])]
+    options += ["--steady", str(steady_s), *(["--profile", str(profile)] if profile else [])]
     said = {line["milestone"]: line for line in _lines("tests.bench.core", options)}
     print(json.dumps(said["steady"]), flush=True)
-    return Life(said["base"], said["converged"], said["steady"], audit.requests())
+    return Life(said["base"], said["converged"], said["settled"], said["steady"], audit.requests())
 
 
 def _floor(plane: ControlPlane, mode: str, **numbers: int) -> Milestone:
@@ -177,9 +180,17 @@ def _judge(measured: Measured) -> list[Result]:
     objects, first, restarted = measured.objects, measured.first, measured.restarted
     name = f"controlplane.{objects}"
     replicas = first.writes("templatereplicas", "templatereplicas/status")
+    progress = first.converged["progress_writes"]
     made = objects  # by their parents, which is not a write of theirs
+    is_judged = objects >= JUDGED
     return [
-        Result(name=f"{name}.writes", value=(replicas - made) / objects, unit="writes/object", gate=STATUS_BUDGET),
+        Result(
+            name=f"{name}.writes",
+            value=(replicas - made - progress) / objects,
+            unit="writes/object",
+            gate=STATUS_BUDGET,
+        ),
+        Result(name=f"{name}.writes.progress", value=progress / objects, unit="writes/object"),
         Result(name=f"{name}.writes.all", value=first.all_writes / objects, unit="writes/object"),
         Result(name=f"{name}.events", value=first.writes("events") / objects, unit="events/object"),
         Result(
@@ -192,7 +203,7 @@ def _judge(measured: Measured) -> list[Result]:
             value=first.cpu_s / objects * 1000,
             unit="ms/object",
             reference=measured.floor["cpu_s"] / objects * 1000,
-            gate=CPU_GATE,
+            gate=CPU_GATE if is_judged else None,
         ),
         Result(
             name=f"{name}.cpu.simulator", value=first.converged["simulator_cpu_s"] / objects * 1000, unit="ms/object"
@@ -209,7 +220,7 @@ def _judge(measured: Measured) -> list[Result]:
             value=restarted.cpu_s / objects * 1000,
             unit="ms/object",
             reference=measured.listing["cpu_s"] / objects * 1000,
-            gate=RESTART_CPU_GATE,
+            gate=RESTART_CPU_GATE if is_judged else None,
         ),
         Result(name=f"{name}.restart.wall", value=restarted.converged["wall_s"], unit="s"),
     ]
@@ -219,8 +230,8 @@ def _memory(small: Measured, large: Measured) -> list[Result]:
     """Of restarted processes, whose world was there before: the simulator's memory is not the operator's."""
     more = large.objects - small.objects
     grown = (large.restarted.grown_bytes - small.restarted.grown_bytes) / more
-    converged = (large.first.converged["rss_bytes"] - small.first.converged["rss_bytes"]) / more
-    base = small.restarted.converged["rss_bytes"] - grown * small.objects
+    converged = (large.first.settled["rss_bytes"] - small.first.settled["rss_bytes"]) / more
+    base = small.restarted.settled["rss_bytes"] - grown * small.objects
     return [
         Result(name="controlplane.rss", value=grown, unit="bytes/object", gate=RSS_GATE_BYTES),
         Result(name="controlplane.rss.base", value=base / 1e6, unit="MB"),

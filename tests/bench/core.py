@@ -13,10 +13,12 @@ import json
 import pstats
 import random
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, thread_time
-from typing import Any
+from typing import Any, Literal
 
+from pantograph.api.meta import Body, ResourceType
 from pantograph.clock import SystemClock
 from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
@@ -41,6 +43,25 @@ OPERATOR_NAMESPACE = "pantograph-system"
 KINDS = ("VMTemplate", "ProxmoxCluster", "TemplateReplica")
 
 
+class _CountingClient(KubeClient):
+    """Notes which writes tell only how far an operation is: they have a budget of their own, by time."""
+
+    progress_writes = 0
+
+    async def merge_patch(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        subresource: Literal["status"] | None = None,
+    ) -> Body:
+        operation = (patch.get("status") or {}).get("operation") or {}
+        self.progress_writes += resource.kind == "TemplateReplica" and "progress" in operation
+        return await super().merge_patch(resource, namespace, name, patch, subresource=subresource)
+
+
 class Core:
     """One life of the operator around a world."""
 
@@ -55,7 +76,7 @@ class Core:
         """Until all objects are Ready, and `steady_s` seconds more."""
         clock = SystemClock()
         login = await log_in(kubeconfig)
-        kube = KubeClient(login, metrics=self._metrics)
+        kube = _CountingClient(login, metrics=self._metrics)
         services = Services.create(kube=kube, clock=clock, random=random.Random(), metrics=self._metrics)
         pool = ConnectionPool(clock, open_api=self._world.open_api)
         outside = Outside(
@@ -80,7 +101,8 @@ class Core:
             await asyncio.sleep(0.25)
             if running.done():
                 running.result()
-        self._say("converged", rss_bytes=rss_bytes())
+        self._say("converged", progress_writes=kube.progress_writes)
+        self._say("settled", rss_bytes=rss_bytes())
         await asyncio.sleep(steady_s)
         self._say("steady", seconds=steady_s)
         manager.stop()

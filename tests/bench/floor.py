@@ -64,13 +64,13 @@ class Loop:
             for item in page["items"]:
                 self.left[item["metadata"]["name"]] = self.writes
                 self.queue.put_nowait(item)
-        tasks = [asyncio.create_task(self.watch(version))]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self.watch(version))]
         tasks += [asyncio.create_task(self.work()) for _ in range(WORKERS)]
         over = asyncio.create_task(self.over.wait())
         done, _ = await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
-        for task in done - {over}:
+        for task in done & set(tasks):
             task.result()
 
     async def watch(self, version: str) -> None:

@@ -36,7 +36,8 @@ class Meter:
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """`await work`, metered; what others do while it waits is not counted."""
         self.calls += 1
-        return await _Stepped(work, self)
+        result: T = await _Stepped(work, self)
+        return result
 
 
 class _Stepped:

@@ -1,49 +1,14 @@
 """The Argo CD health script says what kstatus says, so that an object has one state whoever asks."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from lupa import lua51
 
 from pantograph.api.kstatus import Verdict, verdict
-
-CHECKOUT = Path(__file__).parents[2]
-SCRIPT = (CHECKOUT / "hack/argocd/health.lua").read_text()
-
-ARGO_OF = {
-    Verdict.CURRENT: "Healthy",
-    Verdict.IN_PROGRESS: "Progressing",
-    Verdict.FAILED: "Degraded",
-}
-
-Body = dict[str, Any]
-
-
-def _compile() -> Callable[[Body], Body]:
-    # Argo CD runs Lua 5.1, without the libraries that reach the machine.
-    runtime = lua51.LuaRuntime(register_eval=False, register_builtins=False, unpack_returned_tuples=True)
-    script = runtime.eval(f"function(object) obj = object\n{SCRIPT}\nend")
-
-    def run(body: Body) -> Body:
-        return dict(script(runtime.table_from(body, recursive=True)))
-
-    return run
-
-
-run_lua = _compile()
-
-
-def health(body: Body) -> str:
-    """What Argo CD shows: it looks at deletion before it asks the script."""
-    if body["metadata"].get("deletionTimestamp"):
-        return "Progressing"
-    result: str = run_lua(body)["status"]
-    return result
+from tests.chart.argocd import ARGO_OF, CHECKOUT, SCRIPT, Body, health, run_lua
 
 
 def condition(kind: str, status: str, **more: Any) -> Body:

@@ -7,6 +7,7 @@ import pytest
 
 from hack.controlplane.controlplane import ControlPlane
 from hack.stage import Stage
+from tests.cluster.playing import disagreements
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,10 @@ def whole_stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(whole_stage: Stage) -> Iterator[Stage]:
-    """The stage with a fresh namespace; what the test starts on it ends with the test."""
+    """The stage with a fresh namespace; what the test starts on it ends with the test.
+
+    Whatever a test is about, in the end all who judge the health of its objects must agree.
+    """
     with whole_stage.scene() as scene:
         yield scene
+        assert disagreements(scene) == []

@@ -43,7 +43,7 @@ class ApiProxy:
         self._stage = stage
         self._port = stage.free_port()
         self._strike: _Strike | None = None
-        self._watches: set[web.StreamResponse] = set()
+        self._watches: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="api-proxy", daemon=True)
         self._started = threading.Event()
@@ -66,21 +66,22 @@ class ApiProxy:
         """SIGKILL for `pid` around its n-th write from now on that is `call`: `patch vmtemplates/status`."""
         self._strike = _Strike(pid, call, when, nth)
 
+    @property
+    def watches(self) -> int:
+        """How many watches run through it."""
+        return len(self._watches)
+
     def drop_watches(self) -> int:
         """Cut every watch in the middle of its stream, as a load balancer does; how many there were."""
 
-        async def dropped() -> int:
-            return self._drop_watches()
-
-        return asyncio.run_coroutine_threadsafe(dropped(), self._loop).result(10)
-
-    def _drop_watches(self) -> int:
-        found = len(self._watches)
-        for watch in self._watches:
-            transport = watch._req.transport if watch._req else None
-            if transport is not None:
+        async def drop() -> int:
+            count = len(self._watches)
+            for transport in self._watches:
                 transport.abort()
-        return found
+            self._watches.clear()
+            return count
+
+        return asyncio.run_coroutine_threadsafe(drop(), self._loop).result(10)
 
     # The thread
 
@@ -106,11 +107,12 @@ class ApiProxy:
         if strike is not None and strike.when == "before":
             return self._kill(strike, request)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        body = await request.read() if request.body_exists else None  # an empty one would get a media type
         timeout = aiohttp.ClientTimeout(total=None)
         url = f"{self._stage.plane.url}{request.raw_path}"
         try:
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read(), timeout=timeout
+                request.method, url, headers=headers, data=body, timeout=timeout
             ) as answer:
                 if strike is not None:
                     await answer.read()
@@ -123,14 +125,15 @@ class ApiProxy:
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, headers=kept)
         await response.prepare(request)
-        watches = "watch" in request.query
-        if watches:
-            self._watches.add(response)
+        transport = request.transport
+        assert transport is not None
+        if "watch" in request.query:
+            self._watches.add(transport)
         try:
             async for piece in answer.content.iter_any():
                 await response.write(piece)
         finally:
-            self._watches.discard(response)
+            self._watches.discard(transport)
         return response
 
     def _hit(self, request: web.Request) -> _Strike | None:

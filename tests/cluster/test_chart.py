@@ -14,6 +14,7 @@ import yaml
 
 from hack.controlplane.controlplane import CommandError, ControlPlane
 from tests.chart.cases import CASES
+from tests.cluster.rights import Right, granted
 
 CHECKOUT = Path(__file__).parents[2]
 CHART = CHECKOUT / "charts/pantograph"
@@ -22,8 +23,6 @@ NAMESPACES = (SYSTEM, "lab", "shop", "leases")
 CRDS = ("proxmoxclusters.pantograph.dev", "templatereplicas.pantograph.dev", "vmtemplates.pantograph.dev")
 
 Body = dict[str, Any]
-Right = tuple[str, str, str]
-"""Verb, resource (`group/resource`, core without group), and the only name it is good for (`*`: all)."""
 
 
 @pytest.fixture(scope="module")
@@ -101,40 +100,6 @@ def until(holds: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"still not so after {timeout_s:.0f} s"
-
-
-def rights(plane: ControlPlane, namespace: str, account: tuple[str, str]) -> set[Right]:
-    """What a ServiceAccount may do in a namespace; the review behind `kubectl auth can-i --list`."""
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": {"namespace": namespace},
-    }
-    text = plane.kubectl(
-        "create",
-        "--validate=false",
-        "-f",
-        "-",
-        "-o",
-        "json",
-        stdin=json.dumps(review),
-        kubeconfig=plane.kubeconfig_for(*account),
-    )
-    status = json.loads(text)["status"]
-    assert not status.get("incomplete")
-    return {
-        (verb, f"{group}/{resource}".removeprefix("/"), name)
-        for rule in status["resourceRules"]
-        for verb in rule["verbs"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for name in rule.get("resourceNames") or ["*"]
-    }
-
-
-def granted(plane: ControlPlane, namespace: str) -> set[Right]:
-    """What the operator may do there beyond what any ServiceAccount may."""
-    return rights(plane, namespace, (SYSTEM, "pantograph")) - rights(plane, namespace, ("default", "default"))
 
 
 def table(text: str) -> set[Right]:

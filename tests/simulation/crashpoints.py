@@ -2,7 +2,7 @@
 
 A `Tap` sits between the operator and both of its outsides. It counts every effect (API writes and Proxmox mutations) in
 the order in which they are asked for, and strikes at the ones it is told to: the process dies before the call leaves,
-or after its effect, or the answer is lost. `Scenario` runs one job and its deletion under such a tap.
+or after its effect, or the answer is lost. `sweep` runs one job and its deletion under such a tap.
 
 Nothing here knows which API server is behind the tap, so the same points and the same comparison serve the in-memory
 one and a real one: wrap the client by `Tap.kube`, put `Tap.pve` among the simulated cluster's hooks, and compare what
@@ -26,6 +26,11 @@ from tests.fakes.proxmox.faults import Call as PveCall
 Mode = Literal["killed before", "killed after", "answer lost"]
 MODES: tuple[Mode, ...] = ("killed before", "killed after", "answer lost")
 WRITES = frozenset({"create", "apply", "merge_patch", "json_patch", "replace", "delete"})
+
+
+def spread(effects: int, count: int) -> list[tuple[int, Mode]]:
+    """`count` crash points, spread evenly over the effects and over the modes: for where all would take too long."""
+    return [(1 + at * (effects - 1) // max(1, count - 1), MODES[at % len(MODES)]) for at in range(count)]
 
 
 @dataclass(slots=True)
@@ -126,7 +131,7 @@ def _gateway_timeout() -> BaseException:
     return PveAnswer(596, "Connection timed out")
 
 
-# -- the comparison ------------------------------------------------------------------------------------------------
+# -- the comparison --------------------------------------------------------------------------------------------------
 
 _OF_THE_MOMENT = frozenset(
     {"uid", "resourceVersion", "creationTimestamp", "managedFields", "lastTransitionTime", "token", "updatedAt"}
@@ -142,8 +147,8 @@ def end_state(bodies: Iterable[Body], truth: Truth) -> dict[str, Any]:
     """What two runs must agree on: every object's spec, status and finalizers; every machine, volume and staged file;
     and how often each kind of work was done outside.
 
-    Without what is random or of the moment (uids, versions, times, VMIDs). That a VMID in a status belongs to the machine
-    that carries the object's mark is told separately, under `placed`.
+    Without what is random or of the moment (uids, versions, times, VMIDs). That a VMID in a status belongs to the
+    machine that carries the object's mark is told separately, under `placed`.
     """
     objects = {f"{body['kind']}/{body['metadata']['name']}": body for body in bodies}
     return {

@@ -86,8 +86,9 @@ def sweep(
 ) -> list[Failure]:
     """Live the scenario with each of `strikes`; those whose end is another one than the undisturbed.
 
-    The operator comes back after one of `downs_s`. That nothing is written after convergence is watched for a minute after every strike, for longer than the interval
-    after every fourth that comes before convergence, and for two hours after every fortieth.
+    The operator comes back after one of `downs_s`. That nothing is written after convergence is watched for a minute
+    after every strike, for longer than the interval after every fourth that comes before convergence, and for two hours
+    after every fortieth.
     """
     undisturbed = live(scenario, quiet_s=2 * HOUR_S)
     assert not undisturbed.noise, undisturbed.noise

@@ -1,4 +1,4 @@
-"""How things end: in whatever order they are deleted, what is ours goes, what must stay stays, and who waits says why."""
+"""How things end: in whatever order, what is ours goes, what must stay stays, and who waits says why."""
 
 from __future__ import annotations
 

@@ -182,8 +182,7 @@ async def test_a_listing_emptied_by_lost_rights_recreates_nothing_and_deletes_no
         lab.pve.faults.lose_rights("/vms", "VM.Audit")
         await lab.until(lambda: lab.condition("proxmoxcluster/prod", "Authorized")["status"] == "False")
         assert "VM.Audit" in lab.condition("proxmoxcluster/prod")["message"]
-        for node in lab.pve.nodes:
-            await lab.until(lambda node=node: lab.condition(lab.replica(node))["status"] == "Unknown")
+        await lab.until(lambda: {lab.condition(lab.replica(node))["status"] for node in lab.pve.nodes} == {"Unknown"})
         await lab.restart()
         await lab.quiet(for_s=2 * 3600)
         assert len(lab.truth.mutations) == mutations

@@ -13,6 +13,7 @@ import pytest
 from pantograph.api import operation as records
 from pantograph.controllers import operations
 from pantograph.controllers.templatereplica import observing, removing, resolving
+from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.providers.proxmox import observer
 from tests.simulation.crashpoints import Mode
@@ -83,7 +84,7 @@ def destroy_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing_to_refuse(scope: Any, machine: Any) -> None:
         return None
 
-    monkeypatch.setattr(removing, "_refuse_unsafe", nothing_to_refuse)
+    monkeypatch.setattr(removing, "refuse_unsafe", nothing_to_refuse)
     monkeypatch.setattr(ReplicaScope, "owns", lambda self, config: True)
 
 
@@ -109,13 +110,11 @@ def let_go_early(monkeypatch: pytest.MonkeyPatch) -> None:
         if scope.machine is not None:
             await scope.pve.destroy_vm(scope.machine.node, scope.machine.vmid)
 
-    from pantograph.controllers.templatereplica.controller import TemplateReplicaController
-
     undo = tuple(asked_is_done if step is removing.ensure_purged else step for step in TemplateReplicaController.undo)
     monkeypatch.setattr(TemplateReplicaController, "undo", undo)
 
 
-# -- what the sweep finds ----------------------------------------------------------------------------------------------
+# -- what the sweep finds --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_the_sweep_catches_what_begins_work_twice(
     assert struck(effect, mode) != []
 
 
-# -- what the stories find -----------------------------------------------------------------------------------------------
+# -- what the stories find -------------------------------------------------------------------------------------------
 
 
 def a_vmid_is_taken_by_a_namesake(world: World) -> None:
@@ -184,14 +183,12 @@ def test_the_product_lives_through_the_story(world: World, story: Story) -> None
 
 @pytest.mark.parametrize(("story", "mutant"), STORIES, ids=lambda each: each.__name__)
 def test_the_story_catches_the_mutant(
-    monkeypatch: pytest.MonkeyPatch, story: Story, mutant: Callable[[pytest.MonkeyPatch], None]
+    monkeypatch: pytest.MonkeyPatch, world: World, story: Story, mutant: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
+    def lived() -> None:
+        story(world)
+        world.check()
+
     mutant(monkeypatch)
-    world = World()
-    world.declare("debian", ["pve1"])
-    try:
-        with pytest.raises(AssertionError):
-            story(world)
-            world.check()
-    finally:
-        world.close()
+    with pytest.raises(AssertionError):
+        lived()

@@ -24,8 +24,8 @@ async def test_a_linked_clone_blocks_the_deletion_by_name_until_it_is_gone() -> 
         replica = lab.replica("pve2")
         await lab.delete("vmtemplate/debian")
         await lab.until(lambda: lab.condition(replica).get("reason") == "InUse")
-        for what in (replica, "vmtemplate/debian"):
-            await lab.until(lambda what=what: f"VM {CLONE} on node pve2" in lab.condition(what)["message"])
+        assert f"VM {CLONE} on node pve2" in lab.condition(replica)["message"]
+        await lab.until(lambda: f"VM {CLONE} on node pve2" in lab.condition("vmtemplate/debian")["message"])
         await lab.quiet(for_s=3600)
         assert lab.truth.machine(CLONE) == clone
         assert lab.truth.machine(vmid).is_real_template

@@ -248,6 +248,6 @@ async def test_a_cluster_that_went_away_while_no_operator_ran_is_not_called_reac
         assert lab.condition("proxmoxcluster/prod", "Reachable")["status"] == "False"
 
         await lab.apply(lab.template("debian"))
-        await lab.until_reason("vmtemplate/debian", "ClusterNotFound")
+        await lab.until_reason("vmtemplate/debian", "ClusterNotReady")
         on_every_node(lab, lab.pve.faults.mend)
         await lab.until_ready("vmtemplate/debian")

@@ -120,9 +120,12 @@ async def test_a_suspended_template_begins_nothing_anywhere_until_it_is_resumed(
     async with Lab() as lab:
         await lab.make_ready()
         await lab.patch("vmtemplate/debian", {"spec": {"suspend": True}})
-        for node in lab.pve.nodes:
-            await lab.until(lambda node=node: lab.condition(lab.replica(node), "Suspended").get("status") == "True")
-        assert lab.condition("vmtemplate/debian", "Suspended")["status"] == "True"
+        everything = ["vmtemplate/debian", *(lab.replica(node) for node in lab.pve.nodes)]
+
+        def suspended() -> list[str]:
+            return [what for what in everything if lab.condition(what, "Suspended").get("status") == "True"]
+
+        await lab.until(lambda: suspended() == everything)
         mutations = len(lab.truth.mutations)
         await lab.people.destroy(lab.vmid("pve2"))
         await lab.patch("vmtemplate/debian", {"spec": {"hardware": {"cores": 4}}})
@@ -132,8 +135,7 @@ async def test_a_suspended_template_begins_nothing_anywhere_until_it_is_resumed(
         await lab.patch("vmtemplate/debian", {"spec": {"suspend": False}})
         await lab.until(lambda: lab.is_ready("vmtemplate/debian") and len(lab.truth.machines_marked()) == 3)
         await lab.until(lambda: {machine.config["cores"] for machine in lab.truth.machines_marked()} == {"4"})
-        for what in ("vmtemplate/debian", *(lab.replica(node) for node in lab.pve.nodes)):
-            await lab.until(lambda what=what: lab.condition(what, "Suspended") == {})
+        await lab.until(lambda: suspended() == [])
 
 
 async def test_a_suspended_template_can_be_deleted() -> None:
@@ -167,8 +169,10 @@ async def test_reconcile_at_reaches_the_replicas_and_is_acknowledged() -> None:
         token = {"metadata": {"annotations": {"pantograph.dev/reconcile-at": "now-1"}}}
         await lab.patch("vmtemplate/debian", token)
         await lab.until(lambda: lab.truth.machine(vmid).config["cores"] == "1", within_s=60)
-        for what in ("vmtemplate/debian", *(lab.replica(node) for node in lab.pve.nodes)):
-            await lab.until(lambda what=what: lab.status(what).get("lastHandledReconcileAt") == "now-1", within_s=60)
+        everything = ["vmtemplate/debian", *(lab.replica(node) for node in lab.pve.nodes)]
+        await lab.until(
+            lambda: {lab.status(what).get("lastHandledReconcileAt") for what in everything} == {"now-1"}, within_s=60
+        )
 
 
 @pytest.mark.parametrize("limit", [1, 2])

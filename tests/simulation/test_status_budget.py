@@ -64,7 +64,7 @@ async def test_a_slow_copy_costs_a_write_every_thirty_seconds_at_most() -> None:
         assert over(lab, allowed) == {}
 
 
-async def test_three_nodes_cost_a_template_no_more_writes_than_one() -> None:
+async def test_eight_nodes_cost_a_template_hardly_more_writes_than_one() -> None:
     counts = []
     for nodes in (["pve1"], [f"pve{number}" for number in range(1, 9)]):
         async with Lab(nodes=nodes) as lab:

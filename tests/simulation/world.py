@@ -89,7 +89,7 @@ class World:
         if self.lab.get(f"vmtemplate/{name}") is not None:
             self._run(self.lab.patch(f"vmtemplate/{name}", {"spec": {"suspend": suspended}}))
 
-    # -- what happens to the operator and its API server --------------------------------------------------------------
+    # -- what happens to the operator and its API server -------------------------------------------------------------
     def crash(self, down_s: float) -> None:
         self._run(self.lab.kill())
         self._run(self.lab.clock.sleep(down_s))
@@ -109,7 +109,7 @@ class World:
         resource = RESOURCES[kind.lower()]
         self._now(self.lab.server.stale_lists if stale else self.lab.server.fresh_lists, resource)
 
-    # -- what happens to the cluster ------------------------------------------------------------------------------------
+    # -- what happens to the cluster ---------------------------------------------------------------------------------
     def cut(self, node: str, *, power: bool) -> None:
         self._now(self.lab.pve.faults.cut, node, power=power)
 
@@ -151,7 +151,7 @@ class World:
             if str(machine.vmid) not in busy:
                 self.lab.pve.faults.unlock_vm(machine.vmid)
 
-    # -- what people and other tools do there -----------------------------------------------------------------------------
+    # -- what people and other tools do there ------------------------------------------------------------------------
     def take_vmid(self, name: str, node: str) -> None:
         """Another tool takes the number of the next create, and by chance the name of our machine as well."""
         replica = self._replica(name, node)
@@ -208,7 +208,7 @@ class World:
             file = files[nth % len(files)]
             self._now(self.lab.people.remove_staged_file, file.node, file.storage, file.name)
 
-    # -- what must be true at every moment ----------------------------------------------------------------------------------
+    # -- what must be true at every moment ---------------------------------------------------------------------------
     def check(self) -> None:
         """Raises AssertionError if a promise was broken."""
         self.lab._require_alive()
@@ -261,7 +261,7 @@ class World:
 
     async def _end_writes(self) -> None:
         lab = self.lab
-        await lab.quiet(for_s=0.5 * HOUR_S)
+        await lab.quiet(for_s=0.25 * HOUR_S)
         writes, mutations = len(lab.server.writes), len(lab.truth.mutations)
         await lab.quiet(for_s=2 * HOUR_S)
         assert lab.server.writes[writes:] == []
@@ -287,7 +287,7 @@ class World:
             and lab.truth.staged_files() == []
         )
 
-    # -- small things ---------------------------------------------------------------------------------------------------
+    # -- small things ------------------------------------------------------------------------------------------------
     def _ours(self, nth: int) -> Machine | None:
         """One of our machines that are made."""
         ours = [m for m in self.lab.truth.machines_marked() if m.vmid not in self.bystanders and m.lock is None]

@@ -247,6 +247,8 @@ class VMTemplateStatus(CommonStatus):
     progress: TemplateProgress | None = None
     locations: Annotated[list[Location], Field(max_length=MAX_LOCATIONS), ListMap("replica")] | None = None
     """Where copies are; all of them stand in the ConfigMap `<name>-locations`."""
+    further_locations: Annotated[str, Field(max_length=10)] | None = None
+    """Changes with the places that only the ConfigMap holds; absent: there are none."""
 
 
 def _frozen(path: str, absent: str = "") -> CelRule:

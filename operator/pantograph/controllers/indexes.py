@@ -23,6 +23,11 @@ def making(template: Key) -> Index:
     return ("making", template.namespace, template.name)
 
 
+def queued(template: Key) -> Index:
+    """Replicas of a template that wait for their turn."""
+    return ("queued", template.namespace, template.name)
+
+
 def staging(cluster: Key, node: str | None, volid: str) -> Index:
     """Replicas that download this file; `node` is None on shared storage."""
     return ("staging", cluster.namespace, cluster.name, node or "", volid)
@@ -46,6 +51,8 @@ def of(replica: TemplateReplica) -> list[Index]:
     found += [vmid(cluster, number) for number in numbers if number is not None]
     if operation is not None or status.phase in ("Staging", "Importing", "Converting"):
         found.append(making(Key("VMTemplate", namespace, spec.template_ref.name)))
+    if operation is None and status.phase == "Pending":
+        found.append(queued(Key("VMTemplate", namespace, spec.template_ref.name)))
     if operation is not None and operation.type == "Stage" and operation.volid:
         # Found by who knows that the storage is shared, and by who does not.
         found += [staging(cluster, spec.node, operation.volid), staging(cluster, None, operation.volid)]

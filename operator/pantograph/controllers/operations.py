@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Protocol
 from pantograph.api import operation as records
 from pantograph.api.operation import Operation, OperationPhase
 from pantograph.engine.errors import Waiting
-from pantograph.engine.kube import Invalid, NotFound, OutcomeUnknown, Unavailable
+from pantograph.engine.kube import Invalid, KubeError, NotFound, OutcomeUnknown, Unavailable
 from pantograph.engine.scope import Scope
 from pantograph.providers import errors as provider
 
@@ -51,13 +51,21 @@ class Follower(Protocol):
         ...
 
 
+def underway(type: str) -> str:
+    """The reason while such work goes on: `Importing` of `Import`."""
+    return f"{type.removesuffix('e')}ing"
+
+
 def described(operation: Operation) -> str:
-    """The work in one stable line, for messages: `Import on node pve1, VMID 105`."""
-    parts = [operation.type]
+    """The work in one stable line, for messages: `importing on node pve1, VMID 105`."""
+    text = underway(operation.type).lower()
     if operation.node:
-        parts.append(f"on node {operation.node}")
-    text = " ".join(parts)
+        text = f"{text} on node {operation.node}"
     return f"{text}, VMID {operation.vmid}" if operation.vmid else text
+
+
+def _going_on(operation: Operation, after: float) -> Waiting:
+    return Waiting(underway(operation.type), described(operation), after)
 
 
 async def begin(scope: Scope[Any, Any], operation: Operation, call: Callable[[], Awaitable[str]]) -> NoReturn:
@@ -68,8 +76,14 @@ async def begin(scope: Scope[Any, Any], operation: Operation, call: Callable[[],
 
 async def announce(scope: Scope[Any, Any], operation: Operation) -> None:
     """Store the intent, with the resourceVersion: a second actor gets a Conflict, a crash leaves a trace."""
+    before = scope.status.operation
     scope.status.operation = operation
-    await scope.commit(Waiting(operation.type, described(operation)))
+    try:
+        await scope.commit(_going_on(operation, POLL_MIN_S))
+    except KubeError:
+        # Refused, so nothing will be asked for: the report of this reconcile must not store the intent after all.
+        scope.status.operation = before
+        raise
 
 
 async def ask(scope: Scope[Any, Any], call: Callable[[], Awaitable[str]]) -> NoReturn:
@@ -83,12 +97,12 @@ async def ask(scope: Scope[Any, Any], call: Callable[[], Awaitable[str]]) -> NoR
         handle = await call()
     except provider.OutcomeUnknown as lost:
         logger.warning("%s: the answer was lost: %s", described(operation), lost.message)
-        raise Waiting(operation.type, described(operation), POLL_MIN_S) from lost
+        raise _going_on(operation, POLL_MIN_S) from lost
     except Exception:
         scope.status.operation = None
         raise
     await _store_handle(scope, operation, handle)
-    raise Waiting(operation.type, described(operation), POLL_MIN_S)
+    raise _going_on(operation, POLL_MIN_S)
 
 
 async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None:
@@ -114,7 +128,7 @@ async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None
             done_bytes=report.done_bytes,
             total_bytes=report.total_bytes,
         )
-        raise Waiting(operation.type, described(operation), _poll_after(scope, operation))
+        raise _going_on(operation, _poll_after(scope, operation))
     scope.status.operation = None
     if report is not None and report.error is not None:
         raise report.error
@@ -124,7 +138,7 @@ async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None
 def _give_up_search(scope: Scope[Any, Any], operation: Operation) -> Operation:
     waited = (scope.now - operation.started_at).total_seconds()
     if waited < LOST_ANSWER_S:
-        raise Waiting(operation.type, described(operation), POLL_MIN_S * 2)
+        raise _going_on(operation, POLL_MIN_S * 2)
     scope.status.operation = None
     return operation
 
@@ -149,6 +163,6 @@ async def _store_handle(scope: Scope[Any, Any], operation: Operation, handle: st
         raise Waiting("OperationTaken", "another actor changed the operation; reading it again", POLL_MIN_S) from taken
     except (OutcomeUnknown, Unavailable):
         # The work can be found again by its task, so a handle that is not stored costs a look-up, never a second start.
-        raise Waiting(operation.type, described(operation), POLL_MIN_S) from None
+        raise _going_on(operation, POLL_MIN_S) from None
     scope.status.operation = running
     return running

@@ -13,16 +13,15 @@ from pantograph.engine.kube import KubeApi, NotFound
 class SecretNotFound(Waiting):
     """The Secret does not exist, or not any more."""
 
-    def __init__(self, namespace: str, name: str) -> None:
-        super().__init__("SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60)
-
 
 async def read_secret(kube: KubeApi, namespace: str, name: str) -> tuple[str, dict[str, str]]:
     """The Secret's resourceVersion and those of its values that are text. Raises SecretNotFound."""
     try:
         body = await kube.get(SECRETS, namespace, name)
     except NotFound as missing:
-        raise SecretNotFound(namespace, name) from missing
+        raise SecretNotFound(
+            "SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60
+        ) from missing
     texts = {key: _text(value) for key, value in (body.get("data") or {}).items()}
     return body["metadata"]["resourceVersion"], {key: text for key, text in texts.items() if text is not None}
 

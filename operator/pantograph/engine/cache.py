@@ -12,20 +12,23 @@ from __future__ import annotations
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
+from pantograph.api.base import Resource
 from pantograph.api.meta import Body, Key, ResourceType
 
-M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound=Resource[Any, Any])
 Index = tuple[str, ...]
 Indexes = Callable[[Body], Iterable[Index]]
 """Under what a body is found besides its name, so that nobody walks all objects of a kind."""
 References = Callable[[Body], Iterable[Key]]
 """Which other objects a body's spec refers to: a change of one of them is a reason to look at this object again."""
+Shown = Callable[[Body], Hashable]
+"""What those that refer to a body build upon: while it is equal, they need not look again."""
+PARSED = 4096
+"""How many objects are kept parsed: reading one again as a model costs more than all else that is done with it."""
 REMEMBERED_DELETIONS = 8192
 """How many uids of deleted objects are kept: far more than answers can be outstanding at once."""
 
@@ -37,6 +40,8 @@ class Watched:
     resource: ResourceType
     references: References | None = None
     indexes: Indexes | None = None
+    shown: Shown | None = None
+    """None: every change counts."""
     labels: str | None = None
 
 
@@ -54,6 +59,7 @@ class Entry:
     """Each owner's uid and key."""
     refers_to: frozenset[Key]
     found_as: frozenset[Index]
+    shown: Hashable
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class Cache:
         self._by_reference: dict[Key, set[Key]] = {}
         self._by_index: dict[Index, set[Key]] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._parsed: OrderedDict[str, tuple[str, Resource[Any, Any]]] = OrderedDict()
         for each in watched:
             self.register(each)
 
@@ -101,10 +108,33 @@ class Cache:
         entry = self.entry(key)
         return None if entry is None else json.loads(entry.raw)
 
-    def read(self, key: Key, model: type[M]) -> M | None:
-        """The object as `model`. Raises pydantic's ValidationError if it does not parse."""
+    def read(self, key: Key, model: type[R]) -> R | None:
+        """The object as `model`, shared by all readers: it is not to be changed. Raises InvalidObject."""
         entry = self.entry(key)
-        return None if entry is None else model.model_validate_json(entry.raw)
+        if entry is None:
+            return None
+        known = self._known(entry.uid, str(entry.version), model)
+        return known or self.parse(json.loads(entry.raw), model)
+
+    def parse(self, body: Body, model: type[R]) -> R:
+        """`body` as `model`; each version of an object is parsed once. Shared like what `read` returns."""
+        uid, version = body["metadata"].get("uid", ""), body["metadata"].get("resourceVersion", "")
+        known = self._known(uid, version, model)
+        if known is not None:
+            return known
+        parsed = model.parse(body)
+        self._parsed[uid] = (version, parsed)
+        self._parsed.move_to_end(uid)
+        if len(self._parsed) > PARSED:
+            self._parsed.popitem(last=False)
+        return parsed
+
+    def _known(self, uid: str, version: str, model: type[R]) -> R | None:
+        known = self._parsed.get(uid)
+        if known is None or known[0] != version or not isinstance(known[1], model):
+            return None
+        self._parsed.move_to_end(uid)
+        return known[1]
 
     def entry(self, key: Key) -> Entry | None:
         kind = self._kinds.get(key.kind)
@@ -142,10 +172,30 @@ class Cache:
         owners = set() if entry is None else {owner for _, owner in entry.owners}
         return owners | self._by_reference.get(key, set())
 
+    def count_owned(self, key: Key) -> int:
+        """How many objects have `key` as an owner."""
+        entry = self.entry(key)
+        return 0 if entry is None else len(self._by_owner.get(entry.uid, ()))
+
     def count(self, kind: str) -> int:
         return len(self._kinds[kind].entries)
 
     # What is told
+
+    def learn(self, body: Body) -> set[Key] | None:
+        """Take a body and return who must look again besides itself; None if it told nothing new.
+
+        Owners look at every change of what they own, others only if what they build upon has changed.
+        """
+        key = key_of(body)
+        before = self.entry(key)
+        concerned = self.concerned(key)
+        if not self.absorb(body):
+            return None
+        after = self.entry(key)
+        if before is None or after is None or before.uid != after.uid or before.shown != after.shown:
+            return concerned | self.concerned(key)
+        return {owner for entry in (before, after) for _, owner in entry.owners}
 
     def absorb(self, body: Body) -> bool:
         """Take a body from a list, the watch, or the answer to a write; False if it told nothing new."""
@@ -206,6 +256,7 @@ class Cache:
             ),
             refers_to=refers_to,
             found_as=frozenset(watched.indexes(body)) if watched.indexes else frozenset(),
+            shown=watched.shown(body) if watched.shown else meta["resourceVersion"],
         )
 
     def _unindex(self, key: Key, entry: Entry) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pantograph.api import conditions
@@ -61,7 +61,7 @@ class Controller(Generic[R]):
     # What a kind says
 
     def open_scope(self, obj: R) -> Scope[R, Any]:
-        """The kind's scope around `obj` (this reconcile's own copy)."""
+        """The kind's scope around `obj` (shared with other readers: what changes is the scope's status)."""
         return Scope(object=obj, services=self.services)
 
     def needs_finalizer(self, obj: R) -> bool:
@@ -75,6 +75,10 @@ class Controller(Generic[R]):
     def index(self, obj: R) -> Iterable[Index]:
         """Under what the object is found in the cache besides its name."""
         return ()
+
+    def shown(self, obj: R) -> Hashable:
+        """What the objects that refer to this one build upon: only if it changes do they look again."""
+        return obj.metadata.resource_version
 
     def is_suspended(self, obj: R) -> bool:
         """Whether nothing may be begun for the object now."""
@@ -98,10 +102,12 @@ class Controller(Generic[R]):
     def watches(self) -> tuple[Watched, ...]:
         refers = self.model.refers_to is not Resource.refers_to
         is_indexed = type(self).index is not Controller.index
+        is_partly_shown = type(self).shown is not Controller.shown
         own = Watched(
             self.resource,
             references=self._references if refers else None,
             indexes=self._indexes if is_indexed else None,
+            shown=self._shown if is_partly_shown else None,
         )
         return (own, *self.also_watches)
 
@@ -227,7 +233,7 @@ class Controller(Generic[R]):
         try:
             self.services.learn(await finalizer.drop(self.services.kube, self.resource, body))
         except NotFound:
-            self.services.cache.forget(key, uid=body["metadata"]["uid"])
+            self.services.forget(key, uid=body["metadata"]["uid"])
         self._gone(key)
         return "Deleted"
 
@@ -291,7 +297,7 @@ class Controller(Generic[R]):
         self.services.queue.add_with_backoff(key)
 
     def _lost(self, key: Key, uid: str) -> None:
-        self.services.cache.forget(key, uid=uid)
+        self.services.forget(key, uid=uid)
         self._gone(key)
 
     def _gone(self, key: Key) -> None:
@@ -301,7 +307,7 @@ class Controller(Generic[R]):
     # Small things
 
     def _parse(self, body: Body) -> R:
-        obj: R = self.model.parse(body)  # type: ignore[assignment]  # `model` is the class of R
+        obj: R = self.services.cache.parse(body, self.model)  # type: ignore[assignment]  # `model` is the class of R
         return obj
 
     def _references(self, body: Body) -> Iterable[Key]:
@@ -315,6 +321,12 @@ class Controller(Generic[R]):
             return self.index(self._parse(body))
         except InvalidObject:
             return ()
+
+    def _shown(self, body: Body) -> Hashable:
+        try:
+            return self.shown(self._parse(body))
+        except InvalidObject:
+            return None
 
     def _interval(self, obj: R) -> float:
         base = parse_duration(obj.spec.interval) if obj.spec.interval else INTERVAL_S

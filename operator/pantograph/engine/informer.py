@@ -68,7 +68,6 @@ class Informer:
                 for body in (await self._patiently_list(watched, namespace)).items:
                     self._services.cache.absorb(body)
             self._services.cache.mark_listed(watched.resource.kind)
-            self._count(watched.resource.kind)
         logger.info(
             "cache complete: %s",
             ", ".join(f"{self._services.cache.count(w.resource.kind)} {w.resource.plural}" for w in self._watched),
@@ -104,12 +103,10 @@ class Informer:
                 logger.warning("%s could not be compared, later again: %s", watched.resource.plural, error)
 
     def _absorb(self, body: Body) -> bool:
-        cache = self._services.cache
-        key = key_of(body)
-        concerned = cache.concerned(key)
-        if not cache.absorb(body):
+        concerned = self._services.cache.learn(body)
+        if concerned is None:
             return False
-        self._tell(key, concerned | cache.concerned(key))
+        self._tell(key_of(body), concerned)
         return True
 
     def _forget(self, key: Key, *, uid: str) -> bool:
@@ -120,12 +117,8 @@ class Informer:
         return True
 
     def _tell(self, key: Key, concerned: set[Key]) -> None:
-        self._count(key.kind)
         self._enqueue(key)
         self._services.wake(concerned)
-
-    def _count(self, kind: str) -> None:
-        self._services.metrics.cached_objects.labels(kind).set(self._services.cache.count(kind))
 
     async def _sweep_now_and_then(self) -> None:
         clock = self._services.clock

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from pantograph.api.meta import Key
@@ -44,6 +45,8 @@ class Manager:
         for controller in controllers:
             for watched in controller.watches:
                 services.cache.register(watched)
+                kind = watched.resource.kind
+                services.metrics.cached_objects.labels(kind).set_function(partial(services.cache.count, kind))
         self.informer = Informer(services=services, source=source, enqueue=self.enqueue, namespaces=namespaces)
         self._workers = workers
         self._prepare = prepare

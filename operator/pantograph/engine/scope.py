@@ -53,7 +53,8 @@ class Scope(Generic[R, S]):
     _ready: Condition | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.status = self.object.status.model_copy(deep=True)
+        # Not deep: steps put new values in, they change none, as the object is shared.
+        self.status = self.object.status.model_copy()
 
     # What steps read
 
@@ -126,7 +127,7 @@ class Scope(Generic[R, S]):
     def accept(self, body: Body) -> None:
         """The object is now `body` (an answer of the API server); what steps put into `status` stays."""
         if self._body and body["metadata"]["resourceVersion"] != self._body["metadata"]["resourceVersion"]:
-            self.object = type(self.object).parse(body)
+            self.object = self.services.cache.parse(body, type(self.object))
         self._body = body
         self.services.learn(body)
 

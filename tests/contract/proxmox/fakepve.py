@@ -1,4 +1,4 @@
-"""What fakepve 0.5.0 does not model, by test. Each entry must fail there: one that passes is an error here."""
+"""What fakepve 0.5.0 does not model, by test, and how it was seen: these tests run against our own two faces only."""
 
 NOT_MODELLED = {
     "test_the_nodes_version_is_the_one_in_its_status": "its /nodes/{node}/status is made from the schema: no version",

@@ -12,6 +12,7 @@ from typing import Any
 
 from pantograph.api import crd
 from pantograph.controllers import faults
+from pantograph.controllers.operations import underway
 from pantograph.controllers.templatereplica.follower import _TASK_TYPES
 from pantograph.controllers.vmtemplate.image import FETCH
 from pantograph.depot import errors as depot
@@ -23,7 +24,7 @@ from pantograph.providers.proxmox.errors import _RULES
 CHECKOUT = Path(__file__).parents[3]
 CODE = CHECKOUT / "operator" / "pantograph"
 KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica")
-_STEP_ERRORS = {"Waiting": 0, "Transient": 0, "Terminal": 0}
+_STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0}
 _OTHER_CALLS = {"unknown": 1, "_rule": 2}
 """Functions of ours that take a reason, and as which positional argument."""
 
@@ -37,8 +38,8 @@ def reasons() -> Mapping[str, set[str]]:
         for reason in _reasons_in(_parsed(path)):
             found[reason].add(owner)
     for operation in _TASK_TYPES:
-        found[operation].add("templatereplica")
-    found[FETCH].add("vmtemplate")
+        found[underway(operation)].add("templatereplica")
+    found[underway(FETCH)].add("vmtemplate")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again
             found[f"API{error.__name__}"].add("common")

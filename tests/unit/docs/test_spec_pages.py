@@ -53,7 +53,7 @@ def test_the_code_gives_reasons_of_every_sort() -> None:
     """The collector is no test if it finds nothing."""
     found = reasons()
     assert found["NodeOffline"] == {"templatereplica"}
-    assert found["Fetch"] == {"vmtemplate"}
+    assert found["Fetching"] == {"vmtemplate"}
     assert found["Sufficient"] == {"proxmoxcluster"}
     assert {"StorageFull", "SourceStalled", "CircuitOpen", "APIForbidden", "Succeeded", "InternalError"} <= found.keys()
     assert {"StorageFull", "ChecksumMismatch", "Moved", "InsecureEndpoint"} <= stalled_reasons()

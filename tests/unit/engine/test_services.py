@@ -19,13 +19,29 @@ def widget(name: str, *, uid: str, version: str, owner: str | None = None) -> Bo
     return {"apiVersion": WIDGETS.api_version, "kind": WIDGETS.kind, "metadata": metadata}
 
 
-async def test_an_owner_is_looked_at_again_when_the_answer_to_our_own_write_was_quicker_than_the_watch() -> None:
+def new_services() -> Services:
     clock, random = virtual_clock(), Random(1)
     services = Services.create(kube=ApiServer(clock=clock, rng=random), clock=clock, random=random)
     services.cache.register(Watched(WIDGETS))
     services.reconciled.add(WIDGETS.kind)
+    return services
 
+
+async def test_an_owner_is_looked_at_again_when_the_answer_to_our_own_write_was_quicker_than_the_watch() -> None:
+    services = new_services()
     assert services.learn(widget("child", uid="uid-child", version="7", owner="parent"))
     assert not services.learn(widget("child", uid="uid-child", version="7", owner="parent"))
     assert services.queue.due_in(Key(WIDGETS.kind, "default", "parent")) is not None
     assert services.queue.due_in(Key(WIDGETS.kind, "default", "child")) is None
+
+
+async def test_an_owner_is_looked_at_again_when_the_answer_that_its_child_is_gone_was_quicker_than_the_watch() -> None:
+    services, parent = new_services(), Key(WIDGETS.kind, "default", "parent")
+    child = widget("child", uid="uid-child", version="7", owner="parent")
+    services.cache.absorb(child)
+
+    assert services.forget(Key(WIDGETS.kind, "default", "child"), uid="uid-child")
+    assert services.queue.due_in(parent) is not None
+    services.queue.forget(parent)
+    assert not services.forget(Key(WIDGETS.kind, "default", "child"), uid="uid-child")
+    assert services.queue.due_in(parent) is None

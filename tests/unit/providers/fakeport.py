@@ -14,6 +14,7 @@ from pantograph.providers.proxmox.port import (
     GuestRow,
     NodeStorage,
     Permissions,
+    StorageRow,
     TaskRow,
     VmConfig,
 )
@@ -67,6 +68,14 @@ class FakePort:
         rows = tuple(self.rows)
         await self._answer("guests")
         return rows
+
+    async def storage_rows(self) -> Sequence[StorageRow]:
+        await self._answer("storage_rows")
+        return [StorageRow("local", one.name, "dir", frozenset({"images"}), shared=False) for one in self.nodes]
+
+    async def version(self) -> str:
+        await self._answer("version")
+        return "8.4.21"
 
     async def storages(self, node: str) -> Sequence[NodeStorage]:
         await self._answer(f"storages {node}")

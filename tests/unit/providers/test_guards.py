@@ -129,7 +129,7 @@ async def test_the_circuit_opens_after_failures_in_a_row_and_says_since_when() -
     for _ in range(3):
         fail(breaker, Unreachable("no route"))
     await clock.advance(10)
-    with pytest.raises(Unreachable, match=r"circuit open: pve .* 3 times .*no route.* next try in 20 s") as caught:
+    with pytest.raises(Unreachable, match=r"pve .* 3 times .*no route.* asked once in 30 s") as caught:
         fail(breaker, NotFound("never asked"))
     assert caught.value.reason == "CircuitOpen"
 
@@ -139,7 +139,7 @@ async def test_after_the_pause_one_call_tries_for_all() -> None:
     breaker = Breaker("pve", clock, threshold=1, open_s=30)
     fail(breaker, Unreachable("down"))
     await clock.advance(30)
-    with breaker.attempt(), pytest.raises(Unreachable, match="circuit open"), breaker.attempt():
+    with breaker.attempt(), pytest.raises(Unreachable, match="asked once in"), breaker.attempt():
         pass
     assert not breaker.is_open
     with breaker.attempt():
@@ -153,7 +153,7 @@ async def test_a_failed_try_closes_the_door_for_another_pause() -> None:
     await clock.advance(30)
     fail(breaker, Unreachable("still down"))
     await clock.advance(29)
-    with pytest.raises(Unreachable, match="next try in 1 s"), breaker.attempt():
+    with pytest.raises(Unreachable, match="asked once in"), breaker.attempt():
         pass
 
 

@@ -25,7 +25,7 @@ async def test_a_thousand_guests_and_askers_cost_one_look() -> None:
     looks = await asyncio.gather(*(watch.snapshot() for _ in range(1000)))
     assert {id(look) for look in looks} == {id(looks[0])}
     assert len(looks[0].guests) == 1000
-    assert port.calls.total() == 3 + 2 * 3
+    assert port.calls.total() == 5 + 2 * 3
 
 
 async def test_a_look_serves_until_it_is_old_and_versions_are_read_seldom() -> None:

@@ -233,7 +233,7 @@ def test_a_400_is_told_by_its_parameters(
         ),
         (
             "download failed: Connecting to images.example:80... failed: Connection refused.",
-            Rejected,
+            Busy,
             "DownloadFailed",
             "Connection refused",
         ),

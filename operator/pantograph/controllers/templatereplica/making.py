@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pantograph.api.conditions import name_some
 from pantograph.api.templatereplica import StagedStatus
 from pantograph.api.units import parse_quantity
 from pantograph.controllers import indexes
@@ -24,6 +23,8 @@ from pantograph.providers.proxmox.port import VmConfig
 TURN_S: Final = 5.0
 DEPOT_RETRY_S: Final = 60.0
 """Whether a node reaches the depot shows in nothing that is observed, so it is asked again this often."""
+QUEUED_S: Final = 60.0
+"""Who is not woken looks by itself: people's own copies, and all if their template is suspended."""
 
 
 async def await_turn(scope: ReplicaScope) -> None:
@@ -114,7 +115,6 @@ async def ensure_template(scope: ReplicaScope) -> None:
         # Only the flag was taken away; converting base volumes again would fail.
         await scope.pve.set_config(machine.node, machine.vmid, {"template": "1"}, digest=machine.digest)
         scope.machine = await scope.pve.vm_config(machine.node, machine.vmid)
-        scope.connection.observer.invalidate()
         return
     # The flag is written before the disks are converted: a conversion that broke off is finished disk by disk.
     disk = unconverted[0] if machine.is_template else None
@@ -148,7 +148,6 @@ async def ensure_settings(scope: ReplicaScope) -> None:
         changes["cipassword"] = password
     if changes or missing.delete:
         await scope.pve.set_config(machine.node, machine.vmid, changes, delete=missing.delete, digest=machine.digest)
-        scope.connection.observer.invalidate()
     scope.status.applied_digest = digest
 
 
@@ -186,8 +185,10 @@ def _refuse_without_turn(scope: ReplicaScope) -> None:
     if scope.object.key in making or len(making) < scope.template.spec.max_parallel:
         return
     scope.status.phase = "Pending"
-    names = name_some(sorted(key.name for key in making))
-    raise Waiting("Queued", f"{len(making)} copies are being made: {names}", TURN_S)
+    limit = scope.template.spec.max_parallel
+    # The template wakes the next ones. The message stays the same all the while: it costs one write.
+    message = f"VMTemplate {scope.template.key.name} has spec.maxParallel {limit}, and so many are being made"
+    raise Waiting("Queued", message, QUEUED_S)
 
 
 def _staging_place(scope: ReplicaScope, staged: StagedStatus) -> indexes.Index:

@@ -50,7 +50,9 @@ async def resolve_cluster(scope: ReplicaScope) -> None:
     if cluster is None:
         message = f"ProxmoxCluster {key.namespace}/{key.name} does not exist"
         raise Waiting("ClusterNotFound", message, 60, remedy=_release(scope) if scope.object.deleting else None)
-    refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
+    if not scope.object.deleting:
+        # What was made while it was allowed must still be possible to remove.
+        refuse_foreign_namespace(cluster, scope.object.metadata.namespace)
     scope.cluster = cluster
     try:
         scope.connection = await scope.outside.connections.open(cluster, scope.kube, finalising=scope.object.deleting)
@@ -91,9 +93,6 @@ async def settle_operation(scope: ReplicaScope) -> None:
         if operation is not None and operation.type == "Import":
             await note_leftover(scope, operation)
         raise
-    if scope.settled is not None:
-        scope.connection.observer.invalidate()
-        scope.world = await scope.connection.observer.snapshot()
 
 
 async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:

@@ -148,10 +148,7 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
 
     async def ask(self, call: Callable[[], Awaitable[str]]) -> NoReturn:
         """Ask Proxmox for the announced work; see `operations.ask`."""
-        try:
-            await operations.ask(self, call)
-        finally:
-            self.connection.observer.invalidate()
+        await operations.ask(self, call)
 
     async def begin(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import ClassVar
 
 from pantograph.api.vmtemplate import VMTemplate
@@ -11,6 +12,7 @@ from pantograph.controllers.vmtemplate.image import ensure_image, ensure_passwor
 from pantograph.controllers.vmtemplate.replicas import (
     delete_replicas,
     ensure_replicas,
+    give_turns,
     plan_places,
     prune_replicas,
     unpin_image,
@@ -34,6 +36,7 @@ class VMTemplateController(Controller[VMTemplate]):
         plan_places,
         ensure_replicas,
         prune_replicas,
+        give_turns,
         report,
     )
     undo: ClassVar = (delete_replicas, unpin_image)
@@ -44,6 +47,12 @@ class VMTemplateController(Controller[VMTemplate]):
 
     def open_scope(self, obj: VMTemplate) -> TemplateScope:
         return TemplateScope(object=obj, services=self.services, outside=self.outside)
+
+    def shown(self, obj: VMTemplate) -> Hashable:
+        """A replica builds upon the spec and the image; how the other places stand is not its business."""
+        image = obj.status.image
+        digest = image.image_digest if image else None
+        return (obj.metadata.generation, obj.status.revision, digest, obj.status.password_fingerprint)
 
     def explain(self, error: Exception) -> StepError | None:
         return faults.step_error(error)

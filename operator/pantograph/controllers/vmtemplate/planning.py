@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from pantograph.api.names import replica_name
@@ -49,16 +50,21 @@ class Place:
     """On shared storage: the name of the place that holds the real copy; None: this one does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All wanted places, and the clusters about which nothing may be concluded now."""
 
     places: Sequence[Place]
     unknown: frozenset[ClusterId]
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of all wanted places."""
+        return frozenset(place.name for place in self.places)
+
     def keeps(self, *, cluster: ClusterId, name: str) -> bool:
         """Whether an existing child stays: it is planned, or its cluster is named and cannot be judged now."""
-        return cluster in self.unknown or any(place.name == name for place in self.places)
+        return cluster in self.unknown or name in self.names
 
 
 def make_plan(

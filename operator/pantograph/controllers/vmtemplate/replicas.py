@@ -10,6 +10,7 @@ from pantograph.api.conditions import READY, find, name_some
 from pantograph.api.meta import RECONCILE_AT, Body, Key
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import TemplateReplica
+from pantograph.controllers import indexes
 from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.vmtemplate.planning import ClusterId, ClusterView, Place, StorageView, make_plan
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -37,6 +38,9 @@ async def plan_places(scope: TemplateScope) -> None:
 
 async def ensure_replicas(scope: TemplateScope) -> None:
     """After this every planned place has its TemplateReplica, as planned."""
+    if scope.object.status.revision != scope.status.revision:
+        # They read image and revision from the stored template: each would find none, and write that it waits.
+        await scope.commit()
     existing = {child.metadata.name: child for child in scope.children()}
     for place in scope.plan.places:
         wanted = _replica(scope, place)
@@ -48,6 +52,15 @@ async def ensure_replicas(scope: TemplateScope) -> None:
         )
         scope.services.learn(answer)
         scope.services.queue.add(Key("TemplateReplica", scope.object.metadata.namespace, place.name))
+
+
+async def give_turns(scope: TemplateScope) -> None:
+    """After this as many waiting copies look again as may be begun: that each asks again and again costs far more."""
+    making = scope.services.cache.indexed(indexes.making(scope.key))
+    waiting = scope.services.cache.indexed(indexes.queued(scope.key)) - making
+    free = scope.object.spec.max_parallel - len(making)
+    for key in sorted(waiting)[: max(0, free)]:
+        scope.services.queue.add(key)
 
 
 async def prune_replicas(scope: TemplateScope) -> None:

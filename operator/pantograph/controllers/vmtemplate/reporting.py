@@ -10,6 +10,7 @@ from typing import Final
 from pantograph.api import labels
 from pantograph.api.conditions import READY, STALLED, ConditionStatus, find, is_true, name_some
 from pantograph.api.meta import CONFIG_MAPS, Body, Key
+from pantograph.api.names import short_hash
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import MAX_LOCATIONS, Location, ReplicaCounts, TemplateProgress
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -43,12 +44,17 @@ class _Standing:
         )
 
     @property
+    def counts(self) -> bool:
+        """Whether it holds a copy, as far as anybody can tell."""
+        return self.is_ready or self.is_unseen
+
+    @property
     def is_failed(self) -> bool:
         return self.replica is not None and is_true(self.replica.status.conditions, STALLED)
 
     @property
     def percent(self) -> int:
-        if self.is_ready or self.is_unseen:
+        if self.counts:
             return 100
         progress = self.replica.status.operation.progress if self.replica and self.replica.status.operation else None
         return (progress.percent or 0) if progress else 0
@@ -64,8 +70,8 @@ async def report(scope: TemplateScope) -> None:
     While places are being made, news of them are gathered and written once in a while: they change all the time.
     """
     places = _standings(scope)
-    good = [place for place in places if place.is_ready or place.is_unseen]
-    lacking = [place for place in places if place not in good]
+    good = [place for place in places if place.counts]
+    lacking = [place for place in places if not place.counts]
     _judge_degraded(scope, places)
     verdict = _verdict(scope, places, lacking)
     if _is_mere_progress(scope, verdict):
@@ -185,9 +191,12 @@ async def _publish_locations(scope: TemplateScope, places: Sequence[_Standing]) 
         if place.replica is not None
     ]
     shown = locations[:MAX_LOCATIONS] or None
-    if shown != scope.object.status.locations or len(locations) > MAX_LOCATIONS:
+    rest = [repr(location) for location in locations[MAX_LOCATIONS:]]
+    digest = short_hash(rest) if rest else None
+    if shown != scope.object.status.locations or digest != scope.object.status.further_locations:
         await _write_config_map(scope, locations)
     scope.status.locations = shown
+    scope.status.further_locations = digest
 
 
 def _primaries(places: Sequence[_Standing]) -> set[str]:

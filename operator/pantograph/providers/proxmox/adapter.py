@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import OutcomeUnknown, ProtocolError
+from pantograph.providers.errors import OutcomeUnknown, ProtocolError, ProviderError
 from pantograph.providers.proxmox import decode, privileges
 from pantograph.providers.proxmox.port import (
     ClusterStatus,
@@ -169,14 +170,15 @@ class ProxmoxerApi:
         )
 
     async def create_vm(self, node: str, vmid: int, config: Mapping[str, str]) -> Upid:
-        return await self._begin(
-            "POST",
-            "/nodes/{node}/qemu",
-            {**config, "vmid": str(vmid)},
-            needs=(Need(f"/vms/{vmid}", ("VM.Allocate",)),),
-            claims=vmid,
-            at={"node": node},
-        )
+        with _hushed(config):
+            return await self._begin(
+                "POST",
+                "/nodes/{node}/qemu",
+                {**config, "vmid": str(vmid)},
+                needs=(Need(f"/vms/{vmid}", ("VM.Allocate",)),),
+                claims=vmid,
+                at={"node": node},
+            )
 
     async def set_config(
         self, node: str, vmid: int, config: Mapping[str, str], *, delete: Sequence[str] = (), digest: str | None = None
@@ -186,9 +188,10 @@ class ProxmoxerApi:
             values["delete"] = ",".join(delete)
         if digest is not None:
             values["digest"] = digest
-        await self._transport.request(
-            "PUT", "/nodes/{node}/qemu/{vmid}/config", values, at={"node": node, "vmid": vmid}
-        )
+        with _hushed(config):
+            await self._transport.request(
+                "PUT", "/nodes/{node}/qemu/{vmid}/config", values, at={"node": node, "vmid": vmid}
+            )
 
     async def resize_disk(self, node: str, vmid: int, *, disk: str, size_bytes: int) -> Upid:
         values = {"disk": disk, "size": str(size_bytes)}
@@ -242,6 +245,19 @@ class ProxmoxerApi:
             return upid_of(answer.data)
         except ProtocolError as error:
             raise OutcomeUnknown(f"{verb} {template}: {error.message}") from None
+
+
+@contextmanager
+def _hushed(config: Mapping[str, str]) -> Iterator[None]:
+    """Proxmox's parameter checks may repeat what they were given; a password must not get into a message so."""
+    try:
+        yield
+    except ProviderError as error:
+        password = config.get("cipassword")
+        if not password or password not in error.message:
+            raise
+        told = error.message.replace(password, "(password)")
+        raise type(error)(told, reason=error.reason, remedy=error.remedy) from None
 
 
 def _decoded(read: Callable[[], T]) -> T:

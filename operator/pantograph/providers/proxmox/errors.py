@@ -141,9 +141,9 @@ _RULES = (
           "Proxmox VE 8.4 or newer takes qcow2, raw and vmdk"),
     _rule(r"value 'import' does not have a value in the enumeration", Rejected, "ImportUnsupported",
           "Proxmox VE on node {node!r} has no content type 'import'", "Proxmox VE 8.4 or newer is needed"),
-    _rule(r"invalid server response: '(?P<answer>5\d\d .*)'", Busy, "DownloadFailed",
+    _rule(r"invalid server response: '(?P<answer>50[234] .*)'", Busy, "DownloadFailed",
           "node {node!r} cannot fetch the URL now: {answer}"),
-    _rule(r"ERROR 5\d\d: (?P<answer>.*)", Busy, "DownloadFailed",
+    _rule(r"ERROR (?P<answer>50[234]: .*)", Busy, "DownloadFailed",
           "node {node!r} cannot fetch the URL now: {answer}"),
     _rule(r"invalid server response: '(?P<answer>.*)'", Rejected, "DownloadFailed",
           "node {node!r} cannot fetch the URL: {answer}"),
@@ -255,7 +255,8 @@ def task_error(exitstatus: str, log: Sequence[str] = (), *, call: Call) -> Provi
         return known
     words = f"{text}: {line}" if line else text
     if text.startswith("download failed"):
-        return Rejected(f"node {call.node!r} could not download the image: {words}", reason="DownloadFailed")
+        # It had reached the URL just before: the server went away meanwhile, as a depot that is restarted does.
+        return Busy(f"node {call.node!r} could not download the image: {words}", reason="DownloadFailed")
     return Rejected(f"the task on node {call.node!r} failed: {words}", reason="TaskFailed")
 
 
