@@ -155,7 +155,9 @@ def _folder() -> Path:
 
 
 def _store() -> tuple[str, ...]:
-    return ("buildah", "--root", str(_folder() / "store"), "--runroot", str(_folder() / "run"))
+    # In a mount namespace of its own, or the store stays mounted on itself.
+    private = ("unshare", "--mount") if os.geteuid() == 0 else ()
+    return (*private, "buildah", "--root", str(_folder() / "store"), "--runroot", str(_folder() / "run"))
 
 
 def _in_store(name: str) -> bool:

@@ -62,7 +62,10 @@ def left_behind() -> list[Path]:
 
 
 def _parents() -> list[Path]:
-    return [ROOT] if is_v2() else [ROOT / name for name in _V1]
+    if is_v2():
+        return [ROOT]
+    # systemd mounts the unified hierarchy beside the others, and runc then makes its groups there, too.
+    return [ROOT / name for name in (*_V1, "unified") if (ROOT / name).is_dir()]
 
 
 def _inherit_cpuset(group: Path) -> None:
