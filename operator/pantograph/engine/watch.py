@@ -26,6 +26,8 @@ from .login import Login
 
 UNUSED_FINALIZER: Final = f"{GROUP}/kopf-unused"
 """kopf strips the finalizer that it is told is its own from every object it sees: it gets one that nobody uses."""
+IDENTITY: Final[Any] = "pantograph"  # kopf's type of it is not public
+"""For kopf's peering, which is off. Without one kopf asks the system for its user's name, and a container's has none."""
 TOKEN_LIFE = timedelta(minutes=1)
 STOP_TIMEOUT_S = 10.0
 BATCH = 500
@@ -60,6 +62,7 @@ class KopfWatch:
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
                 standalone=True,
+                identity=IDENTITY,
             )
 
         return operator
