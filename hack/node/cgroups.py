@@ -40,15 +40,19 @@ def refusal() -> str | None:
 def own_groups(suffix: str) -> Iterator[str]:
     """A group in each hierarchy, with its name; in the end they are removed, when what ran in them has ended."""
     name = f"{_PREFIX}{suffix}"
-    groups = [parent / name for parent in _parents()]
     try:
-        for group in groups:
-            group.mkdir()
-            _inherit_cpuset(group)
+        for parent in _parents():
+            (parent / name).mkdir()
+            _inherit_cpuset(parent / name)
         yield name
     finally:
-        for group in groups:
-            _remove(group)
+        remove(suffix)
+
+
+def remove(suffix: str) -> None:
+    """Remove the groups, once what ran in them has ended. Raises OSError if it does not end."""
+    for parent in _parents():
+        _remove(parent / f"{_PREFIX}{suffix}")
 
 
 def processes(name: str) -> set[int]:
@@ -56,9 +60,9 @@ def processes(name: str) -> set[int]:
     return {pid for parent in _parents() for group in _tree(parent / name) for pid in _members(group)}
 
 
-def left_behind() -> list[Path]:
-    """Groups of nodes that are on the machine now."""
-    return [group for parent in _parents() for group in parent.glob(f"{_PREFIX}*")]
+def left_behind() -> set[str]:
+    """The suffixes of the groups that are on the machine now."""
+    return {group.name.removeprefix(_PREFIX) for parent in _parents() for group in parent.glob(f"{_PREFIX}*")}
 
 
 def _parents() -> list[Path]:

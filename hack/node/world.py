@@ -44,6 +44,7 @@ def isolated(command: Sequence[str]) -> int:
     However this process ends, everything inside dies with it. Raises SetupError if the groups cannot be made.
     """
     suffix = f"{os.getpid()}"
+    _clear_after_the_killed()
     folder = cache_dir() / "node" / suffix
     try:
         with cgroups.own_groups(suffix) as group:
@@ -52,8 +53,22 @@ def isolated(command: Sequence[str]) -> int:
     except OSError as error:
         raise SetupError(f"no place for a node on this machine: {error}") from error
     finally:
-        # The mounts ended with their namespace; what could still be one must not be emptied.
-        subprocess.run(("rm", "-rf", "--one-file-system", str(folder)), check=False)
+        _remove(folder)
+
+
+def _clear_after_the_killed() -> None:
+    """Remove what a `kill -9` of this module kept it from removing: groups and folders are named after the process."""
+    kept = cache_dir() / "node"
+    suffixes = {*cgroups.left_behind(), *(folder.name for folder in kept.glob("[0-9]*"))}
+    for suffix in suffixes:
+        if suffix.isdigit() and not Path(f"/proc/{suffix}").exists():
+            cgroups.remove(suffix)
+            _remove(kept / suffix)
+
+
+def _remove(folder: Path) -> None:
+    # The mounts ended with their namespace; what could still be one must not be emptied.
+    subprocess.run(("rm", "-rf", "--one-file-system", str(folder)), check=False)
 
 
 def _run_inside(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -64,11 +79,17 @@ def _run_inside(command: Sequence[str], environment: Mapping[str, str]) -> int:
         preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
     ) as process:
         interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command: it ends in order
+        terminated = signal.signal(signal.SIGTERM, _end)
         try:
             return process.wait()
         finally:
-            signal.signal(signal.SIGINT, interrupted)
             process.kill()
+            signal.signal(signal.SIGINT, interrupted)
+            signal.signal(signal.SIGTERM, terminated)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def prepare() -> None:

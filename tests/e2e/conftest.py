@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hack.controlplane.controlplane import CommandError
 from hack.e2e import ARCHIVE, IMAGE
 from hack.node.node import Node
 from hack.node.requirements import missing_requirements
@@ -41,5 +43,21 @@ def release(shared_release: Release) -> Release:
 @pytest.fixture
 def stage(node: Node) -> Iterator[Stage]:
     """A fresh namespace; simulated nodes and image servers that are started on it are outside the pods."""
-    with Stage(node.plane, host=NODE_ADDRESS) as whole, whole.scene() as scene:
-        yield scene
+    namespace = f"scene-{secrets.token_hex(4)}"
+    with Stage(node.plane, host=NODE_ADDRESS, namespace=namespace) as stage:
+        stage.plane.kubectl("create", "namespace", namespace)
+        yield stage
+        _let_go(stage)
+        stage.plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _let_go(stage: Stage) -> None:
+    """Delete the objects while their operator and the outside are there. What does not go is given up."""
+    if not stage.plane.kubectl("get", "crd", "vmtemplates.pantograph.dev", "--ignore-not-found"):
+        return
+    for kinds in ("vmtemplates,templatereplicas", "proxmoxclusters"):
+        try:
+            stage.kubectl("delete", kinds, "--all", "--timeout=30s")
+        except CommandError:
+            for name in stage.kubectl("get", kinds, "-o", "name").split():
+                stage.kubectl("patch", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
