@@ -31,6 +31,8 @@ def debian_packages() -> None:
         missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-venv")
     if shutil.which("qemu-img") is None:
         missing.append("qemu-utils")
+    if shutil.which("rclone") is None:
+        missing.append("rclone")
     install_debian(missing)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hack.node.node import Node
 from hack.stage import Body, Origin, Simulator, Stage, until
-from tests.cluster.playing import IMAGE, QUICK, template
+from tests.cluster.playing import IMAGE, QUICK, SLOW, template
 from tests.e2e.release import Release
 
 
@@ -42,7 +42,7 @@ class Import:
 @pytest.fixture
 def importing(release: Release, stage: Stage) -> Iterator[Import]:
     simulator, origin = stage.start_simulator(*QUICK, "--nodes", "1"), stage.start_origin()
-    simulator.fault("slow_copies", factor=1e6)
+    simulator.fault("slow_copies", factor=3 * SLOW)
     stage.apply(*stage.connection(simulator), template(origin.put("debian.qcow2", IMAGE)))
     until(lambda: _running_import(stage), "an import under way", within_s=120)
     yield Import(stage, simulator, origin, _running_import(stage))

@@ -10,6 +10,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "run": "run the operator",
+    "strm": "mirror a media tree as .strm files, alone",
     "crds": "write the custom resource definitions from the models",
 }
 """Subcommand and its help. Its module is imported only when it is called for: `crds` needs no kopf."""

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from pantograph.api import operation as records
 from pantograph.api.operation import Operation, OperationPhase
+from pantograph.engine import logs
 from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import Invalid, KubeError, NotFound, OutcomeUnknown, Unavailable
 from pantograph.engine.scope import Scope
@@ -93,16 +94,18 @@ async def ask(scope: Scope[Any, Any], call: Callable[[], Awaitable[str]]) -> NoR
     the record is taken back and the error goes on.
     """
     operation: Operation = scope.status.operation
-    try:
-        handle = await call()
-    except provider.OutcomeUnknown as lost:
-        logger.warning("%s: the answer was lost: %s", described(operation), lost.message)
-        raise _going_on(operation, POLL_MIN_S) from lost
-    except Exception:
-        scope.status.operation = None
-        raise
-    await _store_handle(scope, operation, handle)
-    raise _going_on(operation, POLL_MIN_S)
+    with logs.about(operation=operation.token):
+        try:
+            handle = await call()
+        except provider.OutcomeUnknown as lost:
+            logger.warning("%s: the answer was lost: %s", described(operation), lost.message)
+            raise _going_on(operation, POLL_MIN_S) from lost
+        except Exception:
+            scope.status.operation = None
+            raise
+        logger.info("%s: begun as %s", described(operation), handle)
+        await _store_handle(scope, operation, handle)
+        raise _going_on(operation, POLL_MIN_S)
 
 
 async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None:
@@ -114,6 +117,11 @@ async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None
     operation: Operation | None = scope.status.operation
     if operation is None:
         return None
+    with logs.about(operation=operation.token):
+        return await _settle(scope, operation, follower)
+
+
+async def _settle(scope: Scope[Any, Any], operation: Operation, follower: Follower) -> Operation:
     if operation.phase is OperationPhase.INTENDED:
         handle = await follower.find(operation)
         if handle is None:
@@ -131,7 +139,9 @@ async def settle(scope: Scope[Any, Any], follower: Follower) -> Operation | None
         raise _going_on(operation, _poll_after(scope, operation))
     scope.status.operation = None
     if report is not None and report.error is not None:
+        logger.warning("%s: failed", described(operation))
         raise report.error
+    logger.info("%s: ended", described(operation))
     return operation
 
 

@@ -55,6 +55,18 @@ class AlreadyExists(ProviderError):
 class Busy(ProviderError):
     reason = "Busy"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        remedy: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """`retry_after_s`: how long the other side wants to be left alone; None: it did not say."""
+        super().__init__(message, reason=reason, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
 
 class Rejected(ProviderError):
     reason = "Rejected"

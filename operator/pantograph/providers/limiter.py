@@ -15,9 +15,14 @@ class Limiter:
     def __init__(self, clock: Clock, *, concurrent: int, per_second: float, burst: int = 1) -> None:
         self._clock = clock
         self._slots = asyncio.Semaphore(concurrent)
-        self._interval_s = 1 / per_second
-        self._burst_s = (burst - 1) * self._interval_s
+        self._burst = burst
         self._next = float("-inf")
+        self.set_rate(per_second)
+
+    def set_rate(self, per_second: float) -> None:
+        """From now on; who waits already keeps the turn it was given."""
+        self._interval_s = 1 / per_second
+        self._burst_s = (self._burst - 1) * self._interval_s
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

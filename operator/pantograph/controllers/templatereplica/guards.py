@@ -27,6 +27,8 @@ async def refuse_while_cloned(scope: ReplicaScope, machine: VmConfig, what: str)
     clones = sorted({clone for volume in volumes if (clone := _clone_of(volume, machine.vmid)) is not None})
     if not clones:
         return
+    if any(clone not in scope.world.guests for clone in clones):
+        scope.world = await scope.connection.observer.fresh()
     named = name_some(f"VM {clone} on node {_node_of(scope, clone)}" for clone in clones)
     raise Waiting(
         "InUse",

@@ -36,7 +36,21 @@ async def observe(scope: ReplicaScope) -> None:
         return
     if config is None:
         await _require_gone(scope, vmid)
+    else:
+        scope.world = await scope.connection.observer.fresh()
     _forget(scope)
+    await _find_by_tag(scope, instead_of=vmid)
+
+
+async def _find_by_tag(scope: ReplicaScope, *, instead_of: int) -> None:
+    """The status named a machine that is not ours: perhaps ours stands elsewhere, where its tag leads."""
+    vmid = scope.world.tagged.get(uid16(scope.object.metadata.uid))
+    row = scope.world.guests.get(vmid) if vmid is not None and vmid != instead_of else None
+    if row is None:
+        return
+    config = await _read_config(scope, row.node, row.vmid)
+    if config is not None and scope.owns(config):
+        _accept(scope, config)
 
 
 async def _read_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | None:

@@ -104,6 +104,8 @@ async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:
     kept = [leftover for leftover in scope.status.leftovers or () if leftover.vmid != operation.vmid]
     command = f"qm unlock {operation.vmid} && qm destroy {operation.vmid} --purge"
     scope.status.leftovers = [*kept, Leftover(node=scope.node, vmid=operation.vmid, command=command)][-MAX_LEFTOVERS:]
+    # It leaves the list when the cluster no longer lists it, so the look at hand must have seen it.
+    scope.world = await scope.connection.observer.fresh()
 
 
 async def own_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | None:

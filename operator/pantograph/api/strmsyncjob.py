@@ -1,0 +1,236 @@
+"""`StrmSyncJob`: a media tree on a `DataServer`, and the directory of `.strm` files that mirrors it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.markers import Atomic, ListSet, exactly_one_of
+from pantograph.api.meta import (
+    GROUP,
+    VERSION,
+    CelRule,
+    Duration,
+    Key,
+    Model,
+    Name,
+    ObjectReference,
+    Quantity,
+    ResourceType,
+)
+
+RemotePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\x00-\x1f]*$")]
+"""An absolute path on the media server, not percent-encoded."""
+SubPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")]
+"""A path below a volume; no segment may be `.` or `..`."""
+Extension = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9]+$")]
+"""A file name's extension without its dot, in any case."""
+HttpBase = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")]
+FileMode = Annotated[str, Field(max_length=4, pattern=r"^0?[0-7]{3}$")]
+RootName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+VIDEO_EXTENSIONS = ("mkv", "iso", "ts", "mp4", "avi", "rmvb", "wmv", "m2ts", "mpg", "flv", "rm", "mov")
+SIDECAR_EXTENSIONS = ("nfo", "jpg", "jpeg", "png", "svg", "ass", "srt", "sup", "ssa")
+
+_NO_DOTS = CelRule(
+    "!has(self.subPath) || self.subPath.split('/').all(s, s != '..' && s != '.')",
+    "subPath must not contain the segments '.' or '..'",
+)
+
+
+class StrmSource(Model):
+    """The tree that is mirrored."""
+
+    path: RemotePath
+    """The directory on the server."""
+    max_depth: Annotated[int, Field(ge=0, le=64)] | None = None
+    """How many levels of directories below `path` are listed; `0`: only `path` itself; absent: all. What lies deeper
+    is neither made nor pruned."""
+    allow_empty_source: bool = False
+    """Whether an empty `path` may be believed. It still needs the confirmations and limits of `prune`."""
+
+
+class ClaimVolume(Model):
+    """A PersistentVolumeClaim in this namespace."""
+
+    cel: ClassVar = (_NO_DOTS,)
+
+    claim_name: Name
+    sub_path: SubPath | None = None
+    """The directory in the volume; absent: the whole of it."""
+
+
+class RootVolume(Model):
+    """A directory that the chart mounted into the operator under a name."""
+
+    cel: ClassVar = (_NO_DOTS,)
+
+    name: RootName
+    sub_path: SubPath | None = None
+    """The directory below the root; absent: the root itself."""
+
+
+class Target(Model):
+    """Where the `.strm` files go. The job keeps its records there in `.pantograph/`."""
+
+    cel: ClassVar = (exactly_one_of("persistentVolumeClaim", "root"),)
+
+    persistent_volume_claim: ClaimVolume | None = None
+    root: RootVolume | None = None
+    file_mode: FileMode = "0644"
+    """Mode of the files that are made, octal."""
+    dir_mode: FileMode = "0755"
+    """Mode of the directories that are made, octal."""
+    name_profile: Literal["Posix", "Portable"] = "Posix"
+    """`Portable` replaces what Windows and SMB refuse in names, and takes names that differ only in case as equal."""
+    on_long_name: Literal["Skip", "TruncateHash"] = "Skip"
+    """What becomes of a name longer than 255 bytes: left out and reported, or cut and told apart by a hash."""
+    on_collision: Literal["Prefer", "KeepExt", "Fail"] = "Prefer"
+    """When `a.mkv` and `a.mp4` both want `a.strm`: the larger wins (then the earlier extension, then the name); or all
+    files keep their extensions (`a.mkv.strm`); or neither is made."""
+    adopt: bool = False
+    """Take over the records that another owner or another source left in the target."""
+
+
+class Filter(Model):
+    """Which files are mirrored."""
+
+    extensions: Annotated[list[Extension], Field(min_length=1, max_length=64), Atomic()] | None = None
+    """Of files that get a `.strm`, in order of preference; absent: the usual video formats."""
+    min_size: Quantity | None = None
+    """Smaller files are left out; files of unknown size are not."""
+    exclude: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(max_length=64), ListSet()] | None
+    ) = None
+    """Patterns of paths left out with all that is below. Whole segments: `Sample` matches a file or directory of that
+    name anywhere, `Shows/*/Extras` is relative to `source.path`, `**` stands for any number of segments."""
+
+
+class PathMapping(Model):
+    """One prefix for another, by whole segments."""
+
+    prefix: RemotePath = Field(alias="from")
+    """Such as `/115`."""
+    to: Annotated[str, Field(max_length=1024)]
+    """Such as `/cloud`; may be empty."""
+
+
+class Replacement(Model):
+    """One text for another, literally."""
+
+    text: Annotated[str, Field(min_length=1, max_length=512)] = Field(alias="from")
+    to: Annotated[str, Field(max_length=512)]
+
+
+class Link(Model):
+    """What a `.strm` contains: one line, no newline."""
+
+    cel: ClassVar = (
+        CelRule("self.mode != 'Http' || has(self.publicBase)", "link.mode Http needs link.publicBase"),
+        CelRule("self.mode != 'Mount' || has(self.mountPrefix)", "link.mode Mount needs link.mountPrefix"),
+    )
+
+    mode: Literal["Http", "Mount"] = "Http"
+    """A URL on the media server, or a path where the player has it mounted."""
+    public_base: HttpBase | None = None
+    """The server as players see it, such as `http://openlist.lan:5244`."""
+    prefix: Annotated[str, Field(max_length=128, pattern=r"^(/[A-Za-z0-9._~-]+)*$")] | None = None
+    """Between base and path; absent: the server's own (`/d` for OpenList)."""
+    encoding: Literal["Path", "Minimal", "None"] = "Path"
+    """How each segment of a URL is percent-encoded, once: as the server itself does, only `% ? #`, or not at all."""
+    sign: bool = True
+    """Append the signature that the server's listing gives, if it gives one."""
+    renew_before: Duration = "72h"
+    """A signature that expires sooner than this is renewed."""
+    equivalent_bases: Annotated[list[HttpBase], Field(max_length=16), ListSet()] | None = None
+    """Other bases that serve the same paths: a file that has one of them is left as it is."""
+    mount_prefix: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\x00-\x1f]*$")] | None = None
+    """Where players have the server's root mounted, such as `/mnt/openlist`."""
+    path_map: Annotated[list[PathMapping], Field(max_length=32), Atomic()] | None = None
+    """Applied to the path before it is encoded; the first that fits."""
+    replace: Annotated[list[Replacement], Field(max_length=32), Atomic()] | None = None
+    """Applied to the path after `pathMap`, all of them in order."""
+
+
+class Sidecars(Model):
+    """Files copied beside the `.strm`: subtitles, nfo, images."""
+
+    extensions: Annotated[list[Extension], Field(min_length=1, max_length=64), Atomic()] | None = None
+    """Absent: the usual ones."""
+    policy: Literal["IfMissing", "IfNewer", "Overwrite"] = "IfMissing"
+    """`IfMissing`: a file that exists is left. `IfNewer`: our own unmodified copy follows the server's. `Overwrite`:
+    also a file that somebody else put there or changed."""
+    max_size: Quantity = "20Mi"
+    """Larger files are left out."""
+    size_tolerance: Quantity = "0"
+    """Sizes that differ by no more count as equal."""
+    time_tolerance: Duration = "2s"
+    """Times that differ by no more count as equal."""
+
+
+class Update(Model):
+    """How existing files are compared and rewritten."""
+
+    verify: Literal["Stat", "Content"] = "Stat"
+    """How a file is known to be as we left it: by size and time, or by reading it."""
+    max_rewrite_percent: Annotated[int, Field(ge=0, le=100)] = 50
+    """A run that would rewrite more of the existing files stops before it rewrites the first, and asks."""
+    mtime_policy: Literal["Now", "Preserve", "Remote"] = "Now"
+    """The time of a file that is written: now, the old file's, or that of the file on the server."""
+
+
+class Prune(Model):
+    """What becomes of files whose source is gone."""
+
+    mode: Literal["Off", "Report", "Trash", "Delete"] = "Report"
+    max_percent: Annotated[int, Field(ge=0, le=100)] = 5
+    """Of the inventory; more blocks every deletion of the run. The smaller of the two limits holds."""
+    max_count: Annotated[int, Field(ge=0, le=1_000_000)] = 500
+    confirm_scans: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many further complete scans must agree that a directory lost everything."""
+    min_age: Duration = "6h"
+    """How long that must have been so."""
+    trash_retention: Duration = "168h"
+    """How long the trash is kept."""
+    empty_dirs: bool = True
+    """Remove directories that we made and that are empty."""
+
+
+class StrmSyncJobSpec(CommonSpec):
+    """A media tree and the directory of `.strm` files that mirrors it."""
+
+    server_ref: ObjectReference
+    """The DataServer."""
+    source: StrmSource
+    target: Target
+    filter: Filter | None = None
+    link: Link
+    sidecars: Sidecars | None = None
+    """Absent: none are copied."""
+    update: Update | None = None
+    prune: Prune | None = None
+
+
+class StrmSyncJobStatus(CommonStatus):
+    """What the last runs did."""
+
+
+class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
+    """A media tree mirrored as a tree of `.strm` files."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        resource=ResourceType(GROUP, VERSION, "strmsyncjobs", "StrmSyncJob"),
+        short_names=("ssj",),
+        columns=(
+            PrinterColumn("Server", "string", ".spec.serverRef.name"),
+            PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+            PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+            PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
+            PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
+        ),
+    )
+
+    def refers_to(self) -> tuple[Key, ...]:
+        return (self.spec.server_ref.key("DataServer", self.metadata.namespace),)

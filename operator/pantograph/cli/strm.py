@@ -1,0 +1,280 @@
+"""`pantograph strm`: the STRM sync engine alone, on a laptop, as a child process, or as the container of a Job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+from pantograph.api.base import InvalidObject
+from pantograph.api.units import parse_duration
+from pantograph.cli.strm_doctor import examine
+from pantograph.clock import SystemClock
+from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.bucket import RateBucket
+from pantograph.providers.media.port import MediaSource
+from pantograph.providers.media.settings import LocalSettings, ServerSettings
+from pantograph.providers.media.sources import Driver, open_folder, open_server
+from pantograph.strm.errors import StrmError
+from pantograph.strm.prune import Approval
+from pantograph.strm.removal import restore
+from pantograph.strm.report import Progress, Report
+from pantograph.strm.run import Request, Surroundings, execute
+from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
+from pantograph.strm.scope import Scope
+from pantograph.strm.spec import Job, compile_job
+from pantograph.strm.state import Owner, StateDir, read_owner
+from pantograph.strm.target import Target
+from pantograph.strm.watching import follow
+
+EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    run = actions.add_parser("run", help="mirror once, then say what was done")
+    watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
+    doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
+    back = actions.add_parser("restore", help="bring back what a run moved into the trash")
+    for each in (run, watch, doctor, back):
+        _common(each)
+    for each in (run, watch):
+        each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
+    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
+    run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
+    run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
+    run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
+    run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
+    watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
+    back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
+
+
+def run(arguments: Namespace) -> int:
+    """The exit code: 0 done, 1 failed or incomplete, 2 wrong use, 3 waits for an approval."""
+    try:
+        declared, places = read_declared(arguments.spec), _places(arguments)
+        if arguments.action == "restore":
+            return _restore(declared, places, arguments)
+        return asyncio.run(_act(declared, places, arguments))
+    except (StrmError, InvalidObject, ProviderError, ValueError) as error:
+        remedy = getattr(error, "remedy", None)
+        print(
+            f"pantograph strm: {getattr(error, 'message', error)}" + (f"; {remedy}" if remedy else ""), file=sys.stderr
+        )
+        return 2
+
+
+async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
+    job = compile_job(declared.job)
+    async with _open_source(declared, places) as source:
+        if arguments.action == "doctor":
+            return await examine(job, source, partial(target_directory, declared.job, places))
+        if arguments.action == "watch":
+            return await _watch(declared, places, job, source, arguments)
+        stop = _on_signals()
+        report = await _once(declared, places, job, source, _request(arguments), stop, show=_shows(arguments))
+    _print(report, as_json=arguments.json)
+    return EXIT_CODES[report.result]
+
+
+async def _once(
+    declared: Declared,
+    places: Places,
+    job: Job,
+    source: MediaSource,
+    request: Request,
+    stop: asyncio.Event,
+    *,
+    show: bool,
+) -> Report:
+    volume, directory = target_directory(declared.job, places)
+    try:
+        server = await source_identity(declared.server, source)
+    except ProviderError as error:
+        return Report(
+            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
+        )  # fmt: skip
+    around = Surroundings(
+        source=source,
+        root=directory,
+        volume=volume,
+        clock=SystemClock(),
+        server=server,
+        parallel=parallelism(job, declared.server),
+        on_progress=_show if show else lambda _: None,
+        cancelled=stop.is_set,
+    )
+    report = await execute(job, request, around)
+    if show:
+        print("\r\x1b[K", end="", file=sys.stderr)
+    return report
+
+
+async def _watch(declared: Declared, places: Places, job: Job, source: MediaSource, arguments: Namespace) -> int:
+    if not source.capabilities.watch:
+        raise StrmError(
+            "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
+        )
+    stop, show = _on_signals(), _shows(arguments)
+
+    async def once(scope: Scope) -> bool:
+        request = Request(run=_new_name(), trigger="watch", scope=scope)
+        report = await _once(declared, places, job, source, request, stop, show=show)
+        _print(report, as_json=arguments.json)
+        return report.result != "Failed"
+
+    interval_s = parse_duration(arguments.min_interval)
+    following = asyncio.create_task(
+        follow(source, job.source, clock=SystemClock(), min_interval_s=interval_s, run=once)
+    )
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if following.done():
+        stopped.cancel()
+        await following
+        return 1
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    return 0
+
+
+def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
+    volume, directory = target_directory(declared.job, places)
+    job = compile_job(declared.job)
+    owner = read_owner(directory)
+    if owner is None:
+        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
+    mine = Owner(owner.installation, job.namespace, job.name, owner.source)
+    with (
+        closing(Target(directory, dir_mode=job.dir_mode)) as target,
+        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+    ):
+        restored, taken = restore(target, state, arguments.run_name)
+    print(json.dumps({"restored": restored, "taken": taken}) if arguments.json else f"{restored} files are back")
+    for path in [] if arguments.json else taken:
+        print(f"its place is taken, it stays in the trash: {path}")
+    return 1 if taken else 0
+
+
+@asynccontextmanager
+async def _open_source(declared: Declared, places: Places) -> AsyncIterator[MediaSource]:
+    source = _source(declared, places)
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+def _source(declared: Declared, places: Places) -> MediaSource:
+    server, clock = declared.server, SystemClock()
+    spec, name = server.spec, f"DataServer {server.metadata.namespace}/{server.metadata.name}"
+    if spec.local is not None:
+        volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
+        return open_folder(
+            LocalSettings(name=name, root=volume / sub_path, sentinel=spec.local.sentinel), clock=clock
+        )  # fmt: skip
+    assert spec.endpoint is not None, "checked when it was read"
+    limits = spec.limits
+    bucket = RateBucket(name, clock, SystemRandom()) if limits is None else RateBucket(
+        name,
+        clock,
+        SystemRandom(),
+        per_second=limits.requests_per_minute / 60,
+        burst=limits.burst,
+        concurrent=limits.max_in_flight,
+        cooldown_s=parse_duration(limits.cooldown),
+    )  # fmt: skip
+    settings = ServerSettings(
+        name=name,
+        endpoint=spec.endpoint,
+        credentials=places.secret(spec.credentials_ref.name) if spec.credentials_ref else None,
+        list_timeout_s=parse_duration(limits.list_timeout) if limits else 120.0,
+    )
+    return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
+
+
+def _common(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--spec", type=Path, required=True, metavar="FILE", help="YAML with a DataServer and a StrmSyncJob"
+    )
+    for option, what in (("root", "root"), ("claim", "PersistentVolumeClaim"), ("secret", "Secret")):
+        parser.add_argument(
+            f"--{option}", action="append", type=_place, default=[], metavar="NAME=DIR", help=f"where the {what} is"
+        )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object a line")
+
+
+def _place(text: str) -> tuple[str, Path]:
+    name, separator, directory = text.partition("=")
+    if not (name and separator and directory):
+        raise ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, Path(directory)
+
+
+def _places(arguments: Namespace) -> Places:
+    return Places(roots=dict(arguments.root), claims=dict(arguments.claim), secrets=dict(arguments.secret))
+
+
+def _request(arguments: Namespace) -> Request:
+    approval = None
+    if arguments.approve_prune:
+        approval = Approval(run=arguments.approve_prune, digest=arguments.approve_digest)
+    return Request(
+        run=arguments.run_name or _new_name(),
+        trigger=arguments.trigger,
+        scope=Scope(tuple(path.strip("/") for path in arguments.path)),
+        approve_prune=approval,
+        approve_rewrite=arguments.approve_rewrite,
+        rebuild_manifest=arguments.rebuild_manifest,
+    )
+
+
+def _new_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{SystemRandom().getrandbits(16):04x}"
+
+
+def _on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    return stop
+
+
+def _shows(arguments: Namespace) -> bool:
+    return sys.stderr.isatty() and not arguments.json
+
+
+def _show(progress: Progress) -> None:
+    share = "" if progress.percent is None else f" {progress.percent} %"
+    line = (
+        f"{progress.phase}{share}: {progress.dirs_done}/{progress.dirs_known} directories, {progress.files_seen} files"
+    )
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
+        return
+    print(
+        f"{report.run}: {report.result}. {report.created} created, {report.updated} updated, "
+        f"{report.unchanged} unchanged, {report.skipped} skipped, {report.failed} failed, {report.pruned} pruned; "
+        f"{report.remote_requests} requests, {report.duration_s:.1f} s"
+    )
+    if report.message:
+        print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
+    if report.prune_candidates > report.pruned:
+        print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+    for each in report.samples:
+        print(f"  {each.reason} {each.path}: {each.message}")

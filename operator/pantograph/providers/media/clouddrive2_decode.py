@@ -1,0 +1,94 @@
+"""CloudDrive2's messages and codes in the port's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+from clouddrive2_client.proto import clouddrive_pb2 as pb
+
+from pantograph.providers.errors import (
+    Busy,
+    MissingPrivilege,
+    NotFound,
+    ProtocolError,
+    ProviderError,
+    Rejected,
+    Unauthorized,
+    Unreachable,
+)
+from pantograph.providers.media.bucket import UPSTREAM_FAILED
+from pantograph.providers.media.http import shown, tells_of_ban
+from pantograph.providers.media.port import Entry, Hint, HintKind, join
+
+_HASHES = {1: "md5", 2: "sha1", 3: "pikpak_sha1"}
+
+
+def entry_of(file: Any, parent: str) -> Entry:
+    """`isDirectory` tells the kind: `fileType` is Directory when nobody set it."""
+    return Entry(
+        file.name,
+        parent,
+        file.isDirectory,
+        size_bytes=None if file.isDirectory else file.size,
+        modified=datetime.fromtimestamp(file.writeTime.seconds, UTC) if file.writeTime.seconds > 0 else None,
+        identity=file.id,
+        hashes=tuple(sorted((_HASHES.get(kind, str(kind)), digest) for kind, digest in file.fileHashes.items())),
+        is_mount=file.isCloudRoot,
+        is_locked=file.isForbidden or file.fileEncryptionType == pb.CloudDriveFile.Encrypted,
+    )
+
+
+def refuse_foreign(name: str, parent: str, file: Any) -> None:
+    """Raises `ProtocolError` (reason `WrongDirectory`) when the entry says that it lies elsewhere.
+
+    A token's own root may be left off what we ask and put before what comes: the end is what must agree.
+    """
+    full = file.fullPathName
+    if full and not full.endswith(join(parent, file.name)):
+        raise ProtocolError(f"{name} answered for {parent} with {full}, which is not in it", reason="WrongDirectory")
+
+
+def hints_of(message: Any) -> Iterator[Hint]:
+    """There is neither an order nor a "changed": a rename is a deletion and a creation."""
+    if message.messageType != pb.CloudDrivePushMessage.FILE_SYSTEM_CHANGE:
+        return
+    change = message.fileSystemChange
+    kind = HintKind.CHANGED if change.changeType == pb.FileSystemChange.CREATE else HintKind.DELETED
+    yield Hint(kind, _clean(change.path), is_dir=change.isDirectory)
+    if change.changeType == pb.FileSystemChange.RENAME and change.newPath:
+        yield Hint(HintKind.CHANGED, _clean(change.newPath), is_dir=change.isDirectory)
+
+
+def is_for(path: str, hint: Hint) -> bool:
+    """Whether the hint is about `path`, what is below it, or a directory that holds it."""
+    return path == "/" or f"{hint.path}/".startswith(f"{path}/") or f"{path}/".startswith(f"{hint.path}/")
+
+
+def grpc_error(name: str, error: Any) -> ProviderError:
+    """What a failed call means. The server's own codes are not documented: the unknown is a failure, not an absence."""
+    code, details = error.code(), error.details() or ""
+    text = f"{name} answered {code.name}: {shown(details) or 'no details'}"
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthorized(text, remedy="put valid credentials into the Secret it names")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return MissingPrivilege(text, remedy="make an API token with allow_list, allow_push_message and allow_read")
+    if code is grpc.StatusCode.NOT_FOUND:
+        return NotFound(text)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return ProtocolError(text)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or tells_of_ban(details):
+        return Busy(text, reason="RateLimited")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        return Unreachable(text)
+    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
+        return Rejected(text)
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return ProtocolError(text, remedy="look whether the endpoint is CloudDrive2, and of this version")
+    return Unreachable(text, reason=UPSTREAM_FAILED)
+
+
+def _clean(path: str) -> str:
+    return "/" + path.strip("/")

@@ -1,0 +1,105 @@
+"""What a `.strm` line holds: the one place where a link's parts are put together and percent-encoded.
+
+Media servers read one line, UTF-8, without a BOM or a newline; so does this return it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from enum import StrEnum
+from urllib.parse import quote, urlsplit
+
+from pantograph.providers.errors import Rejected
+from pantograph.providers.media.port import Link
+
+_GO_PATH_SAFE = "$&+=:@"
+"""What Go's url.PathEscape leaves as it is, beside letters, digits and `-_.~`: OpenList's own links are made so."""
+_MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
+
+
+class Encoding(StrEnum):
+    """How the path of an HTTP link is encoded, always once, segment by segment."""
+
+    PATH = "Path"
+    """As OpenList itself does it; what Kodi and strict players need."""
+    MINIMAL = "Minimal"
+    """Only what would change the address's meaning (`%`, `?`, `#`); for players that show what they read."""
+    NONE = "None"
+    """Not at all: a name with `%`, `?` or `#` does not play."""
+
+
+def encode_path(path: str, encoding: Encoding) -> str:
+    """`path` with every segment encoded; slashes stay."""
+    if encoding is Encoding.NONE:
+        return path
+    if encoding is Encoding.MINIMAL:
+        return path.translate(_MINIMAL)
+    return quote(path, safe="/" + _GO_PATH_SAFE)
+
+
+def http_line(link: Link, *, encoding: Encoding, base: str | None = None, prefix: str | None = None) -> str:
+    """The address of a file. `base` and `prefix` replace the driver's own; raises `Rejected` for what has no address.
+
+    The signature is never encoded: its `:` and `=` stand literally, as the server writes them.
+    """
+    base = normal_base(base if base is not None else link.base)
+    prefix = link.prefix if prefix is None else prefix
+    if not base:
+        raise Rejected(f"{link.path} has no HTTP address; set link.publicBase or link.mode: Mount")
+    if "{" in prefix:
+        parts = urlsplit(base)
+        prefix = prefix.replace("{scheme}", parts.scheme).replace("{host}", parts.netloc)
+    prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
+    query = f"?sign={link.sign}" if link.sign else ""
+    return _one_line(f"{base}{prefix}{encode_path(link.path, encoding)}{query}")
+
+
+def mount_line(link: Link, *, mount_prefix: str | None = None) -> str:
+    """The path of a file on the player's file system, unencoded. Raises `Rejected` when nothing says where it is."""
+    prefix = (link.mount_prefix if mount_prefix is None else mount_prefix).rstrip("/")
+    if not prefix.startswith("/") and mount_prefix != "/":
+        raise Rejected(f"{link.path} has no path on a file system; set link.mountPrefix to where the source is mounted")
+    return _one_line(f"{prefix}{link.path}")
+
+
+def normal_base(base: str) -> str:
+    """`base` as it is compared and written: scheme and host in lower case, no default port, no trailing slash."""
+    base = base.strip()
+    if "://" not in base:
+        return base.rstrip("/")
+    parts = urlsplit(base)
+    user, at, host = parts.netloc.rpartition("@")
+    host = host.lower()
+    default = {"http": ":80", "https": ":443"}.get(parts.scheme.lower(), "")
+    if default and host.endswith(default):
+        host = host.removesuffix(default)
+    return f"{parts.scheme.lower()}://{user}{at}{host}{parts.path.rstrip('/')}"
+
+
+def openlist_sign(path: str, *, key: str, expires: int = 0) -> str:
+    """OpenList's signature of an absolute, cleaned, unencoded path (its pkg/sign/hmac.go).
+
+    `key` is the server's admin token; `expires` is in seconds since 1970, 0 = never.
+    """
+    digest = hmac.new(key.encode(), f"{path}:{expires}".encode(), hashlib.sha256).digest()
+    return f"{base64.urlsafe_b64encode(digest).decode()}:{expires}"
+
+
+def sign_expiry(sign: str) -> datetime | None:
+    """When an OpenList signature ends; None: never, or not such a signature."""
+    _, _, expires = sign.rpartition(":")
+    if not expires.isdecimal() or int(expires) == 0:
+        return None
+    try:
+        return datetime.fromtimestamp(int(expires), UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _one_line(line: str) -> str:
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in line):
+        raise Rejected(f"{line!r} holds a control character, which would break the one line of a .strm file; rename it")
+    return line

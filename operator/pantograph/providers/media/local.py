@@ -1,0 +1,221 @@
+"""A folder of this machine, which may be a network or FUSE mount, and then may be gone and look empty.
+
+Nothing is followed out of the root: every directory is opened from its parent, and a link is only what it leads to
+when that is a file below the root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat as statmodes
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pantograph.clock import Clock
+from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
+from pantograph.providers.media.local_watch import watch_folder
+from pantograph.providers.media.port import (
+    Capabilities,
+    Entry,
+    Hint,
+    Link,
+    Listing,
+    ServerInfo,
+    SignMode,
+    Skipped,
+    join,
+    name_fault,
+    parent_of,
+)
+from pantograph.providers.media.settings import LocalSettings
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE_BYTES = 256 << 10
+
+
+class Local:
+    """Lists in threads, for a network mount may hang."""
+
+    capabilities = Capabilities(
+        watch=True, http=False, mount=True, pickcode=False, sign=False, proves_complete_listing=True
+    )
+
+    def __init__(self, settings: LocalSettings, *, clock: Clock) -> None:
+        self._name = settings.name
+        self._root = settings.root
+        self._sentinel = settings.sentinel
+        self._volume = settings.volume
+        self._poll_interval_s = settings.poll_interval_s
+        self._clock = clock
+
+    async def list(self, path: str, *, refresh: bool = False) -> Listing:
+        return await asyncio.to_thread(self._list, path)
+
+    async def stat(self, path: str) -> Entry:
+        return await asyncio.to_thread(self._stat, path)
+
+    async def watch(self, path: str) -> AsyncIterator[Hint]:
+        root = self._root.joinpath(*_segments(path))
+        async for hint in watch_folder(
+            root, path, mount_fault=self._mount_fault, clock=self._clock, poll_interval_s=self._poll_interval_s
+        ):
+            yield hint
+
+    def link(self, entry: Entry, *, sign: SignMode = SignMode.FROM_LISTING) -> Link:
+        if sign is SignMode.COMPUTE:
+            raise Rejected(f"{self._name} is a folder; there is nothing to sign")
+        return Link(entry.path, mount_prefix=str(self._root))
+
+    async def read(self, entry: Entry) -> AsyncIterator[bytes]:
+        fd = await asyncio.to_thread(self._open_file, entry.path)
+        try:
+            while piece := await asyncio.to_thread(os.read, fd, _PIECE_BYTES):
+                yield piece
+        except OSError as error:
+            raise self._error(entry.path, error) from error
+        finally:
+            os.close(fd)
+
+    async def test_connection(self) -> ServerInfo:
+        volume = await asyncio.to_thread(self._ensure_mounted)
+        notes = []
+        if self._sentinel is None:
+            notes.append(
+                "no sentinel file is named: only the device's number tells the mounted volume from an empty folder,"
+                " and network mounts get another number each time"
+            )
+        return ServerInfo(product="Local", version="", logged_in=True, volume=volume, notes=tuple(notes))
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _list(self, path: str) -> Listing:
+        before = self._ensure_mounted()
+        entries: list[Entry] = []
+        skipped: list[Skipped] = []
+        with self._opened(path) as fd, os.scandir(fd) as found:
+            device = os.fstat(fd).st_dev
+            for item in found:
+                fault = name_fault(item.name)
+                entry = None if fault else self._entry(path, item.name, fd, device)
+                if entry is None:
+                    skipped.append(Skipped(item.name, fault or "neither a file nor a directory below the root"))
+                else:
+                    entries.append(entry)
+        # Unmounted in between, the folder underneath would have been read to its end just as well.
+        if self._ensure_mounted() != before:
+            raise Unreachable(f"{self._name}: {self._root} was mounted anew while it was read", reason="MountMissing")
+        how = f"sentinel {self._sentinel} is there" if self._sentinel else f"device {before} holds"
+        return Listing(path, tuple(entries), complete=True, why=f"read to its end; {how}", skipped=tuple(skipped))
+
+    def _stat(self, path: str) -> Entry:
+        self._ensure_mounted()
+        if path == "/":
+            return Entry("", "/", is_dir=True)
+        parent, name = parent_of(path), path.rpartition("/")[2]
+        with self._opened(parent) as fd:
+            entry = self._entry(parent, name, fd, os.fstat(fd).st_dev)
+        if entry is None:
+            raise NotFound(f"{self._name}: there is no {path}")
+        return entry
+
+    def _entry(self, parent: str, name: str, parent_fd: int, device: int) -> Entry | None:
+        """None for what is not ours to see: gone meanwhile, a socket, a link to somewhere else."""
+        try:
+            seen = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+            if statmodes.S_ISLNK(seen.st_mode):
+                seen = self._link_target(parent, name)
+        except FileNotFoundError:
+            return None
+        is_dir = statmodes.S_ISDIR(seen.st_mode)
+        if not is_dir and not statmodes.S_ISREG(seen.st_mode):
+            return None
+        return Entry(
+            name,
+            parent,
+            is_dir,
+            size_bytes=None if is_dir else seen.st_size,
+            modified=datetime.fromtimestamp(seen.st_mtime, UTC),
+            is_mount=is_dir and seen.st_dev != device,
+        )
+
+    def _link_target(self, parent: str, name: str) -> os.stat_result:
+        """What a link leads to. Raises FileNotFoundError unless that is a file below the root: no loops, no way out."""
+        target = Path(os.path.realpath(self._root.joinpath(*_segments(join(parent, name)))))
+        if not target.is_relative_to(os.path.realpath(self._root)):
+            raise FileNotFoundError
+        seen = target.stat(follow_symlinks=False)
+        if not statmodes.S_ISREG(seen.st_mode):
+            raise FileNotFoundError
+        return seen
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        """The directory, reached without a link on the way; its faults typed, also those of reading it inside."""
+        fd = -1
+        try:
+            fd = os.open(self._root, _DIRECTORY & ~os.O_NOFOLLOW)
+            for segment in _segments(path):
+                child = os.open(segment, _DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = child
+            yield fd
+        except OSError as error:
+            raise self._error(path, error) from error
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _open_file(self, path: str) -> int:
+        entry = self._stat(path)
+        if entry.is_dir:
+            raise Rejected(f"{self._name}: {path} is a directory")
+        try:
+            return os.open(os.path.realpath(self._root.joinpath(*_segments(path))), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._error(path, error) from error
+
+    async def _mount_fault(self) -> str | None:
+        """None while the volume is there, or what is wrong."""
+        try:
+            await asyncio.to_thread(self._ensure_mounted)
+        except ProviderError as error:
+            return error.message
+        return None
+
+    def _ensure_mounted(self) -> str:
+        """The volume that is there. Raises `Unreachable` (reason `MountMissing`) unless it is the real one."""
+        try:
+            volume = f"{self._root.stat().st_dev:x}"
+            if self._sentinel is not None:
+                self._root.joinpath(self._sentinel).lstat()
+        except OSError as error:
+            what = f"{self._root} cannot be read" if self._sentinel is None else f"{self._sentinel} is not there"
+            raise self._missing(f"{what} ({error.strerror})") from error
+        if self._volume is not None and volume != self._volume and self._sentinel is None:
+            raise self._missing(f"it lies on device {volume}, and lay on {self._volume}")
+        return volume
+
+    def _missing(self, fault: str) -> Unreachable:
+        return Unreachable(
+            f"{self._name}: {self._root} does not hold the volume: {fault}",
+            reason="MountMissing",
+            remedy=f"findmnt --target {self._root}; then mount it, or name a sentinel file that is on the volume",
+        )
+
+    def _error(self, path: str, error: OSError) -> ProviderError:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) or error.errno == errno.ELOOP:
+            return NotFound(f"{self._name}: there is no directory {path} ({error.strerror})")
+        return Unreachable(f"{self._name}: {path} cannot be read: {error.strerror}")
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    """The names on the way. Raises `Rejected` for one that leads elsewhere."""
+    names = tuple(name for name in path.split("/") if name)
+    if any(name_fault(name) for name in names):
+        raise Rejected(f"{path!r} is no path in a source")
+    return names

@@ -1,0 +1,88 @@
+"""Changes of a folder as they happen: by inotify where the kernel sees them, by looking again and again elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from watchfiles import Change, awatch
+
+from pantograph.clock import Clock
+from pantograph.providers.media.port import Hint, HintKind
+
+_BLIND = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "virtiofs", "glusterfs", "afs", "vboxsf", "davfs")
+"""File systems whose other writers inotify never hears of; by prefix of their type."""
+_TICK_MS = 500
+_RETRY_S = 10.0
+_FLOOD = 4096
+"""Changes in one batch from which on one rescan is cheaper, and the kernel's queue (16,384) may have overflowed."""
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How mountinfo writes a blank in a path."""
+
+MountFault = Callable[[], Awaitable[str | None]]
+
+
+async def watch_folder(
+    folder: Path, path: str, *, mount_fault: MountFault, clock: Clock, poll_interval_s: float
+) -> AsyncIterator[Hint]:
+    """Hints below `folder`, which is `path` in the source; asks `mount_fault` at every tick."""
+    polling = sees_nothing(folder)
+    while True:
+        why = await mount_fault()
+        if why is None:
+            try:
+                async for hint in _hints(folder, path, mount_fault, poll_interval_s if polling else None):
+                    if hint.kind is HintKind.LOST:
+                        why = hint.why
+                        break
+                    yield hint
+            except OSError as error:
+                # Most often the limit of inotify watches (fs.inotify.max_user_watches): looking needs none.
+                why, polling = f"{error}; from now on it is polled", True
+        yield Hint(HintKind.LOST, path, is_dir=True, why=why or "the watch ended")
+        await clock.sleep(_RETRY_S)
+
+
+def sees_nothing(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether `folder` is on a file system whose changes elsewhere the kernel does not tell."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return True
+    real, found, kind = folder.resolve(), -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = Path(_OCTAL.sub(lambda escaped: chr(int(escaped[1], 8)), before.split()[4]))
+
+        if real.is_relative_to(mount) and len(mount.parts) >= found:
+            found, kind = len(mount.parts), after.split()[0]
+    return kind.startswith(_BLIND)
+
+
+async def _hints(
+    folder: Path, path: str, mount_fault: MountFault, poll_interval_s: float | None
+) -> AsyncIterator[Hint]:
+    watching = False
+    async for changes in awatch(
+        folder,
+        watch_filter=None,
+        rust_timeout=_TICK_MS,
+        yield_on_timeout=True,
+        force_polling=poll_interval_s is not None,
+        poll_delay_ms=int((poll_interval_s or 1) * 1000),
+        ignore_permission_denied=True,
+    ):
+        why = await mount_fault()
+        if why is not None:
+            yield Hint(HintKind.LOST, path, is_dir=True, why=why)
+            return
+        # The first batch, empty perhaps, is the proof that the watch stands.
+        if not watching or len(changes) > _FLOOD:
+            watching = True
+            yield Hint(HintKind.RESCAN, path, is_dir=True)
+        for change, changed in () if len(changes) > _FLOOD else sorted(changes, key=lambda item: item[1]):
+            kind = HintKind.DELETED if change is Change.deleted else HintKind.CHANGED
+            below = Path(changed).relative_to(folder).as_posix()
+            yield Hint(kind, path if below == "." else f"{path.rstrip('/')}/{below}")

@@ -1,0 +1,36 @@
+"""What a driver is told about its source: where, with which files of credentials, and how patient to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """A server that is reached over the network."""
+
+    name: str
+    """As messages name it, for example `DataServer media/openlist`."""
+    endpoint: str
+    """http(s)://host[:port][/sub-path], as the driver reaches it."""
+    credentials: Path | None = None
+    """The directory of a mounted Secret with `token`, or `username`, `password` and perhaps `otp`; None: a guest."""
+    ca_file: Path | None = None
+    """Certificates to trust beside the usual ones, PEM."""
+    list_timeout_s: float = 120.0
+    """For one whole answer; a cloud behind the server may take its time over a big directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """A folder of this machine."""
+
+    name: str
+    root: Path
+    sentinel: str | None = None
+    """A file below the root, relative to it, that is there only while the real volume is mounted."""
+    volume: str | None = None
+    """`ServerInfo.volume` of an earlier run; another device means that the volume is not mounted."""
+    poll_interval_s: float = 30.0
+    """Between two looks where the kernel cannot tell of changes (network and FUSE file systems)."""

@@ -1,0 +1,170 @@
+"""Work is done in batches: intents are committed, files written, the file system synced, results committed.
+
+A kill between any two of these leaves files that the manifest knows by what it intended, and a frontier that lists the
+batch's directories once more. A run that finds nothing to do commits once a batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pantograph.clock import Clock
+from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.port import MediaSource
+from pantograph.strm.errors import StrmError
+from pantograph.strm.manifest import FileRow, FrontierItem, Manifest
+from pantograph.strm.merge import Write, digest_of
+from pantograph.strm.report import Issue, Report
+from pantograph.strm.target import OnDisk, Target
+from pantograph.strm.wanted import below
+from pantograph.strm.writing import NotWritten, Writer
+
+MAX_DIRECTORIES: Final = 1000
+MAX_WRITES: Final = 1000
+MAX_AGE_S: Final = 10.0
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One file to be written in the directory with this id."""
+
+    directory: int
+    path: str
+    """Of the directory, relative to the source."""
+    local: str
+    """Of the directory, relative to the target."""
+    write: Write
+    expected: OnDisk | None
+    """The file as the merge saw it."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was planned since the last commit."""
+
+    target: Target
+    manifest: Manifest
+    writer: Writer
+    source: MediaSource
+    clock: Clock
+    report: Report
+    sync: Callable[[int], None]
+    works: list[Work] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    added: dict[str, FrontierItem] = field(default_factory=dict)
+    settlements: list[Callable[[], None]] = field(default_factory=list)
+    """What may be said of the directories once their files are written: stored with the frontier, never before it."""
+    began: float | None = None
+
+    def add(self, work: Work) -> None:
+        self.works.append(work)
+
+    def finish_directory(self, path: str, found: list[FrontierItem]) -> None:
+        """The directory was planned; `found` is to be listed after it."""
+        if self.began is None:
+            self.began = self.clock.monotonic()
+        self.added.pop(path, None)
+        self.done.append(path)
+        self.added |= {item.path: item for item in found}
+
+    @property
+    def is_due(self) -> bool:
+        if self.began is None:
+            return False
+        return (
+            len(self.works) >= MAX_WRITES
+            or len(self.done) >= MAX_DIRECTORIES
+            or self.clock.monotonic() - self.began >= MAX_AGE_S
+        )
+
+    async def flush(self) -> None:
+        """Do what was planned. Raises StrmError if the target takes nothing more."""
+        if self.works:
+            await self._write()
+        for settle in self.settlements:
+            settle()
+        self.manifest.move_frontier(done=self.done, added=self.added.values())
+        self.manifest.commit()
+        self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
+
+    async def _write(self) -> None:
+        for work in self.works:
+            file = work.write.file
+            if file.kind == "strm":
+                row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
+                self.manifest.intend(work.directory, row, digest_of(file.text))
+        self._intend_directories()
+        self.manifest.commit()
+        for work in self.works:
+            await self._write_one(work)
+        self.sync(self.target.fd)
+
+    def _intend_directories(self) -> None:
+        """What is not there now will be ours."""
+        for directory, local in {(work.directory, work.local) for work in self.works if work.local}:
+            identity: int | None = directory
+            path = local
+            while identity is not None and path and not self._exists(path):
+                self.manifest.execute("UPDATE dirs SET made=1 WHERE id=?", (identity,))
+                row = self.manifest.execute("SELECT parent FROM dirs WHERE id=?", (identity,)).fetchone()
+                identity, path = row[0], path.rpartition("/")[0]
+
+    def _exists(self, local: str) -> bool:
+        try:
+            return self.target.open(local) is not None
+        except OSError:
+            return True
+
+    async def _write_one(self, work: Work) -> None:
+        file = work.write.file
+        path = below(work.path, file.name)
+        try:
+            if file.kind == "strm":
+                staged = self.writer.stage(file.text)
+            else:
+                staged = await self.writer.fetch(self.source, file.entry)
+            if file.kind == "sidecar":
+                # Its content is known only now; nobody may find it without the manifest knowing it as ours.
+                row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
+                self.manifest.intend(work.directory, row, staged.digest)
+                self.manifest.commit()
+            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
+        except (NotWritten, ProviderError, OSError) as error:
+            self.writer.discard()
+            self._failed(work, path, error)
+            return
+        entry = file.entry
+        self.manifest.record(
+            work.directory,
+            FileRow(
+                name=file.name,
+                kind=file.kind,
+                remote=entry.name,
+                digest=written.digest,
+                size=written.state.size,
+                mtime_ns=written.state.mtime_ns,
+                remote_size=entry.size_bytes,
+                remote_time=None if entry.modified is None else entry.modified.timestamp(),
+            ),
+        )
+        self.report.changed_dirs.add(work.local)
+        if work.write.reason in ("New", "Vanished"):
+            self.report.created += 1
+        else:
+            self.report.updated += 1
+
+    def _failed(self, work: Work, path: str, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            raise StrmError(
+                "TargetFull", f"the target takes nothing more: {os.strerror(error.errno or 0)}",
+                remedy="make room on the target's volume",
+            ) from error  # fmt: skip
+        self.report.failed += 1
+        self.report.note(Issue("WriteFailed", path, str(error)))
+        # No short cut past this directory before it was written.
+        self.settlements.append(lambda: self.manifest.drop_short_cut(work.directory))

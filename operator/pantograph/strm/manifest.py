@@ -1,0 +1,324 @@
+"""What we own below the target, what is still to be listed, and what earlier runs saw: SQLite beside the files.
+
+Rollback journal, not WAL: the target may be on a network file system. Rows of files are written twice: before the file
+(`intent`: what it is about to hold) and after it is durable (`digest`). So after a kill at any point a file is known as
+ours by its content, and one that holds something else is known to be somebody's.
+"""
+
+# ruff: noqa: S608 - what is put into statements are this module's own column names
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pantograph.strm.errors import StrmError
+from pantograph.strm.wanted import Kind
+
+RETIRED: Final = "\x01"
+"""Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE dirs (
+  id INTEGER PRIMARY KEY, parent INTEGER, path TEXT NOT NULL UNIQUE, local TEXT NOT NULL,
+  mount INTEGER NOT NULL DEFAULT 0,  -- another storage began here when it was last listed
+  made INTEGER NOT NULL DEFAULT 0,   -- the directory on disk is ours
+  proved_run INTEGER,                -- last run that listed it, and all above it, completely
+  listing BLOB,                      -- digest of that listing, if nothing was left to do
+  stats TEXT,                        -- JSON {name: [size, mtime_ns]} of our files then
+  renew_at REAL,
+  reason TEXT, scans INTEGER NOT NULL DEFAULT 0, since REAL, counted REAL
+);
+CREATE INDEX dirs_parent ON dirs (parent);
+CREATE INDEX dirs_missing ON dirs (reason) WHERE reason IS NOT NULL;
+CREATE TABLE files (
+  dir INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, remote TEXT NOT NULL,
+  digest BLOB, intent BLOB, size INTEGER, mtime_ns INTEGER, remote_size INTEGER, remote_time REAL,
+  reason TEXT, confirm INTEGER NOT NULL DEFAULT 0, scans INTEGER NOT NULL DEFAULT 0, since REAL, counted REAL,
+  PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+CREATE INDEX files_missing ON files (reason) WHERE reason IS NOT NULL;
+CREATE TABLE frontier (path TEXT PRIMARY KEY, local TEXT NOT NULL, depth INTEGER, proved INTEGER) WITHOUT ROWID;
+CREATE TABLE rewrites (
+  dir INTEGER NOT NULL, name TEXT NOT NULL, text BLOB NOT NULL, remote TEXT NOT NULL, remote_size INTEGER,
+  remote_time REAL, reason TEXT NOT NULL, PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, trigger TEXT, scope TEXT, shape TEXT, started REAL, state TEXT NOT NULL,
+  incomplete INTEGER NOT NULL DEFAULT 0, dirs INTEGER, result TEXT
+);
+CREATE TABLE candidates (
+  run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, name TEXT NOT NULL,
+  reason TEXT NOT NULL, ready INTEGER NOT NULL, PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+CREATE TABLE prunes (at REAL NOT NULL, count INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A thing that was ours and that the source no longer shows."""
+
+    reason: str
+    scans: int
+    since: float
+    counted: float
+    """When the last scan that counts was; seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirRow:
+    id: int
+    path: str
+    local: str
+    mount: bool
+    made: bool
+    listing: bytes | None
+    stats: str | None
+    renew_at: float | None
+    proved_run: int | None
+    missing: Missing | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    name: str
+    kind: Kind
+    remote: str
+    digest: bytes | None
+    """Of the content that we left; None while the first write is under way."""
+    intent: bytes | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    remote_size: int | None = None
+    remote_time: float | None = None
+    missing: Missing | None = None
+
+    def owns(self, digest: bytes) -> bool:
+        """Whether content of this digest is ours."""
+        return digest in (self.digest, self.intent)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierItem:
+    """A directory still to be listed."""
+
+    path: str
+    local: str
+    depth: int
+    proved: bool
+    """Every directory above it was listed completely."""
+
+
+class Manifest:
+    """One transaction at a time, begun by the first change and ended by `commit`."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """Raises StrmError if the file is no manifest of ours."""
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=TRUNCATE")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+            self._db.execute("PRAGMA cache_size=-16384")
+            self._create()
+        except sqlite3.DatabaseError as error:
+            raise StrmError(
+                "ManifestUnreadable",
+                f"the manifest {path} cannot be read: {error}",
+                remedy="pantograph strm run --rebuild-manifest … makes a new one from the files that are there",
+            ) from error
+        self.commits = 0
+
+    def _create(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == _SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise StrmError("ManifestUnreadable", f"the manifest is of version {version}, not {_SCHEMA_VERSION}")
+        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """What was not committed is dropped."""
+        self._db.close()
+
+    def execute(self, sql: str, parameters: Iterable[object] = ()) -> sqlite3.Cursor:
+        """A change, or a question that no method asks."""
+        if not self._db.in_transaction and not sql.startswith("SELECT"):
+            self._db.execute("BEGIN")
+        return self._db.execute(sql, tuple(parameters))
+
+    def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN")
+        self._db.executemany(sql, rows)
+
+    def commit(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+            self.commits += 1
+
+    def get(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, value: str) -> None:
+        if self.get(key) != value:
+            self.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
+
+    # Directories
+
+    def directory(self, path: str) -> DirRow | None:
+        row = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE path=?", (path,)).fetchone()
+        return None if row is None else _dir(row)
+
+    def add_directory(self, path: str, local: str, *, parent: int | None, mount: bool) -> int:
+        """Its id; a row that exists keeps its own, and learns where it lies now."""
+        self.execute(
+            "INSERT INTO dirs (parent, path, local, mount) VALUES (?,?,?,?) ON CONFLICT (path) DO UPDATE SET"
+            " local=excluded.local, mount=excluded.mount, parent=excluded.parent",
+            (parent, path, local, mount),
+        )
+        return int(self._db.execute("SELECT id FROM dirs WHERE path=?", (path,)).fetchone()[0])
+
+    def children(self, directory: int) -> list[DirRow]:
+        rows = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE parent=?", (directory,))
+        return [_dir(row) for row in rows]
+
+    def retire_directory(self, directory: int) -> None:
+        """Its path, with all below, is free for another row; the rows stay, and are known by `RETIRED` in their paths.
+
+        They are no longer wanted by the spec: what they own will be pruned as such.
+        """
+        self.execute(
+            "WITH RECURSIVE below (id) AS (SELECT ? UNION SELECT d.id FROM dirs d JOIN below b ON d.parent = b.id)"
+            " UPDATE dirs SET path = ? || path, listing = NULL WHERE id IN (SELECT id FROM below)",
+            (directory, f"{RETIRED}{directory}/"),
+        )
+
+    def mark_directory(self, directory: int, missing: Missing | None) -> None:
+        self.execute(
+            "UPDATE dirs SET reason=?, scans=?, since=?, counted=? WHERE id=?", (*_missing_columns(missing), directory)
+        )
+
+    def settle_directory(
+        self, directory: int, *, run: int | None, listing: bytes | None, stats: str | None, renew_at: float | None
+    ) -> None:
+        """Record a listing. `run` None: it was not proved."""
+        self.execute(
+            "UPDATE dirs SET proved_run=?, listing=?, stats=?, renew_at=? WHERE id=?",
+            (run, listing, stats, renew_at, directory),
+        )
+
+    def drop_short_cut(self, directory: int) -> None:
+        """The directory is looked at in full next time."""
+        self.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
+
+    def prove_directory(self, directory: int, run: int) -> None:
+        self.execute("UPDATE dirs SET proved_run=? WHERE id=?", (run, directory))
+
+    # Files
+
+    def files(self, directory: int) -> dict[str, FileRow]:
+        rows = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=?", (directory,))
+        return {row[0]: _file(row) for row in rows}
+
+    def file(self, directory: int, name: str) -> FileRow | None:
+        row = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=? AND name=?", (directory, name)).fetchone()
+        return None if row is None else _file(row)
+
+    def intend(self, directory: int, row: FileRow, intent: bytes) -> None:
+        """The file is about to hold `intent`."""
+        self.execute(
+            "INSERT INTO files (dir, name, kind, remote, intent) VALUES (?,?,?,?,?)"
+            " ON CONFLICT (dir, name) DO UPDATE SET intent=excluded.intent",
+            (directory, row.name, row.kind, row.remote, intent),
+        )
+
+    def record(self, directory: int, row: FileRow) -> None:
+        """The file is durable, or was found, as `row` says; it is not missing."""
+        self.execute(
+            "INSERT OR REPLACE INTO files (dir, name, kind, remote, digest, size, mtime_ns, remote_size, remote_time)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (directory, row.name, row.kind, row.remote, row.digest, row.size, row.mtime_ns, row.remote_size,
+             row.remote_time),
+        )  # fmt: skip
+
+    def mark_file(self, directory: int, name: str, missing: Missing | None, *, confirm: bool = False) -> None:
+        self.execute(
+            "UPDATE files SET reason=?, scans=?, since=?, counted=?, confirm=? WHERE dir=? AND name=?",
+            (*_missing_columns(missing), confirm, directory, name),
+        )
+
+    def forget_file(self, directory: int, name: str) -> None:
+        self.execute("DELETE FROM files WHERE dir=? AND name=?", (directory, name))
+
+    def inventory(self) -> dict[str, int]:
+        """How many files we own, by kind."""
+        rows = self._db.execute("SELECT kind, count(*) FROM files WHERE digest IS NOT NULL GROUP BY kind")
+        return {str(kind): int(count) for kind, count in rows}
+
+    # The frontier
+
+    def frontier(self) -> list[FrontierItem]:
+        rows = self._db.execute("SELECT path, local, depth, proved FROM frontier ORDER BY path DESC")
+        return [FrontierItem(path, local, depth, bool(proved)) for path, local, depth, proved in rows]
+
+    def move_frontier(self, *, done: Iterable[str], added: Iterable[FrontierItem]) -> None:
+        self.executemany("DELETE FROM frontier WHERE path=?", ((path,) for path in done))
+        self.executemany(
+            "INSERT OR REPLACE INTO frontier VALUES (?,?,?,?)",
+            ((item.path, item.local, item.depth, item.proved) for item in added),
+        )
+
+    def clear_frontier(self) -> None:
+        for table in ("frontier", "rewrites"):
+            if self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+                self.execute(f"DELETE FROM {table}")
+
+    def select(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows, streamed; on a cursor of its own."""
+        yield from self._db.execute(sql, tuple(parameters))
+
+
+_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, proved_run, reason, scans, since, counted"
+_FILE: Final = (
+    "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
+)
+
+
+def _dir(row: tuple[Any, ...]) -> DirRow:
+    identity, path, local, mount, made, listing, stats, renew_at, proved_run, *missing = row
+    return DirRow(
+        identity, path, local, bool(mount), bool(made), listing, stats, renew_at, proved_run, _missing(missing)
+    )
+
+
+def _file(row: tuple[Any, ...]) -> FileRow:
+    name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, *missing = row
+    return FileRow(
+        name=name,
+        kind=kind,
+        remote=remote,
+        digest=digest,
+        intent=intent,
+        size=size,
+        mtime_ns=mtime_ns,
+        remote_size=remote_size,
+        remote_time=remote_time,
+        missing=_missing(missing),
+    )
+
+
+def _missing(columns: list[Any]) -> Missing | None:
+    return None if columns[0] is None else Missing(*columns)
+
+
+def _missing_columns(missing: Missing | None) -> tuple[str | None, int, float | None, float | None]:
+    if missing is None:
+        return (None, 0, None, None)
+    return (missing.reason, missing.scans, missing.since, missing.counted)

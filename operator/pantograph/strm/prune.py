@@ -1,0 +1,199 @@
+"""Removes what the source no longer has: only ours, only unmodified, only below what this run proved complete.
+
+Candidates are collected first, all of them, with the digest of what lies on disk; then judged as a whole; only then is
+the first one removed, after it was looked at once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pantograph.strm.limits import Situation, blocked
+from pantograph.strm.manifest import FileRow, Manifest, Missing
+from pantograph.strm.missing import RECONFIGURED, is_confirmed
+from pantograph.strm.naming import STRM
+from pantograph.strm.removal import Remover, digest_on_disk
+from pantograph.strm.report import Issue, Report
+from pantograph.strm.spec import PruneRules
+from pantograph.strm.target import Target
+from pantograph.strm.wanted import below
+
+_PAGE: Final = 500
+_COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local"
+_IN_LISTED_DIRECTORIES: Final = f"""
+SELECT {_COLUMNS}, 0, f.confirm, f.reason, f.scans, f.since, f.counted FROM files f JOIN dirs d ON d.id = f.dir
+WHERE f.reason IS NOT NULL AND d.proved_run = ? ORDER BY f.dir, f.name"""  # noqa: S608 - constants
+_BELOW_GONE_DIRECTORIES: Final = f"""
+WITH RECURSIVE gone (id, reason, scans, since, counted) AS (
+  SELECT d.id, d.reason, d.scans, d.since, d.counted FROM dirs d JOIN dirs p ON p.id = d.parent
+  WHERE d.reason IS NOT NULL AND p.proved_run = ?
+  UNION
+  SELECT c.id, g.reason, g.scans, g.since, g.counted FROM dirs c JOIN gone g ON c.parent = g.id)
+SELECT {_COLUMNS}, 1, g.reason <> '{RECONFIGURED}', g.reason, g.scans, g.since, g.counted
+FROM gone g JOIN files f ON f.dir = g.id JOIN dirs d ON d.id = f.dir ORDER BY f.dir, f.name"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's word for what a named run listed."""
+
+    run: str
+    digest: str | None = None
+    """Of the candidates, as that run reported it; None: whatever it listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    directory: int
+    row: FileRow
+    local: str
+    whole: bool
+    """A directory above it is gone, rather than the file alone."""
+    confirm: bool
+    missing: Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """One run's pruning."""
+
+    manifest: Manifest
+    target: Target
+    remover: Remover
+    rules: PruneRules
+    run: int
+    now: float
+    report: Report
+
+    def execute(self, approval: Approval | None, *, source_is_empty: bool) -> None:
+        """Collect, judge, remove."""
+        if self.rules.mode == "Off":
+            if approval is not None:
+                self.report.prune_blocked = "prune.mode is Off: nothing is removed, approved or not"
+            return
+        self._collect()
+        self._account()
+        if approval is not None:
+            self._remove_approved(approval)
+        else:
+            self._remove_ready(source_is_empty=source_is_empty)
+        if self.rules.mode in ("Trash", "Delete") and self.rules.empty_dirs:
+            self.remover.remove_empty_directories(self.run)
+        self.manifest.commit()
+
+    def _collect(self) -> None:
+        self.manifest.execute("DELETE FROM candidates WHERE run=?", (self.run,))
+        # The second question answers also for what the first did: a directory that is gone outweighs its files.
+        for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
+            for candidate in self._pages(question):
+                self._consider(candidate)
+
+    def _pages(self, question: str) -> Iterator[Candidate]:
+        cursor = self.manifest.execute(question.strip(), (self.run,))
+        while rows := cursor.fetchmany(_PAGE):
+            yield from (_candidate(row) for row in rows)
+
+    def _consider(self, candidate: Candidate) -> None:
+        row, place = candidate.row, below(candidate.local, candidate.row.name)
+        if row.kind == "sidecar" and self._has_company(candidate):
+            return
+        digest = digest_on_disk(self.target, candidate.local, row.name)
+        if digest is None:
+            self.manifest.forget_file(candidate.directory, row.name)
+            return
+        if not row.owns(digest):
+            self.report.skipped += 1
+            self.report.note(Issue("Modified", place, "its source is gone, but somebody changed it: it stays"))
+            return
+        ready = not candidate.confirm or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
+        self.manifest.execute(
+            "INSERT OR REPLACE INTO candidates (run, path, digest, dir, name, reason, ready) VALUES (?,?,?,?,?,?,?)",
+            (self.run, place, digest, candidate.directory, row.name, candidate.missing.reason, ready),
+        )
+
+    def _has_company(self, candidate: Candidate) -> bool:
+        """A sidecar goes with its film and not before: whether one that it belongs to stays."""
+        rows = self.manifest.files(candidate.directory)
+        films = {name.removesuffix(STRM): row.missing for name, row in rows.items() if row.kind == "strm"}
+        stay = [] if candidate.whole else [stem for stem, missing in films.items() if missing is None]
+        own = [stem for stem in films if _belongs(candidate.row.name, stem)]
+        return any(stem in stay for stem in own) if own else bool(stay)
+
+    def _account(self) -> None:
+        digest, count, ready = hashlib.sha256(), 0, 0
+        question = "SELECT path, digest, ready, reason FROM candidates WHERE run=? ORDER BY path"
+        for path, content, is_ready, reason in self.manifest.select(question, (self.run,)):
+            digest.update(f"{path}\0{content.hex()}\n".encode())
+            count, ready = count + 1, ready + is_ready
+            self.report.note(Issue(f"Prune{reason}", path, "its source is gone" if is_ready else "not confirmed yet"))
+        self.report.prune_candidates = count
+        self.report.pending_confirmation = count - ready
+        self.report.candidates_digest = digest.hexdigest() if count else ""
+
+    def _remove_ready(self, *, source_is_empty: bool) -> None:
+        recent = self.manifest.execute("SELECT sum(count) FROM prunes WHERE at > ?", (self.now - self.rules.min_age_s,))
+        situation = Situation(
+            inventory=sum(self.manifest.inventory().values()),
+            candidates=self.report.prune_candidates,
+            ready=self.report.prune_candidates - self.report.pending_confirmation,
+            recent=recent.fetchone()[0] or 0,
+            source_is_empty=source_is_empty,
+        )
+        self.report.prune_blocked = blocked(self.rules, situation)
+        if self.report.prune_blocked or self.rules.mode == "Report":
+            return
+        question = "SELECT dir, name, digest FROM candidates WHERE run=? AND ready ORDER BY path"
+        self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
+
+    def _remove_approved(self, approval: Approval) -> None:
+        found = self.manifest.execute(
+            "SELECT id FROM runs WHERE name=? AND id<>? ORDER BY id DESC LIMIT 1", (approval.run, self.run)
+        ).fetchone()
+        if found is None:
+            self.report.prune_blocked = f"run {approval.run} is not known here: nothing was approved"
+            return
+        if approval.digest is not None and self._digest_of_run(found[0]) != approval.digest:
+            self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
+            return
+        question = (
+            "SELECT c.dir, c.name, c.digest FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
+            " WHERE c.run=? AND a.run=? ORDER BY c.path"
+        )
+        self._remove(list(self.manifest.select(question, (self.run, found[0]))), counts=False)
+
+    def _digest_of_run(self, run: int) -> str:
+        digest = hashlib.sha256()
+        for path, content in self.manifest.select(
+            "SELECT path, digest FROM candidates WHERE run=? ORDER BY path", (run,)
+        ):
+            digest.update(f"{path}\0{content.hex()}\n".encode())
+        return digest.hexdigest()
+
+    def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
+        for start in range(0, len(candidates), _PAGE):
+            removed = 0
+            for directory, name, digest in candidates[start : start + _PAGE]:
+                removed += self.remover.remove(directory, name, digest)
+            self.report.pruned += removed
+            if counts and removed:
+                self.manifest.execute("INSERT INTO prunes VALUES (?,?)", (self.now, removed))
+            self.manifest.commit()
+
+
+def _belongs(name: str, stem: str) -> bool:
+    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in (".", "-", "_")
+
+
+def _candidate(row: tuple[Any, ...]) -> Candidate:
+    directory, name, kind, remote, digest, intent, local, whole, confirm, *missing = row
+    return Candidate(
+        directory=directory,
+        row=FileRow(name=name, kind=kind, remote=remote, digest=digest, intent=intent),
+        local=local,
+        whole=bool(whole),
+        confirm=bool(confirm),
+        missing=Missing(*missing),
+    )

@@ -1,0 +1,184 @@
+"""One file or one empty directory goes: looked at once more, unlinked or moved into the trash, then forgotten."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pantograph.strm.errors import StrmError
+from pantograph.strm.manifest import Manifest
+from pantograph.strm.merge import DIGEST_BYTES
+from pantograph.strm.report import Report
+from pantograph.strm.state import TRASH, StateDir
+from pantograph.strm.target import Target, look, pieces
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def digest_on_disk(target: Target, local: str, name: str) -> bytes | None:
+    """Of the regular file's content; None if there is no such thing, or something else has its name."""
+    try:
+        fd = target.open(local)
+        if fd is None:
+            return None
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for piece in pieces(fd, name):
+            digest.update(piece)
+    except OSError:  # a link, a directory, a file that may not be read: whatever it is, it is not ours
+        return None
+    return digest.digest()
+
+
+@dataclass(slots=True, kw_only=True)
+class Remover:
+    """Removes from one target in one run."""
+
+    target: Target
+    state: StateDir
+    manifest: Manifest
+    report: Report
+    trash: bool
+    run: str
+    _emptied: set[int] = field(default_factory=set)
+
+    def remove(self, directory: int, name: str, digest: bytes) -> bool:
+        """Remove the file if it still holds what was judged; whether it went."""
+        local = self._local(directory)
+        if digest_on_disk(self.target, local, name) != digest:
+            return False
+        if self.trash:
+            self._to_trash(local, name)
+        else:
+            fd = self.target.open(local)
+            assert fd is not None, "read a moment ago"
+            os.unlink(name, dir_fd=fd)
+        self.manifest.forget_file(directory, name)
+        self.manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
+        self._emptied.add(directory)
+        self.report.changed_dirs.add(local)
+        return True
+
+    def remove_empty_directories(self, run: int) -> None:
+        """Remove directories that we made and that hold nothing, where something was removed or the source has none.
+
+        Never anything but `rmdir`: whatever somebody else keeps there keeps the directory. One that cannot go now
+        (a network file system's placeholder) is tried again by a later run.
+        """
+        gone = self.manifest.execute(
+            "SELECT d.id FROM dirs d JOIN dirs p ON p.id=d.parent WHERE d.reason IS NOT NULL AND p.proved_run=?", (run,)
+        )
+        pending = {*self._emptied, *self._with_all_below(row[0] for row in gone.fetchall())}
+        while pending:
+            parents: set[int] = set()
+            for directory in sorted(pending, key=lambda each: self._local(each).count("/"), reverse=True):
+                parent = self._remove_if_empty(directory)
+                if parent is not None:
+                    parents.add(parent)
+            pending = parents
+
+    def _with_all_below(self, directories: Iterable[int]) -> list[int]:
+        found = list(directories)
+        for directory in found:  # grows while it is read: breadth first
+            found.extend(child.id for child in self.manifest.children(directory))
+        return found
+
+    def _remove_if_empty(self, directory: int) -> int | None:
+        """The parent, if the directory is no longer."""
+        row = self.manifest.execute(
+            "SELECT parent, local, made, reason, EXISTS (SELECT 1 FROM files WHERE dir=id),"
+            " EXISTS (SELECT 1 FROM dirs c WHERE c.parent=dirs.id AND c.made) FROM dirs WHERE id=?",
+            (directory,),
+        ).fetchone()
+        if row is None:
+            return None
+        parent, local, made, reason, has_files, has_children = row
+        if not local or has_files or has_children:
+            return None
+        if made and not self._rmdir(local):
+            return None
+        self.manifest.execute("UPDATE dirs SET made=0, listing=NULL WHERE id=?", (directory,))
+        if reason is not None:
+            self.manifest.execute(
+                "DELETE FROM dirs WHERE id=? AND NOT EXISTS (SELECT 1 FROM dirs c WHERE c.parent=?)",
+                (directory, directory),
+            )
+        return int(parent) if made and parent is not None else None
+
+    def _rmdir(self, local: str) -> bool:
+        above, _, name = local.rpartition("/")
+        self.target.forget()
+        try:
+            fd = self.target.open(above)
+            if fd is not None:
+                os.rmdir(name, dir_fd=fd)
+        except OSError as error:
+            return error.errno in _GONE
+        self.report.changed_dirs.add(above)
+        return True
+
+    def _to_trash(self, local: str, name: str) -> None:
+        place = self.state.trash_path(self.run) + (f"/{local}" if local else "")
+        opened = self.target.open(place, make=True)
+        assert opened is not None, "made"
+        trash = os.dup(opened)
+        try:
+            fd = self.target.open(local)
+            assert fd is not None, "read a moment ago"
+            os.rename(name, name, src_dir_fd=fd, dst_dir_fd=trash)
+        finally:
+            os.close(trash)
+
+    def _local(self, directory: int) -> str:
+        row = self.manifest.execute("SELECT local FROM dirs WHERE id=?", (directory,)).fetchone()
+        return "" if row is None else str(row[0])
+
+
+def purge_old_trash(state: StateDir, *, retention_s: float, now: float) -> int:
+    """Remove for good what lies in the trash longer than it is kept; how many runs that were."""
+    trash = state.path / TRASH
+    if not trash.exists():
+        return 0
+    old = [run.name for run in trash.iterdir() if now - run.lstat().st_mtime > retention_s]
+    for run in old:
+        state.purge_trash(run)
+    return len(old)
+
+
+def restore(target: Target, state: StateDir, run: str) -> tuple[int, list[str]]:
+    """Bring back what `run` moved into the trash: how many files, and the paths whose place is taken.
+
+    What comes back is the person's own from then on, until the source shows it again: no later run prunes it.
+    """
+    trash = state.path / TRASH / run
+    if "/" in run or run in ("", ".", "..") or not trash.is_dir():
+        raise StrmError(
+            "NothingToRestore", f"there is no trash of run {run!r}", remedy="pantograph strm doctor lists the trash"
+        )
+    restored, taken = 0, []
+    root = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for folder, _, names, fd in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=root):
+            local = str(Path(folder)) if folder != "." else ""
+            for name in sorted(names):
+                if _bring_back(target, local, name, fd):
+                    restored += 1
+                else:
+                    taken.append(f"{local}/{name}" if local else name)
+    finally:
+        os.close(root)
+    if not taken:
+        state.purge_trash(run)
+    return restored, taken
+
+
+def _bring_back(target: Target, local: str, name: str, trash: int) -> bool:
+    fd = target.open(local, make=True)
+    assert fd is not None, "made"
+    if look(fd, name) is not None:
+        return False
+    os.rename(name, name, src_dir_fd=trash, dst_dir_fd=fd)
+    return True

@@ -1,0 +1,115 @@
+"""What a run did, counted and sampled: the result that people and the operator read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+MAX_SAMPLES: Final = 10
+MAX_MESSAGE: Final = 300
+
+Result = Literal["Succeeded", "Degraded", "Blocked", "Failed", "Cancelled"]
+"""`Degraded`: some directories or files failed; `Blocked`: something waits for a person's approval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something that concerns one path."""
+
+    reason: str
+    path: str
+    message: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands."""
+
+    phase: Literal["List", "Apply", "Prune"] = "List"
+    dirs_done: int = 0
+    dirs_known: int = 0
+    files_seen: int = 0
+    percent: int | None = None
+    """Of the directories that the last complete run found; None when there was none."""
+
+
+@dataclass(slots=True)
+class Report:
+    """One run's result."""
+
+    run: str
+    trigger: str
+    result: Result = "Succeeded"
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    """Files that were left as they are on purpose: names refused, collisions lost, changed by somebody."""
+    failed: int = 0
+    pruned: int = 0
+    prune_candidates: int = 0
+    candidates_digest: str = ""
+    prune_blocked: str = ""
+    """Why no candidate was removed although there were some; empty: none was blocked."""
+    pending_confirmation: int = 0
+    remote_requests: int = 0
+    incomplete_dirs: int = 0
+    collisions: int = 0
+    inventory_strm: int = 0
+    inventory_sidecars: int = 0
+    duration_s: float = 0.0
+    kept: Counter[str] = field(default_factory=Counter)
+    """Files whose bytes differ and that stay, by reason."""
+    rewrites: Counter[str] = field(default_factory=Counter)
+    """Files that were to be written anew, by reason."""
+    samples: list[Issue] = field(default_factory=list)
+    changed_dirs: set[str] = field(default_factory=set)
+    """Directories of the target in which files changed: what a media server is told."""
+
+    def note(self, issue: Issue) -> None:
+        """Keep the first few, fit to be printed and stored whatever a remote name holds."""
+        if len(self.samples) < MAX_SAMPLES:
+            self.samples.append(Issue(issue.reason, _printable(issue.path), _printable(issue.message)))
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; camelCase, bounded."""
+        return {
+            "run": self.run,
+            "trigger": self.trigger,
+            "result": self.result,
+            "reason": self.reason,
+            "message": self.message[:MAX_MESSAGE],
+            "remedy": self.remedy,
+            "duration": round(self.duration_s, 3),
+            "created": self.created,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "pruned": self.pruned,
+            "pruneCandidates": self.prune_candidates,
+            "candidatesDigest": self.candidates_digest,
+            "pruneBlocked": self.prune_blocked,
+            "pendingConfirmation": self.pending_confirmation,
+            "remoteRequests": self.remote_requests,
+            "incompleteDirs": self.incomplete_dirs,
+            "inventory": {
+                "strm": self.inventory_strm,
+                "sidecars": self.inventory_sidecars,
+                "collisions": self.collisions,
+            },
+            "kept": dict(self.kept),
+            "rewrites": dict(self.rewrites),
+            "samples": [
+                {"reason": each.reason, "path": each.path[:MAX_MESSAGE], "message": each.message[:MAX_MESSAGE]}
+                for each in self.samples
+            ],
+        }
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -1,0 +1,82 @@
+"""Existing files are written anew only when everything is listed and their share of the library is known to be small.
+
+A changed base URL, a broken server setting or a wrong mapping would otherwise make a media server probe every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from pantograph.providers.media.port import Entry
+from pantograph.strm.batch import MAX_WRITES, Batch, Work
+from pantograph.strm.manifest import Manifest
+from pantograph.strm.merge import Write, digest_of
+from pantograph.strm.report import Issue, Report
+from pantograph.strm.spec import Job
+from pantograph.strm.target import Target, look, read_small
+from pantograph.strm.wanted import WantedFile, below
+
+_RENEWALS: Final = ("SignExpiring", "SignMissing")
+"""Without these the link does not play any more: they count towards no limit."""
+
+_DONE: Final = "DELETE FROM rewrites WHERE dir=? AND name=?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewriting:
+    """The deferred rewrites of one run."""
+
+    job: Job
+    target: Target
+    manifest: Manifest
+    batch: Batch
+    report: Report
+
+    async def execute(self, *, approved: bool) -> bool:
+        """Write them all, or none and False because they are too many."""
+        total = self.manifest.execute(
+            "SELECT count(*) FROM rewrites WHERE reason NOT IN (?,?)", _RENEWALS
+        ).fetchone()[0]  # fmt: skip
+        existing = self.manifest.inventory().get("strm", 0) - self.report.created
+        allowed = max(1, existing * self.job.max_rewrite_percent // 100)
+        if total > allowed and not approved:
+            self.report.reason = "RewriteLimit"
+            self.report.message = f"{total} of {existing} files would be written anew; the limit allows {allowed}"
+            self.report.remedy = "look at the reasons in `rewrites`, then approve them"
+            return False
+        for page in self._pages():
+            for row in page:
+                self._plan(row)
+            await self.batch.flush()
+        return True
+
+    def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
+        """What is left to do; each page is deleted with the commit of its files."""
+        question = (
+            "SELECT r.dir, r.name, r.text, r.remote, r.remote_size, r.remote_time, r.reason, d.path, d.local"
+            " FROM rewrites r JOIN dirs d ON d.id=r.dir ORDER BY r.dir, r.name LIMIT ?"
+        )
+        while page := self.manifest.execute(question, (MAX_WRITES,)).fetchall():
+            done = [(row[0], row[1]) for row in page]
+            # After the files, or a kill between the two would forget what was to be written.
+            self.batch.settlements.append(partial(self.manifest.executemany, _DONE, done))
+            yield page
+
+    def _plan(self, planned: tuple[Any, ...]) -> None:
+        directory, name, text, remote, size, time, reason, path, local = planned
+        fd = self.target.open(local)
+        found = None if fd is None else look(fd, name)
+        content = None if fd is None else read_small(fd, name)
+        row = self.manifest.file(directory, name)
+        if row is None or content is None or not (content == b"" or row.owns(digest_of(content))):
+            self.report.skipped += 1
+            self.report.note(Issue("Modified", below(local, name), "somebody changed it since it was compared"))
+            return
+        modified = None if time is None else datetime.fromtimestamp(time, UTC)
+        entry = Entry(remote, path, False, size, modified)
+        write = Write(WantedFile(name, "strm", entry, text), row, reason)
+        self.batch.add(Work(directory, path, local, write, found))

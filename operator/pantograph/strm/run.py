@@ -1,0 +1,255 @@
+"""One run, from the frontier to the report: list and create, then rewrite what may be rewritten, then prune."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from pantograph.clock import Clock
+from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.port import MediaSource
+from pantograph.strm.batch import Batch
+from pantograph.strm.errors import StrmError
+from pantograph.strm.history import begin_run, end_run, known_directories
+from pantograph.strm.listing import Lister
+from pantograph.strm.manifest import FrontierItem, Manifest
+from pantograph.strm.prune import Approval, Pruning
+from pantograph.strm.removal import Remover, purge_old_trash
+from pantograph.strm.report import Progress, Report
+from pantograph.strm.rewriting import Rewriting
+from pantograph.strm.scope import Scope
+from pantograph.strm.spec import Job
+from pantograph.strm.state import Owner, StateDir
+from pantograph.strm.target import Target, sync_filesystem
+from pantograph.strm.walk import Walk
+from pantograph.strm.writing import Writer
+
+_RUN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of one run."""
+
+    run: str
+    """Its name: a token, a directory of the trash, what an approval speaks of."""
+    trigger: Literal["manual", "cron", "watch"] = "manual"
+    scope: Scope = field(default_factory=Scope)
+    approve_prune: Approval | None = None
+    approve_rewrite: bool = False
+    rebuild_manifest: bool = False
+
+    def __post_init__(self) -> None:
+        if not _RUN_NAME.fullmatch(self.run):
+            raise ValueError(f"{self.run!r} is no name of a run: letters, digits, '.', '_' and '-', at most 63")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a run is given besides its job."""
+
+    source: MediaSource
+    root: Path
+    """The target directory."""
+    volume: Path | None = None
+    """The root of the volume that the target lies in; no other job may own a directory between."""
+    clock: Clock
+    installation: str = "local"
+    server: str = ""
+    """What the source is, for the records: driver, endpoint, base path. Another one is refused."""
+    parallel: int = 4
+    durable: bool = True
+    """Sync files and manifest. Without, a power cut (not a kill) may lose what was written."""
+    on_progress: Callable[[Progress], None] = lambda _: None
+    cancelled: Callable[[], bool] = lambda: False
+
+
+async def execute(job: Job, request: Request, around: Surroundings) -> Report:
+    """Do one run, or what an interrupted one left to do; the report says how it went, whatever happens.
+
+    Raises nothing that the report can say. An unfinished run (a kill, a cancelled task) is resumed by the next request
+    with the same spec and scope.
+    """
+    report = Report(run=request.run, trigger=request.trigger)
+    began = around.clock.monotonic()
+    try:
+        with closing(Target(around.root, dir_mode=job.dir_mode)) as target:
+            owner = Owner(around.installation, job.namespace, job.name, f"{around.server}{job.source}")
+            with closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state:
+                if request.rebuild_manifest:
+                    state.set_manifest_aside()
+                with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
+                    await _Run(job, request, around, report, target, state, manifest).execute()
+    except (StrmError, ProviderError) as error:
+        report.result, report.reason, report.message = "Failed", error.reason, error.message
+        report.remedy = error.remedy or ""
+    except OSError as error:
+        report.result, report.reason, report.message = "Failed", "TargetUnusable", f"target {around.root}: {error}"
+    report.duration_s = around.clock.monotonic() - began
+    return report
+
+
+@dataclass(slots=True)
+class _Run:
+    job: Job
+    request: Request
+    around: Surroundings
+    report: Report
+    target: Target
+    state: StateDir
+    manifest: Manifest
+    progress: Progress = field(default_factory=Progress)
+
+    async def execute(self) -> None:
+        job, request, around, report = self.job, self.request, self.around, self.report
+        now = around.clock.now
+        begun = begin_run(
+            self.manifest,
+            name=request.run,
+            trigger=request.trigger,
+            scope=str(request.scope),
+            shape=job.shape,
+            now=now().timestamp(),
+        )
+        writer = Writer(
+            self.target,
+            self.state,
+            file_mode=job.file_mode,
+            mtime_policy=job.mtime_policy,
+            max_bytes=job.filter.sidecar_max_size,
+        )
+        batch = Batch(
+            self.target,
+            self.manifest,
+            writer,
+            around.source,
+            around.clock,
+            report,
+            sync_filesystem if around.durable else lambda _: None,
+        )
+        shape = self.manifest.get("shape")
+        walk = Walk(
+            job=job,
+            source=around.source,
+            target=self.target,
+            manifest=self.manifest,
+            batch=batch,
+            report=report,
+            run=begun.id,
+            scope=request.scope,
+            proves=around.source.capabilities.proves_complete_listing,
+            reconfigured=shape is not None and shape != job.shape,
+            now=now,
+            resumed=begun.resumed,
+            progress=self.progress,
+            queued=frozenset(item.path for item in begun.frontier),
+        )
+        # The root is listed by every life of a run: a source that has gone meanwhile must not be pruned on old proofs.
+        walk.frontier = [item for item in begun.frontier if item.path] + [FrontierItem("", "", 0, True)]
+        self.progress.dirs_known = len(walk.frontier)
+        report.incomplete_dirs = begun.incomplete
+        resumable = False
+        try:
+            await self._list(walk, batch)
+            if not walk.root_error and not self._stopped():
+                await self._settle(walk, batch, begun.id)
+        except (StrmError, ProviderError) as error:
+            report.result, report.reason, report.message = "Failed", error.reason, error.message
+            report.remedy = error.remedy or ""
+            resumable = True
+        self._conclude(walk)
+        end_run(
+            self.manifest,
+            begun.id,
+            report=report,
+            directories=self.progress.dirs_done,
+            shape=job.shape if self._was_whole(walk) else None,
+            resumable=resumable,
+        )
+
+    async def _list(self, walk: Walk, batch: Batch) -> None:
+        lister = Lister(
+            source=self.around.source, clock=self.around.clock, root=self.job.source, parallel=self.around.parallel
+        )
+        expected = known_directories(self.manifest) if self.request.scope.is_whole else None
+        try:
+            # The root comes alone: when it cannot be listed, nothing else is asked.
+            while listed := await lister.next(walk.pop):
+                walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
+                if walk.root_error:
+                    break
+                if expected:
+                    self.progress.percent = min(99, 100 * self.progress.dirs_done // expected)
+                self.around.on_progress(self.progress)
+                if batch.is_due:
+                    await batch.flush()
+                if self._stopped():
+                    break
+            await batch.flush()
+        finally:
+            self.report.remote_requests += lister.requests
+            await lister.close()
+
+    async def _settle(self, walk: Walk, batch: Batch, run: int) -> None:
+        """Everything is listed: rewrite, then prune."""
+        self._phase("Apply")
+        rewriting = Rewriting(job=self.job, target=self.target, manifest=self.manifest, batch=batch, report=self.report)
+        if not await rewriting.execute(approved=self.request.approve_rewrite):
+            return
+        self._phase("Prune")
+        if not walk.root_proved:
+            return
+        now = self.around.clock.now().timestamp()
+        approved = self.request.approve_prune is not None
+        remover = Remover(
+            target=self.target,
+            state=self.state,
+            manifest=self.manifest,
+            report=self.report,
+            # A person who only wanted reports and approves one gets back what turns out wrong.
+            trash=self.job.prune.mode == "Trash" or (approved and self.job.prune.mode == "Report"),
+            run=self.request.run,
+        )
+        Pruning(
+            manifest=self.manifest,
+            target=self.target,
+            remover=remover,
+            rules=self.job.prune,
+            run=run,
+            now=now,
+            report=self.report,
+        ).execute(self.request.approve_prune, source_is_empty=walk.source_is_empty)
+        purge_old_trash(self.state, retention_s=self.job.prune.trash_retention_s, now=now)
+
+    def _conclude(self, walk: Walk) -> None:
+        report, inventory = self.report, self.manifest.inventory()
+        report.inventory_strm, report.inventory_sidecars = inventory.get("strm", 0), inventory.get("sidecar", 0)
+        if report.result == "Failed":
+            return
+        if walk.root_error:
+            report.result, report.reason = "Failed", "SourceUnusable"
+            report.message = f"{self.job.source} cannot be listed: {walk.root_error}"
+        elif self._stopped():
+            report.result, report.reason = "Cancelled", "Cancelled"
+        elif report.reason == "RewriteLimit":
+            report.result = "Blocked"
+        elif report.prune_blocked:
+            report.result, report.reason, report.message = "Blocked", "PruneBlocked", report.prune_blocked
+        elif report.incomplete_dirs or report.failed:
+            report.result, report.reason = "Degraded", "Incomplete" if report.incomplete_dirs else "WriteFailed"
+            report.message = f"{report.incomplete_dirs} directories incomplete, {report.failed} files failed"
+
+    def _was_whole(self, walk: Walk) -> bool:
+        whole = self.request.scope.is_whole and self.report.result in ("Succeeded", "Blocked")
+        return whole and not self.report.incomplete_dirs and self.report.reason != "RewriteLimit" and not walk.frontier
+
+    def _phase(self, phase: Literal["Apply", "Prune"]) -> None:
+        self.progress.phase = phase
+        self.around.on_progress(self.progress)
+
+    def _stopped(self) -> bool:
+        return self.around.cancelled()

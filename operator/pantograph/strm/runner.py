@@ -1,0 +1,136 @@
+"""From a file of YAML and named directories to a job, its server and its target: the same file that kubectl applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pantograph.api.base import InvalidObject
+from pantograph.api.dataserver import DataServer
+from pantograph.api.meta import GROUP
+from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
+from pantograph.providers.media.port import MediaSource
+from pantograph.strm.errors import StrmError
+from pantograph.strm.spec import Job
+from pantograph.strm.target import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the volumes and Secrets that a spec names are on this machine."""
+
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    claims: Mapping[str, Path] = field(default_factory=dict)
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+
+    def volume(self, root: RootVolume | None, claim: ClaimVolume | None) -> tuple[Path, str]:
+        """The volume's directory and the path in it. Raises StrmError if nobody said where it is."""
+        if root is not None:
+            return _named(self.roots, root.name, option="--root"), root.sub_path or ""
+        assert claim is not None, "exactly one, by the model's rule"
+        return _named(self.claims, claim.claim_name, option="--claim"), claim.sub_path or ""
+
+    def secret(self, name: str) -> Path:
+        """The directory with the Secret's keys as files. Raises StrmError."""
+        return _named(self.secrets, name, option="--secret")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a file declares."""
+
+    job: StrmSyncJob
+    server: DataServer
+
+
+def read_declared(path: Path) -> Declared:
+    """One StrmSyncJob and the DataServer that it names. Raises StrmError for anything else."""
+    try:
+        documents = [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StrmError("InvalidSpec", f"{path} cannot be read: {error}") from error
+    jobs = [StrmSyncJob.parse(_with_namespace(each)) for each in _of_kind(documents, "StrmSyncJob", path)]
+    servers = [DataServer.parse(_with_namespace(each)) for each in _of_kind(documents, "DataServer", path)]
+    if len(jobs) != 1:
+        raise StrmError("InvalidSpec", f"{path} declares {len(jobs)} StrmSyncJobs, not one")
+    job = jobs[0]
+    wanted = job.spec.server_ref.key("DataServer", job.metadata.namespace)
+    for server in servers:
+        if server.key == wanted:
+            _refuse_contradictions(job, server)
+            return Declared(job, server)
+    raise StrmError("InvalidSpec", f"{path} does not declare {wanted}, which the job's serverRef names")
+
+
+def target_directory(job: StrmSyncJob, places: Places) -> tuple[Path, Path]:
+    """The volume, and the directory in it, which is made if there is none. Raises StrmError."""
+    volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
+    with closing(Target(volume)) as target:
+        try:
+            target.open("/".join(part for part in sub_path.split("/") if part), make=True)
+        except OSError as error:
+            raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
+    return volume, volume / sub_path
+
+
+async def source_identity(server: DataServer, source: MediaSource) -> str:
+    """What the target's records call the source: another one is refused. Asks the server who it is."""
+    info = await source.test_connection()
+    spec = server.spec
+    if spec.local is not None:
+        # Without a sentinel only the device tells the volume from the empty directory that it is mounted on.
+        return f"Local {'' if spec.local.sentinel else info.volume} "
+    return f"{spec.driver} {(spec.endpoint or '').rstrip('/')} {info.base_path.rstrip('/')}"
+
+
+def parallelism(job: Job, server: DataServer) -> int:
+    """How many directories are asked for at once."""
+    return server.spec.limits.max_in_flight if server.spec.limits else 4
+
+
+def _of_kind(documents: Iterable[Any], kind: str, path: Path) -> list[dict[str, Any]]:
+    found = []
+    for document in documents:
+        if not isinstance(document, dict):
+            raise StrmError("InvalidSpec", f"{path} holds something that is no object")
+        if document.get("kind") == kind and str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            found.append(document)
+    return found
+
+
+def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "metadata": {"namespace": "default", **(body.get("metadata") or {})}}
+
+
+def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
+    """What the API server's CEL rules say, for a file that no API server saw."""
+    target, link, spec = job.spec.target, job.spec.link, server.spec
+    faults = [
+        (
+            (target.root is None) == (target.persistent_volume_claim is None),
+            "target needs root or persistentVolumeClaim",
+        ),
+        (link.mode == "Http" and link.public_base is None, "link.mode Http needs link.publicBase"),
+        (link.mode == "Mount" and link.mount_prefix is None, "link.mode Mount needs link.mountPrefix"),
+        (spec.driver == "Local" and spec.local is None, "driver Local needs local"),
+        (spec.driver != "Local" and spec.endpoint is None, f"driver {spec.driver} needs endpoint"),
+        (
+            spec.local is not None and (spec.local.root is None) == (spec.local.persistent_volume_claim is None),
+            "local needs root or persistentVolumeClaim",
+        ),
+    ]
+    for is_fault, message in faults:
+        if is_fault:
+            raise InvalidObject(message)
+
+
+def _named(places: Mapping[str, Path], name: str, *, option: str) -> Path:
+    try:
+        return places[name]
+    except KeyError:
+        raise StrmError("InvalidSpec", f"nobody said where {name!r} is", remedy=f"add {option} {name}=DIR") from None

@@ -1,0 +1,32 @@
+"""Which part of the source a run looks at. The directories above it are listed too: nothing is proved without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Subtrees, relative to the source; none: the whole."""
+
+    paths: tuple[str, ...] = ()
+    shallow: bool = False
+    """Of each only the directory itself and what is new in it: enough for a hint of a change."""
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.paths or ("" in self.paths and not self.shallow)
+
+    def covers(self, path: str, *, known: bool) -> bool:
+        """Whether the directory `path` is to be listed; `known`: it was listed before."""
+        if self.is_whole:
+            return True
+        for each in self.paths:
+            if each == path or each.startswith(f"{path}/"):
+                return True
+            if path.startswith(f"{each}/") or not each:
+                return not (self.shallow and known)
+        return False
+
+    def __str__(self) -> str:
+        return "\n".join((*sorted(self.paths), "shallow" if self.shallow else ""))

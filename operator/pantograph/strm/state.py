@@ -1,0 +1,169 @@
+"""`.pantograph/` in the target: whose tree this is, that only one run works on it, and where records and trash lie."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from pantograph.strm.errors import StrmError
+from pantograph.strm.naming import STATE_DIR
+from pantograph.strm.target import Target
+
+MANIFEST: Final = "manifest.sqlite"
+TRASH: Final = "trash"
+TEMPORARY: Final = "tmp"
+_OWNER: Final = "owner.json"
+_LOCK: Final = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who keeps a target. Not by uid: what is declared in Git comes back as another object."""
+
+    installation: str
+    namespace: str
+    name: str
+    source: str
+    """What is mirrored: server, its user's base path, directory."""
+
+
+class StateDir:
+    """The open, locked, owned state of one target."""
+
+    def __init__(self, target: Target, path: Path, fd: int, lock: int) -> None:
+        self.path = path
+        """By descriptor (`/proc/self/fd/…`), so that nobody can swap it."""
+        self.fd = fd
+        self._target = target
+        self._lock = lock
+        self.tmp_fd = self._sub(TEMPORARY)
+
+    @classmethod
+    def open(cls, target: Target, owner: Owner, *, adopt: bool, above: Path | None = None) -> Self:
+        """Take the target for `owner`. `above`: the volume's root; a target inside another job's is refused.
+
+        Raises StrmError: TargetBusy, TargetOverlaps, OwnedByAnother, SourceChanged.
+        """
+        _refuse_overlap(target.root, above)
+        fd = target.open(STATE_DIR, make=True)
+        assert fd is not None, "made"
+        fd = os.dup(fd)
+        _refuse_links(target.root, fd)
+        lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            os.close(fd)
+            raise StrmError(
+                "TargetBusy", f"another run works on {target.root}", remedy="wait for it or cancel it"
+            ) from error
+        state = cls(target, Path(f"/proc/self/fd/{fd}"), fd, lock)
+        try:
+            state._take(owner, adopt=adopt)
+            state._clean()
+        except BaseException:
+            state.close()
+            raise
+        return state
+
+    def close(self) -> None:
+        for fd in (self.tmp_fd, self.fd, self._lock):
+            os.close(fd)
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / MANIFEST
+
+    def trash_path(self, run: str) -> str:
+        """Where a run's trash lies, relative to the target."""
+        return f"{STATE_DIR}/{TRASH}/{run}"
+
+    def set_manifest_aside(self) -> None:
+        """A new manifest is begun; the old one stays beside it for whoever wants to look."""
+        if self.manifest.exists():
+            self.manifest.replace(self.path / f"{MANIFEST}.aside")
+
+    def _sub(self, name: str) -> int:
+        fd = self._target.open(f"{STATE_DIR}/{name}", make=True)
+        assert fd is not None, "made"
+        return os.dup(fd)
+
+    def _take(self, owner: Owner, *, adopt: bool) -> None:
+        path = self.path / _OWNER
+        if path.exists():
+            _refuse_other(self._target.root, json.loads(path.read_text()), owner, adopt=adopt)
+        text = json.dumps(asdict(owner), indent=1, ensure_ascii=False)
+        if not path.exists() or path.read_text() != text:
+            (self.path / f"{_OWNER}.new").write_text(text)
+            (self.path / f"{_OWNER}.new").replace(path)
+        for marker in (".nomedia", ".ignore"):  # for Android, Jellyfin and Emby: nothing to play here
+            if not (self.path / marker).exists():
+                (self.path / marker).touch()
+
+    def _clean(self) -> None:
+        for name in os.listdir(self.tmp_fd):  # noqa: PTH208 - by descriptor
+            os.unlink(name, dir_fd=self.tmp_fd)
+
+    def purge_trash(self, run: str) -> None:
+        """Remove a run's trash for good."""
+        shutil.rmtree(self.path / TRASH / run, ignore_errors=True)
+
+
+def read_owner(root: Path) -> Owner | None:
+    """Whose target this is; None: nobody's."""
+    path = root / STATE_DIR / _OWNER
+    return Owner(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _refuse_links(root: Path, fd: int) -> None:
+    with os.scandir(fd) as entries:
+        links = [entry.name for entry in entries if entry.is_symlink()]
+    if links:
+        os.close(fd)
+        raise StrmError(
+            "TargetUnusable",
+            f"{root / STATE_DIR} holds a symbolic link, {links[0]!r}, that would lead outside",
+            remedy=f"look where it leads, then rm {root / STATE_DIR / links[0]}",
+        )
+
+
+def _refuse_overlap(root: Path, above: Path | None) -> None:
+    if above is None:
+        return
+    for parent in root.parents:
+        if not parent.is_relative_to(above):
+            return
+        if (parent / STATE_DIR / _OWNER).exists():
+            raise StrmError(
+                "TargetOverlaps",
+                f"target {root} lies inside {parent}, which belongs to {_names(read_owner(parent))}",
+                remedy="give every job a directory of its own",
+            )
+
+
+def _refuse_other(root: Path, found: dict[str, str], owner: Owner, *, adopt: bool) -> None:
+    if adopt:
+        return
+    other = Owner(**found)
+    if (other.installation, other.namespace, other.name) != (owner.installation, owner.namespace, owner.name):
+        raise StrmError(
+            "OwnedByAnother",
+            f"target {root} belongs to {_names(other)}",
+            remedy="choose another directory, or set target.adopt: true to take it over",
+        )
+    if other.source != owner.source:
+        raise StrmError(
+            "SourceChanged",
+            f"target {root} mirrors {other.source}, not {owner.source}",
+            remedy="check that the server shows the same tree as before, then set target.adopt: true",
+        )
+
+
+def _names(owner: Owner | None) -> str:
+    return "nobody" if owner is None else f"{owner.namespace}/{owner.name} of installation {owner.installation}"

@@ -1,0 +1,175 @@
+"""The target tree by file descriptors: every path is opened segment by segment from the root, following no link.
+
+So neither a symbolic link in the tree nor `..` in a name can lead a write or a removal outside, whatever happens to the
+tree between two calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pantograph.strm.errors import StrmError
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+MAX_STRM_BYTES: Final = 64 * 1024
+"""A larger `.strm` is none."""
+
+
+class Obstructed(OSError):
+    """Something that is no directory of the tree (a link, a file) stands where a directory should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A name in a directory as `lstat` sees it."""
+
+    regular: bool
+    size: int
+    mtime_ns: int
+
+
+class Target:
+    """Directories below one root. Not for threads: the last chain of directories is kept open."""
+
+    def __init__(self, root: Path, *, dir_mode: int = 0o755) -> None:
+        """Raises StrmError if `root` is no directory. `root` itself may be a link: the person named it."""
+        self.root = root
+        self._dir_mode = dir_mode
+        try:
+            self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StrmError(
+                "TargetUnusable", f"target {root} cannot be opened: {error.strerror}", remedy=f"mkdir -p {root}"
+            ) from error
+        self._chain: list[tuple[str, int]] = []
+
+    def close(self) -> None:
+        self._unchain(0)
+        os.close(self.fd)
+
+    def forget(self) -> None:
+        """Open everything anew from here on: directories may have been removed."""
+        self._unchain(0)
+
+    def open(self, path: str, *, make: bool = False) -> int | None:
+        """The directory `path` (relative, `""` the root), valid until the next call; None if there is none.
+
+        `make`: make it, and its parents. Raises Obstructed.
+        """
+        segments = path.split("/") if path else []
+        kept = 0
+        while kept < min(len(segments), len(self._chain)) and self._chain[kept][0] == segments[kept]:
+            kept += 1
+        self._unchain(kept)
+        fd = self._chain[-1][1] if self._chain else self.fd
+        for segment in segments[kept:]:
+            opened = self._step(fd, segment, make=make)
+            if opened is None:
+                return None
+            self._chain.append((segment, opened))
+            fd = opened
+        return fd
+
+    def _step(self, fd: int, segment: str, *, make: bool) -> int | None:
+        if segment in ("", ".", ".."):
+            raise Obstructed(errno.EINVAL, "not the name of a directory", segment)
+        if make:
+            try:
+                os.mkdir(segment, 0o700, dir_fd=fd)
+            except FileExistsError:
+                make = False
+        try:
+            opened = os.open(segment, _DIRECTORY, dir_fd=fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise Obstructed(error.errno, "a link or a file stands where a directory should be", segment) from error
+            raise
+        if make:
+            os.fchmod(opened, self._dir_mode)
+        return opened
+
+    def _unchain(self, keep: int) -> None:
+        while len(self._chain) > keep:
+            os.close(self._chain.pop()[1])
+
+
+def scan(fd: int) -> Iterator[os.DirEntry[str]]:
+    """The names in the open directory."""
+    with os.scandir(fd) as entries:
+        yield from entries
+
+
+def scan_all(fd: int) -> dict[str, OnDisk]:
+    """Every name in the directory, with its state."""
+    found: dict[str, OnDisk] = {}
+    for entry in scan(fd):
+        try:
+            state = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        found[entry.name] = OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+    return found
+
+
+def look(fd: int, name: str) -> OnDisk | None:
+    """One name in the directory; None if nothing has it."""
+    try:
+        state = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+
+
+def read_small(fd: int, name: str) -> bytes | None:
+    """The content of a regular file that may be a `.strm`; None if it is too large, gone, or no regular file."""
+    return _read(fd, name, lambda handle: os.read(handle, MAX_STRM_BYTES), MAX_STRM_BYTES)
+
+
+def _read(fd: int, name: str, read: Callable[[int], bytes], limit: int) -> bytes | None:
+    try:
+        handle = os.open(name, _READ, dir_fd=fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.ENAMETOOLONG):
+            return None
+        raise
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode) or state.st_size >= limit:
+            return None
+        return read(handle)
+    finally:
+        os.close(handle)
+
+
+def pieces(fd: int, name: str) -> Iterator[bytes]:
+    """The content of a regular file, piece by piece. Raises OSError; Obstructed for what is no regular file."""
+    handle = os.open(name, _READ, dir_fd=fd)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise Obstructed(errno.EINVAL, "not a regular file", name)
+        while piece := os.read(handle, 1 << 18):
+            yield piece
+    finally:
+        os.close(handle)
+
+
+def sync_filesystem(fd: int) -> None:
+    """Everything written to the file system of `fd` is durable: one call a batch, since one a file costs 30 times more.
+
+    `syncfs(2)`; Python has no name for it. Where it fails (some network file systems) the whole machine is synced.
+    """
+    if _libc.syncfs(fd) != 0:
+        os.sync()
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

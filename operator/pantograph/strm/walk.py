@@ -1,0 +1,307 @@
+"""One directory: from its listing to planned writes, marks, and what is to be listed next."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from pantograph.providers.media.port import Entry, Listing, MediaSource
+from pantograph.strm.batch import Batch, Work
+from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing
+from pantograph.strm.merge import Merge, Plan, Write
+from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
+from pantograph.strm.naming import STATE_DIR, RefusedName
+from pantograph.strm.removal import digest_on_disk
+from pantograph.strm.report import Issue, Progress, Report
+from pantograph.strm.scope import Scope
+from pantograph.strm.spec import Job
+from pantograph.strm.target import OnDisk, Target, read_small, scan, scan_all
+from pantograph.strm.wanted import Wanted, below, judge_listing, listing_digest
+
+
+@dataclass(slots=True, kw_only=True)
+class Walk:
+    """The walk of one run."""
+
+    job: Job
+    source: MediaSource
+    target: Target
+    manifest: Manifest
+    batch: Batch
+    report: Report
+    run: int
+    scope: Scope
+    proves: bool
+    """The driver can prove a listing complete."""
+    reconfigured: bool
+    """The spec wants other files than when the source was last listed as a whole."""
+    now: Callable[[], datetime]
+    resumed: bool
+    """An earlier process did a part of this run."""
+    progress: Progress
+    queued: frozenset[str]
+    """What the earlier process left to list."""
+    source_is_empty: bool = False
+    root_error: str = ""
+    root_proved: bool = False
+    _root: frozenset[Entry] = frozenset()
+    frontier: list[FrontierItem] = field(default_factory=list)
+
+    def pop(self) -> FrontierItem | None:
+        """The next directory to list: the deepest first, so that few wait."""
+        return self.frontier.pop() if self.frontier else None
+
+    def take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
+        """Plan the directory. `listing` None: it could not be listed, `why`."""
+        self.progress.dirs_done += 1
+        fault = why if listing is None else self._fault(item, listing)
+        if listing is None or fault:
+            self._incomplete(item, fault)
+            if not item.path:
+                self.root_error = fault
+            self.batch.finish_directory(item.path, [])
+            return
+        if not item.path:
+            self.source_is_empty = not listing.entries
+            self._root = frozenset(_bare(entry) for entry in listing.entries)
+        row = self.manifest.directory(item.path)
+        complete = self._is_complete(listing, row)
+        if not item.path:
+            self.root_proved = complete
+        if not complete:
+            self._incomplete(item, listing.why)
+        digest = listing_digest(listing, self.job)
+        if complete and item.proved and row is not None and self._is_as_left(item, row, digest):
+            found = self._short_cut(item, row, listing)
+        else:
+            found = self._merge(item, row, listing, digest, complete=complete)
+        self.frontier.extend(reversed(found))
+        self.batch.finish_directory(item.path, found)
+
+    def _fault(self, item: FrontierItem, listing: Listing) -> str:
+        """Why this answer is not one for the directory that was asked for."""
+        asked = f"{self.job.source.rstrip('/')}/{item.path}" if item.path else self.job.source
+        if listing.path != asked:
+            return f"the answer is for {listing.path}"
+        entries = listing.entries
+        # Some providers answer an unknown directory with their root (115 does).
+        alike = item.path and entries and len(entries) == len(self._root) and _bare(entries[0]) in self._root
+        if alike and {_bare(entry) for entry in entries} == self._root:
+            return "the answer shows the root's content"
+        return ""
+
+    def _is_complete(self, listing: Listing, row: DirRow | None) -> bool:
+        if not self.proves:
+            return False
+        if listing.complete or not listing.mounts_only:
+            return listing.complete
+        # Only mounts came: whole, if there never was anything else here.
+        return row is None or (
+            not self.manifest.files(row.id) and all(child.mount for child in self.manifest.children(row.id))
+        )
+
+    def _is_as_left(self, item: FrontierItem, row: DirRow, digest: bytes) -> bool:
+        """Listing, spec and disk are as they were when nothing was left to do here."""
+        if row.listing != digest or row.stats is None or self.job.verify_content or row.local != item.local:
+            return False
+        if row.renew_at is not None and self.now().timestamp() >= row.renew_at:
+            return False
+        stats: dict[str, list[int]] = json.loads(row.stats)
+        try:
+            fd = self.target.open(item.local)
+            return not stats if fd is None else _match(fd, stats, root=not item.local)
+        except OSError:
+            return False
+
+    def _short_cut(self, item: FrontierItem, row: DirRow, listing: Listing) -> list[FrontierItem]:
+        assert row.stats is not None
+        count = len(json.loads(row.stats))
+        self.report.unchanged += count
+        self.progress.files_seen += count
+        self.batch.settlements.append(partial(self.manifest.prove_directory, row.id, self.run))
+        if self.job.max_depth is not None and item.depth >= self.job.max_depth:
+            return []
+        dirs: dict[str, str] = {}
+        for entry in listing.entries:
+            if entry.is_dir and not entry.is_locked and not self.job.excludes.match(below(item.path, entry.name)):
+                try:
+                    dirs[entry.name] = self.job.names.local(entry.name)
+                except RefusedName:  # then there was something to report, and no short cut
+                    continue
+        ordinary = self.scope.is_whole and not self.resumed
+        children = None if ordinary else {child.path: child for child in self.manifest.children(row.id)}
+        return self._descend(item, dirs, children, complete=True)
+
+    def _merge(
+        self, item: FrontierItem, row: DirRow | None, listing: Listing, digest: bytes, *, complete: bool
+    ) -> list[FrontierItem]:
+        wanted = judge_listing(listing, job=self.job, source=self.source, path=item.path, depth=item.depth)
+        self.progress.files_seen += len(wanted.files)
+        self.report.collisions += wanted.collisions
+        self.report.skipped += len(wanted.issues)
+        for issue in wanted.issues:
+            self.report.note(issue)
+        disk = self._scan(item)
+        if disk is None:
+            return []
+        directory = row.id if row else self.manifest.add_directory(item.path, item.local, parent=None, mount=False)
+        rows = self.manifest.files(directory)
+        plan = self._plan(item, rows, disk, wanted, complete=complete)
+        self._adopt_plan(item, directory, disk, plan)
+        children = {child.path: child for child in self.manifest.children(directory)}
+        proved = complete and item.proved
+        settled = proved and plan.settled and not plan.creates and not wanted.issues
+        if proved:
+            settled = not self._mark(directory, rows, children.values(), wanted) and settled
+        settle = partial(
+            self.manifest.settle_directory,
+            directory,
+            run=self.run if proved else None,
+            listing=digest if settled else None,
+            stats=_stats(wanted, disk) if settled else None,
+            renew_at=plan.renew_at,
+        )
+        self.batch.settlements.append(settle)
+        self._register(item, directory, children, wanted)
+        return self._descend(item, wanted.dirs, children, complete=complete)
+
+    def _scan(self, item: FrontierItem) -> dict[str, OnDisk] | None:
+        """The directory on disk, None if we must keep out of it."""
+        try:
+            fd = self.target.open(item.local)
+            disk = {} if fd is None else scan_all(fd)
+        except OSError as error:
+            self._incomplete(item, f"target: {error.strerror}")
+            return None
+        if item.local and STATE_DIR in disk:
+            self._incomplete(item, "target: the directory belongs to another job")
+            return None
+        return disk
+
+    def _plan(
+        self, item: FrontierItem, rows: dict[str, FileRow], disk: dict[str, OnDisk], wanted: Wanted, *, complete: bool
+    ) -> Plan:
+        def read(name: str) -> bytes | None:
+            fd = self.target.open(item.local)
+            return None if fd is None else read_small(fd, name)
+
+        merge = Merge(
+            job=self.job,
+            path=item.path,
+            rows=rows,
+            disk=disk,
+            read=read,
+            digest=lambda name: digest_on_disk(self.target, item.local, name),
+            now=self.now(),
+            complete=complete,
+        )
+        return merge.plan(wanted)
+
+    def _adopt_plan(self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan) -> None:
+        for record in plan.records:
+            self.manifest.record(directory, record)
+        for write in plan.creates:
+            self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name)))
+        for write in plan.rewrites:
+            self._defer(directory, write)
+            self.report.rewrites[write.reason] += 1
+        self.report.unchanged += plan.unchanged
+        self.report.skipped += plan.skipped
+        self.report.kept += plan.kept
+        for issue in plan.issues:
+            self.report.note(issue)
+
+    def _defer(self, directory: int, write: Write) -> None:
+        entry = write.file.entry
+        self.manifest.execute(
+            "INSERT OR REPLACE INTO rewrites (dir, name, text, remote, remote_size, remote_time, reason)"
+            " VALUES (?,?,?,?,?,?,?)",
+            (
+                directory,
+                write.file.name,
+                write.file.text,
+                entry.name,
+                entry.size_bytes,
+                None if entry.modified is None else entry.modified.timestamp(),
+                write.reason,
+            ),
+        )
+
+    def _mark(
+        self, directory: int, rows: dict[str, FileRow], children: Iterable[DirRow], wanted: Wanted
+    ) -> bool:  # fmt: skip
+        """Mark what is missing and what is back; whether anything is or was."""
+        rules, now = self.job.prune, self.now().timestamp()
+        marks = file_marks(rows, wanted, rules=rules, now=now, reconfigured=self.reconfigured)
+        for mark in marks:
+            self.manifest.mark_file(directory, mark.name, mark.missing, confirm=mark.confirm)
+        directories = directory_marks(children, wanted, rules=rules, now=now)
+        for child, missing in directories:
+            self.manifest.mark_directory(child.id, missing)
+        return bool(marks or directories)
+
+    def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> None:
+        for name, local in wanted.dirs.items():
+            path, place, mount = below(item.path, name), below(item.local, local), name in wanted.mounts
+            known = children.get(path)
+            if known is not None and known.local != place:
+                # It has another name on disk now: what lies under the old one is ours until it is pruned.
+                self.manifest.retire_directory(known.id)
+                now = self.now().timestamp()
+                self.manifest.mark_directory(known.id, Missing(RECONFIGURED, 1, now, now))
+                known = None
+            if known is None or known.mount != mount:
+                self.manifest.add_directory(path, place, parent=directory, mount=mount)
+
+    def _descend(
+        self, item: FrontierItem, dirs: dict[str, str], children: dict[str, DirRow] | None, *, complete: bool
+    ) -> list[FrontierItem]:
+        """What is to be listed next. `children` None: all of them are known, and none was listed by this run."""
+        found: list[FrontierItem] = []
+        for name, local in sorted(dirs.items()):
+            path = below(item.path, name)
+            known = None if children is None else children.get(path)
+            if path in self.queued or not self.scope.covers(path, known=children is None or known is not None):
+                continue
+            if known is None or known.proved_run != self.run:
+                found.append(FrontierItem(path, below(item.local, local), item.depth + 1, item.proved and complete))
+        self.progress.dirs_known += len(found)
+        return found
+
+    def _incomplete(self, item: FrontierItem, why: str) -> None:
+        self.report.incomplete_dirs += 1
+        self.report.note(Issue("Incomplete", f"/{item.path}", why))
+        self.manifest.execute("UPDATE dirs SET listing=NULL, proved_run=NULL WHERE path=?", (item.path,))
+        self.manifest.execute("UPDATE runs SET incomplete=incomplete+1 WHERE id=?", (self.run,))
+
+
+def _bare(entry: Entry) -> Entry:
+    """The entry without what differs between two listings of the same thing."""
+    return Entry(
+        entry.name, "", entry.is_dir, entry.size_bytes, entry.modified, identity=entry.identity, hashes=entry.hashes
+    )
+
+
+def _match(fd: int, stats: dict[str, list[int]], *, root: bool) -> bool:
+    """Whether the directory holds these files with these sizes and times; what else it holds does not matter."""
+    matched = 0
+    for entry in scan(fd):
+        expected = stats.get(entry.name)
+        if expected is None:
+            if entry.name == STATE_DIR and not root:
+                return False
+            continue
+        state = entry.stat(follow_symlinks=False)
+        if [state.st_size, state.st_mtime_ns] != expected or not stat.S_ISREG(state.st_mode):
+            return False
+        matched += 1
+    return matched == len(stats)
+
+
+def _stats(wanted: Wanted, disk: dict[str, OnDisk]) -> str:
+    found = {name: [disk[name].size, disk[name].mtime_ns] for name in wanted.files if name in disk}
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,201 @@
+"""From one remote listing to the names and contents that the directory should hold on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pantograph.providers.errors import Rejected
+from pantograph.providers.media.port import Entry, Listing, MediaSource
+from pantograph.strm.filters import extension_of
+from pantograph.strm.naming import RefusedName, sidecar_name, strm_name
+from pantograph.strm.report import Issue
+from pantograph.strm.spec import Job
+
+Kind = Literal["strm", "sidecar"]
+MAX_PATH_BYTES = 3500
+"""Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """A file that should be there."""
+
+    name: str
+    kind: Kind
+    entry: Entry
+    text: bytes
+    """The whole content of a `.strm`; empty for a sidecar, which is fetched when it is copied."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a directory should hold, and what must be left alone in it."""
+
+    files: dict[str, WantedFile] = field(default_factory=dict)
+    dirs: dict[str, str] = field(default_factory=dict)
+    """Remote name to local name, of the directories to descend into."""
+    excluded: set[str] = field(default_factory=set)
+    """Remote names of directories that the spec leaves out."""
+    unread: set[str] = field(default_factory=set)
+    """Remote names of directories that exist and are not looked into: nothing below them may be judged."""
+    protected: set[str] = field(default_factory=set)
+    """Local names that are not wanted as they are, and must not be pruned either."""
+    listed: set[str] = field(default_factory=set)
+    """Every remote name that came."""
+    mounts: set[str] = field(default_factory=set)
+    issues: list[Issue] = field(default_factory=list)
+    collisions: int = 0
+
+
+def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str, depth: int) -> Wanted:
+    """Filter, name, and settle collisions. `path` is relative to the source root, `""` the root itself."""
+    wanted = Wanted(listed={entry.name for entry in listing.entries})
+    for skipped in listing.skipped:
+        wanted.listed.add(skipped.name)
+        wanted.issues.append(Issue("NameRefused", below(path, skipped.name), skipped.why))
+    claims = _Claims(job, wanted, path)
+    # In the order of names, so that the same listing in another order has the same outcome.
+    for entry in sorted(listing.entries, key=lambda each: each.name):
+        if entry.is_dir:
+            claims.directory(entry, descend=job.max_depth is None or depth < job.max_depth)
+        else:
+            claims.file(entry)
+    for name, kind, entry in claims.settle():
+        _want(wanted, name, kind, entry, job=job, source=source, path=path)
+    return wanted
+
+
+def listing_digest(listing: Listing, job: Job) -> bytes:
+    """Of all that decides what a directory should hold; equal digests want equal files.
+
+    A signature that expires is new in every listing, so it does not count: `renew_at` says when it must be looked at.
+    """
+    with_times = bool(job.filter.sidecars)
+    facts = [
+        (
+            entry.name,
+            entry.is_dir,
+            entry.size_bytes,
+            entry.sign if entry.sign.endswith(":0") or ":" not in entry.sign else "expires",
+            entry.pickcode,
+            entry.is_mount,
+            entry.is_locked,
+            entry.modified if with_times else None,
+        )
+        for entry in listing.entries
+    ]
+    facts.sort(key=_by_name)
+    return hashlib.blake2b((job.shape + repr(facts)).encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def below(path: str, name: str) -> str:
+    """`name` in the directory `path`; both relative."""
+    return f"{path}/{name}" if path else name
+
+
+def _by_name(fact: tuple[str, object, object, object, object, object, object, object]) -> str:
+    return fact[0]
+
+
+class _Claims:
+    """Who wants which local name."""
+
+    def __init__(self, job: Job, wanted: Wanted, path: str) -> None:
+        self._job = job
+        self._wanted = wanted
+        self._path = path
+        self._taken: dict[str, str] = {}
+        self._files: dict[str, list[tuple[str, Kind, Entry]]] = defaultdict(list)
+
+    def directory(self, entry: Entry, *, descend: bool) -> None:
+        wanted, path = self._wanted, below(self._path, entry.name)
+        if self._job.excludes.match(path):
+            wanted.excluded.add(entry.name)
+            return
+        if entry.is_mount:
+            wanted.mounts.add(entry.name)
+        try:
+            local = self._job.names.local(entry.name)
+            _refuse_depth(path)
+        except RefusedName as error:
+            wanted.unread.add(entry.name)
+            wanted.issues.append(Issue("NameRefused", path, str(error)))
+            return
+        fold = self._job.names.fold(local)
+        if self._taken.setdefault(fold, entry.name) != entry.name:
+            wanted.unread.add(entry.name)
+            wanted.collisions += 1
+            wanted.issues.append(Issue("Collision", path, f"{self._taken[fold]!r} has the same name on this target"))
+        elif entry.is_locked or not descend:
+            wanted.unread.add(entry.name)
+        else:
+            wanted.dirs[entry.name] = local
+
+    def file(self, entry: Entry) -> None:
+        job, path = self._job, below(self._path, entry.name)
+        media = job.filter.is_media(entry.name, entry.size_bytes)
+        if not media and not job.filter.is_sidecar(entry.name, entry.size_bytes):
+            return
+        if job.excludes.match(path):
+            return
+        try:
+            if media:
+                name = strm_name(entry.name, job.names, keep_extension=job.on_collision == "KeepExt")
+            else:
+                name = sidecar_name(entry.name, job.names)
+        except RefusedName as error:
+            self._wanted.issues.append(Issue("NameRefused", path, str(error)))
+            return
+        if entry.is_locked:
+            self._wanted.protected.add(name)
+            return
+        self._files[job.names.fold(name)].append((name, "strm" if media else "sidecar", entry))
+
+    def settle(self) -> Iterable[tuple[str, Kind, Entry]]:
+        """The winners, once every claim is known."""
+        for fold, claims in self._files.items():
+            if fold in self._taken:
+                self._lose(claims, f"directory {self._taken[fold]!r} has the same name")
+                continue
+            claims.sort(key=self._preference)
+            if len(claims) > 1 and self._job.on_collision == "Fail":
+                self._lose(claims, f"{claims[0][2].name!r} and {claims[1][2].name!r} want the same name")
+                continue
+            self._lose(claims[1:], f"{claims[0][2].name!r} was preferred", protect=False)
+            yield claims[0]
+
+    def _preference(self, claim: tuple[str, Kind, Entry]) -> tuple[int, int, int, str]:
+        _, kind, entry = claim
+        order = self._job.filter.extensions
+        extension = extension_of(entry.name)
+        rank = order.index(extension) if extension in order else len(order)
+        return (kind != "strm", -(entry.size_bytes or 0), rank, entry.name)
+
+    def _lose(self, claims: list[tuple[str, Kind, Entry]], why: str, *, protect: bool = True) -> None:
+        for name, _, entry in claims:
+            self._wanted.collisions += 1
+            self._wanted.issues.append(Issue("Collision", below(self._path, entry.name), why))
+            if protect:
+                self._wanted.protected.add(name)
+
+
+def _refuse_depth(path: str) -> None:
+    size = len(path.encode())
+    if size > MAX_PATH_BYTES:
+        raise RefusedName(f"path of {size} bytes is too long")
+
+
+def _want(wanted: Wanted, name: str, kind: Kind, entry: Entry, *, job: Job, source: MediaSource, path: str) -> None:
+    text = b""
+    if kind == "strm":
+        try:
+            text = job.links.text(source, entry)
+        except Rejected as error:
+            wanted.protected.add(name)
+            wanted.issues.append(Issue("NoLink", below(path, entry.name), error.message))
+            return
+    wanted.files[name] = WantedFile(name, kind, entry, text)

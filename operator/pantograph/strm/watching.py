@@ -1,0 +1,100 @@
+"""Hints of changes become runs over the directories that they concern: collected, deduplicated, never believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pantograph.clock import Clock
+from pantograph.providers.media.port import Hint, HintKind, MediaSource
+from pantograph.strm.scope import Scope
+
+MAX_DIRECTORIES: Final = 500
+"""More than that, and one whole run is cheaper and surer."""
+
+
+@dataclass(slots=True)
+class Hints:
+    """What was heard since the last run, below `root`."""
+
+    root: str
+    _directories: set[str] = field(default_factory=set)
+    _whole: bool = False
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, hint: Hint) -> None:
+        """A thousand hints about one directory are one."""
+        if hint.kind in (HintKind.RESCAN, HintKind.LOST):
+            # A lost watch may have missed anything; it says RESCAN when it stands again.
+            self._whole = self._whole or hint.kind is HintKind.RESCAN
+        else:
+            self._concern(hint)
+        if len(self._directories) > MAX_DIRECTORIES:
+            self._whole = True
+        if self._whole:
+            self._directories.clear()
+        if self._whole or self._directories:
+            self._heard.set()
+
+    async def take(self) -> Scope:
+        """What to look at, as soon as there is something."""
+        await self._heard.wait()
+        self._heard.clear()
+        scope = Scope() if self._whole else Scope(tuple(sorted(self._directories)), shallow=True)
+        self._directories, self._whole = set(), False
+        return scope
+
+    def again(self, scope: Scope) -> None:
+        """The run over `scope` failed: it is still to be looked at."""
+        if scope.is_whole:
+            self._whole = True
+        else:
+            self._directories |= set(scope.paths)
+        self._heard.set()
+
+    def _concern(self, hint: Hint) -> None:
+        base = self.root.rstrip("/")
+        if not hint.path.startswith(f"{base}/"):
+            return
+        relative = hint.path[len(base) + 1 :]
+        self._directories.add(relative.rpartition("/")[0])
+        if hint.is_dir and hint.kind is HintKind.CHANGED:
+            self._directories.add(relative)
+
+
+async def follow(
+    source: MediaSource,
+    root: str,
+    *,
+    clock: Clock,
+    min_interval_s: float,
+    run: Callable[[Scope], Awaitable[bool]],
+) -> None:
+    """Run over what changes, at most once in `min_interval_s`, for ever. `run` says whether it could be done.
+
+    Raises what ends the watch for good (refused credentials).
+    """
+    hints = Hints(root)
+
+    async def listen() -> None:
+        async for hint in source.watch(root):
+            hints.hear(hint)
+
+    listener = asyncio.create_task(listen())
+    try:
+        while not listener.done():
+            taking = asyncio.create_task(hints.take())
+            await asyncio.wait({taking, listener}, return_when=asyncio.FIRST_COMPLETED)
+            if not taking.done():
+                taking.cancel()
+                break
+            scope = taking.result()
+            if not await run(scope):
+                hints.again(scope)
+            await clock.sleep(min_interval_s)
+        await listener
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)

@@ -1,0 +1,120 @@
+"""Files come to be: written beside the tree, complete, then renamed into it. Nobody ever sees a torn or empty one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pantograph.providers.media.port import Entry, MediaSource
+from pantograph.strm.merge import DIGEST_BYTES, digest_of
+from pantograph.strm.naming import STATE_DIR
+from pantograph.strm.state import StateDir
+from pantograph.strm.target import OnDisk, Target, look
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = "new"
+
+
+class NotWritten(Exception):
+    """One file was not written; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that is in its place now."""
+
+    digest: bytes
+    state: OnDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A content that lies beside the tree, ready to be renamed into it."""
+
+    digest: bytes
+    size: int
+
+
+class Writer:
+    """Writes into one target, one file after another."""
+
+    def __init__(
+        self,
+        target: Target,
+        state: StateDir,
+        *,
+        file_mode: int,
+        mtime_policy: Literal["Now", "Preserve", "Remote"],
+        max_bytes: int,
+    ) -> None:
+        """`max_bytes`: a sidecar that turns out larger is not copied."""
+        self._target = target
+        self._tmp = state.tmp_fd
+        self._mode = file_mode
+        self._mtime_policy = mtime_policy
+        self._max_bytes = max_bytes
+
+    def stage(self, content: bytes) -> Staged:
+        """Lay `content` beside the tree."""
+        handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
+        try:
+            os.write(handle, content)
+            os.fchmod(handle, self._mode)  # whatever the umask says
+        finally:
+            os.close(handle)
+        return Staged(digest_of(content), len(content))
+
+    async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
+        """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
+        digest, size = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
+        handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
+        try:
+            pieces: AsyncIterator[bytes] = source.read(entry)
+            async for piece in pieces:
+                size += len(piece)
+                if size > self._max_bytes:
+                    raise NotWritten(f"larger than {self._max_bytes} bytes")
+                os.write(handle, piece)
+                digest.update(piece)
+            os.fchmod(handle, self._mode)
+        finally:
+            os.close(handle)
+        if size != entry.size_bytes:
+            raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
+        return Staged(digest.digest(), size)
+
+    def discard(self) -> None:
+        """Drop what lies beside the tree, if anything does."""
+        try:
+            os.unlink(_NEW, dir_fd=self._tmp)
+        except FileNotFoundError:
+            return
+
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
+        """Rename it to `name` in `directory`, whose state must still be `expected`. Raises NotWritten, OSError."""
+        if directory.split("/", 1)[0] == STATE_DIR:
+            raise NotWritten(f"{STATE_DIR} is our own directory")
+        fd = self._target.open(directory, make=True)
+        assert fd is not None, "made"
+        found = look(fd, name)
+        if found != expected:
+            raise NotWritten("it changed while it was about to be written; the next run looks again")
+        self._set_time(found, remote)
+        os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
+        state = look(fd, name)
+        if state is None:
+            raise NotWritten("somebody removed it at once")
+        return Written(staged.digest, state)
+
+    def _set_time(self, found: OnDisk | None, remote: Entry) -> None:
+        """The file's time, by the policy; before the rename, so that nobody sees another one."""
+        if self._mtime_policy == "Preserve" and found is not None:
+            time = found.mtime_ns
+        elif self._mtime_policy == "Remote" and remote.modified is not None:
+            time = int(remote.modified.timestamp() * 1e9)
+        else:
+            return
+        os.utime(_NEW, ns=(time, time), dir_fd=self._tmp, follow_symlinks=False)

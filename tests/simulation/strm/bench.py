@@ -1,0 +1,120 @@
+"""The stage of the STRM scenarios: a scripted source, a target directory, a clock, and runs between them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.strm.prune import Approval
+from pantograph.strm.report import Report
+from pantograph.strm.run import Request, Surroundings, execute
+from pantograph.strm.scope import Scope
+from pantograph.strm.spec import compile_job
+from tests.fakes.mediatree import MediaTree
+
+ROOT = "/lib"
+HOUR = 3600.0
+
+
+class HandClock:
+    """Time that passes only when somebody says so, or sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.jump = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds + self.jump)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Stage:
+    """One library."""
+
+    def __init__(self, target: Path, tree: MediaTree | None = None, /, **spec: Any) -> None:
+        self.target = target
+        self.target.mkdir(exist_ok=True)
+        self.tree = tree or MediaTree()
+        self.tree.mkdir(ROOT)
+        self.clock = HandClock()
+        self.spec: dict[str, Any] = {
+            "serverRef": {"name": "server"},
+            "source": {"path": ROOT},
+            "target": {"root": {"name": "media"}},
+            "link": {"publicBase": "http://player.lan"},
+            "prune": {"mode": "Delete"},
+        } | spec
+        self.name = "films"
+        self.server = ""
+        self._numbers = itertools.count(1)
+
+    def run_name(self) -> str:
+        return f"run-{next(self._numbers)}"
+
+    async def run(
+        self,
+        *,
+        name: str | None = None,
+        trigger: str = "cron",
+        paths: tuple[str, ...] = (),
+        shallow: bool = False,
+        approve: Approval | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        **flags: Any,
+    ) -> Report:
+        body = {"metadata": {"name": self.name, "namespace": "media"}, "spec": self.spec}
+        around = Surroundings(
+            source=self.tree,
+            root=self.target,
+            clock=self.clock,
+            server=self.server,
+            parallel=2,
+            durable=False,
+            cancelled=cancelled,
+        )
+        request = Request(
+            run=name or self.run_name(),
+            trigger=trigger,  # type: ignore[arg-type]
+            scope=Scope(paths, shallow),
+            approve_prune=approve,
+            **flags,
+        )
+        return await execute(compile_job(StrmSyncJob.parse(body)), request, around)
+
+    def files(self) -> dict[str, bytes]:
+        """Everything below the target outside our own directory."""
+        return {
+            str(path.relative_to(self.target)): path.read_bytes()
+            for path in sorted(self.target.rglob("*"))
+            if path.is_file() and path.relative_to(self.target).parts[0] != ".pantograph"
+        }
+
+    def names(self) -> set[str]:
+        return set(self.files())
+
+    def digest(self) -> list[tuple[str, int, int, int]]:
+        """Inode, mtime and ctime of everything outside our own directory."""
+        found = []
+        for path in sorted(self.target.rglob("*")):
+            if path.relative_to(self.target).parts[0] == ".pantograph":
+                continue
+            state = path.lstat()
+            found.append((str(path), state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
+        return found
+
+
+def films(count: int, *, root: str = ROOT) -> MediaTree:
+    """A library of shows: ten files a directory, two levels."""
+    tree = MediaTree()
+    for number in range(count):
+        tree.add(f"{root}/shelf{number // 50}/show{number // 10}/film {number:04}.mkv", size=1000 + number)
+    return tree

@@ -1,0 +1,160 @@
+"""A process of its own that plays one run many times, kills it with SIGKILL at random points, and lets it be resumed.
+
+It forks once a point from a warm interpreter, so that two hundred points cost seconds. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fakes.mediatree import MediaTree
+from tests.simulation.strm.bench import ROOT, Stage, films
+
+EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
+"""Audit events before which a run is killed; what lies between them is reached by killing at random times."""
+
+
+def before() -> MediaTree:
+    tree = films(60)
+    tree.add(*(f"{ROOT}/extras/film{n}.mkv" for n in range(40)), f"{ROOT}/extras/film1.srt", content=b"old text")
+    return tree
+
+
+def after() -> MediaTree:
+    """Much at once: new shows, new directories, a new link for every old file, a sidecar, files that went."""
+    tree = before()
+    for number in range(200, 260):
+        tree.add(f"{ROOT}/shelf9/show{number // 10}/film {number}.mkv", content=b"x" * number)
+    tree.add(f"{ROOT}/extras/film2.nfo", content=b"new text")
+    for number in (3, 4):
+        tree.remove(f"{ROOT}/extras/film{number}.mkv")
+    return tree
+
+
+def stage(target: Path) -> Stage:
+    spec: dict[str, Any] = {"sidecars": {"policy": "IfNewer"}, "prune": {"mode": "Trash", "maxPercent": 50}}
+    return Stage(target, after(), link={"publicBase": "http://new.lan"}, **spec)
+
+
+async def second_run(target: Path) -> None:
+    report = await stage(target).run(name="second", approve_rewrite=True)
+    assert report.result == "Succeeded", report
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The child's process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def die_at(event_number: int) -> None:
+    """The process ends, without a word, before its n-th event."""
+    count = 0
+
+    def hook(event: str, _: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in EVENTS:
+            count += 1
+            if count >= event_number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def count_events(target: Path) -> int:
+    """In one undisturbed second run."""
+    reading, writing = os.pipe()
+
+    def work() -> None:
+        count = 0
+
+        def hook(event: str, _: tuple[Any, ...]) -> None:
+            nonlocal count
+            count += event in EVENTS
+
+        sys.addaudithook(hook)
+        asyncio.run(second_run(target))
+        os.write(writing, str(count).encode())
+
+    os.waitpid(forked(work), 0)
+    return int(os.read(reading, 32))
+
+
+def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
+    """The faults that were found, by point; none is what should come."""
+    first = folder / "first"
+    first.mkdir()
+    whole = Stage(first, before(), sidecars={"policy": "IfNewer"})
+    asyncio.run(whole.run())
+    old = whole.files()
+    reference = folder / "reference"
+    shutil.copytree(first, reference, symlinks=True)
+    began = time.monotonic()
+    events = count_events(reference)
+    duration_s = time.monotonic() - began
+    wanted = stage(reference).files()
+    faults: list[str] = []
+    for point in range(points):
+        target = folder / f"point{point}"
+        at = random.randrange(1, events) if point % 2 == 0 else 0
+        within_s = duration_s
+        while not _died(first, target, at=at, after_s=random.uniform(0, within_s)):
+            # It was done before the kill came: this run was quicker than the one that was timed.
+            shutil.rmtree(target)
+            within_s *= 0.7
+        faults += [f"point {point}: {fault}" for fault in _torn(stage(target).files(), old, wanted)]
+        code = os.waitpid(forked(lambda target=target: asyncio.run(second_run(target))), 0)[1]  # type: ignore[misc]
+        found = stage(target).files()
+        wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        if code or wrong:
+            faults.append(f"point {point} (event {at}), exit {code}: not what an undisturbed run makes: {wrong[:5]}")
+        shutil.rmtree(target)
+    return {"points": points, "events": events, "faults": faults}
+
+
+def _died(first: Path, target: Path, *, at: int, after_s: float) -> bool:
+    """Play the second run on a copy and kill it before its `at`-th event, or (0) after so long; whether that hit it."""
+    shutil.copytree(first, target, symlinks=True)
+    child = forked(lambda: _run_and_die(target, at))
+    if not at:
+        time.sleep(after_s)
+        os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _run_and_die(target: Path, at: int) -> None:
+    if at:
+        die_at(at)
+    asyncio.run(second_run(target))
+
+
+def _torn(found: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
+    return [name for name, content in found.items() if content not in (old.get(name), new.get(name))]
+
+
+def main() -> None:
+    points, seed = int(sys.argv[1]), int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(play(Path(folder), points, Random(seed))))
+
+
+if __name__ == "__main__":
+    main()

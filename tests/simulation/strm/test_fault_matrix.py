@@ -1,0 +1,160 @@
+"""Every fault of a source, at the root, in the middle and at a leaf, met by cron, by a watch and by a resumed run.
+
+The expectation is the same in every cell: not one file is removed wrongly, and when the fault is over the library is
+what it was, plus what was added meanwhile.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import mediatree
+from tests.fakes.mediatree import Fault, MediaTree
+from tests.simulation.strm.bench import HOUR, ROOT, Stage
+
+FAULTS: dict[str, Fault] = {
+    "500": mediatree.server_error,
+    "200 and null": mediatree.empty,
+    "200 and a short page": mediatree.short_page,
+    "200 and HTML": mediatree.html,
+    "200 and only mounts": mediatree.mounts_only,
+    "200 and the root's content": mediatree.root_echoed,
+    "200 for another path": mediatree.wrong_path,
+    "200 without the directories": mediatree.dirs_vanish,
+    "time-out in the middle": mediatree.timeout,
+    "401 in the middle": mediatree.unauthorized,
+    "403": mediatree.forbidden,
+    "404": mediatree.not_found,
+    "ban page": mediatree.banned,
+    "refused": mediatree.refused,
+}
+PLACES = {"root": ROOT, "inner": f"{ROOT}/Shows", "leaf": f"{ROOT}/Shows/A/S1"}
+
+
+def library() -> MediaTree:
+    """Forty films and shows; one directory holds nothing but directories, one is another storage."""
+    tree = MediaTree()
+    tree.add(*(f"{ROOT}/film{number}.mkv" for number in range(4)))
+    for show in "ABCD":
+        tree.add(*(f"{ROOT}/Shows/{show}/S{season}/e{each}.mkv" for season in (1, 2) for each in range(4)))
+    tree.add(f"{ROOT}/Shows/Mounted/m.mkv", f"{ROOT}/Shows/direct.mkv")
+    tree.mounts.add(f"{ROOT}/Shows/Mounted")
+    return tree
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("entry", "clock"), [("cron", "steady"), ("watch", "steady"), ("resume", "steady"), ("cron", "jumping")]
+)
+async def test_nothing_is_removed_wrongly(tmp_path: Path, fault: str, place: str, entry: str, clock: str) -> None:
+    stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.faults[PLACES[place]] = FAULTS[fault]
+    for round_number in range(2):
+        await meet(stage, entry, PLACES[place])
+        assert whole.items() <= stage.files().items()
+        if clock == "jumping" and round_number == 0:
+            stage.clock.jump += 240 * HOUR
+        stage.clock.seconds += 60
+    stage.tree.heal()
+    report = await stage.run()
+    assert report.result in ("Succeeded", "Degraded")
+    assert stage.files() == whole
+
+
+async def meet(stage: Stage, entry: str, place: str) -> None:
+    if entry == "cron":
+        await stage.run()
+    elif entry == "watch":
+        relative = place.removeprefix(ROOT).strip("/")
+        await stage.run(trigger="watch", paths=(relative,), shallow=True)
+        await stage.run(trigger="watch", paths=(relative.rpartition("/")[0],), shallow=True)
+    else:
+        await break_off(stage)
+        await stage.run()
+
+
+async def break_off(stage: Stage) -> None:
+    """A run whose process ends in the middle, as far as its records can tell: nothing of it is tidied up."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(path: str) -> None:
+        if len(stage.tree.listed) == stop:
+            raise Killed
+
+    stop = len(stage.tree.listed) + 6
+    stage.tree.on_list = kill
+    try:
+        await stage.run()
+    except Killed:
+        pass
+    finally:
+        stage.tree.on_list = lambda _: None
+
+
+async def test_a_source_that_stays_empty_blocks_the_prune_and_says_so(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 100, "maxCount": 1000})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.faults[ROOT] = mediatree.empty
+    for _ in range(5):
+        report = await stage.run()
+        stage.clock.seconds += 24 * HOUR
+    assert stage.files() == whole
+    assert (report.result, report.reason) == ("Blocked", "PruneBlocked")
+    assert "empty" in report.message
+    assert report.prune_candidates == len(whole)
+
+
+async def test_the_root_that_fails_on_resume_forbids_what_was_proved_before(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.remove(f"{ROOT}/film0.mkv")
+    await break_off(stage)
+    stage.tree.faults[ROOT] = mediatree.server_error
+    report = await stage.run()
+    assert report.result == "Failed"
+    assert stage.files() == whole
+
+
+async def test_another_base_path_is_another_source(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library())
+    stage.server = "OpenList http://media.lan:5244/"
+    await stage.run()
+    whole = stage.files()
+    stage.server = "OpenList http://media.lan:5244/115/"
+    stage.tree = MediaTree().add(f"{ROOT}/other.mkv")
+    report = await stage.run()
+    assert (report.result, report.reason) == ("Failed", "SourceChanged")
+    assert "adopt" in report.remedy
+    assert stage.files() == whole
+
+
+async def test_two_jobs_do_not_share_a_target(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library())
+    await stage.run()
+    whole = stage.files()
+    stage.name, stage.tree = "series", MediaTree().add(f"{ROOT}/other.mkv")
+    report = await stage.run()
+    assert (report.result, report.reason) == ("Failed", "OwnedByAnother")
+    assert "media/films" in report.message
+    assert stage.files() == whole
+
+
+async def test_a_source_that_proves_nothing_never_loses_a_file(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 100})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.proves = False
+    stage.tree.remove(f"{ROOT}/film0.mkv")
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 24 * HOUR
+    assert stage.files() == whole

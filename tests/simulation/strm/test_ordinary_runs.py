@@ -1,0 +1,121 @@
+"""An ordinary day: files appear, a second run writes nothing, changes arrive, strangers' files stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pantograph.strm.manifest import Manifest
+from tests.fakes import mediatree
+from tests.fakes.mediatree import MediaTree
+from tests.simulation.strm.bench import ROOT, Stage, films
+
+
+async def test_a_media_tree_becomes_a_tree_of_links(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, MediaTree().add(f"{ROOT}/Films/Amélie (2001)/Amélie 100%.mkv", f"{ROOT}/Top?.mp4"))
+    report = await stage.run()
+    assert report.result == "Succeeded", report
+    assert (report.created, report.remote_requests) == (2, 3)
+    assert stage.files() == {
+        "Films/Amélie (2001)/Amélie 100%.strm": (
+            b"http://player.lan/d/lib/Films/Am%C3%A9lie%20%282001%29/Am%C3%A9lie%20100%25.mkv"
+        ),
+        "Top?.strm": b"http://player.lan/d/lib/Top%3F.mp4",
+    }
+
+
+async def test_a_run_that_finds_nothing_new_touches_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300))
+    await stage.run()
+    before = stage.digest()
+    for _ in range(3):
+        report = await stage.run()
+        assert (report.created, report.updated, report.unchanged, report.failed) == (0, 0, 300, 0)
+        assert report.remote_requests == 1 + 6 + 30
+    assert stage.digest() == before
+
+
+async def test_a_new_file_is_made_and_its_neighbours_are_left(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(60))
+    await stage.run()
+    before = {row[0]: row for row in stage.digest()}
+    stage.tree.add(f"{ROOT}/shelf0/show0/extra.mkv")
+    report = await stage.run()
+    assert (report.created, report.unchanged) == (1, 60)
+    after = {row[0]: row for row in stage.digest()}
+    changed = {path for path, row in after.items() if before.get(path) != row}
+    assert {Path(path).name for path in changed} == {"extra.strm", "show0"}
+
+
+async def test_a_quiet_run_commits_a_few_times_and_not_once_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(1500))
+    for _ in range(2):
+        await stage.run()
+    commits: list[int] = []
+    original = Manifest.close
+
+    def close(manifest: Manifest) -> None:
+        commits.append(manifest.commits)
+        original(manifest)
+
+    monkeypatch.setattr(Manifest, "close", close)
+    report = await stage.run()
+    assert report.remote_requests == 1 + 30 + 150
+    assert commits == [4], "it begins, lists less than a thousand directories, prunes, ends"
+
+
+async def test_a_run_can_be_stopped_and_the_next_one_does_the_rest(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300))
+    report = await stage.run(cancelled=lambda: len(stage.tree.listed) > 10)
+    assert report.result == "Cancelled"
+    assert 0 < len(stage.names()) < 300
+    assert (await stage.run()).result == "Succeeded"
+    assert len(stage.names()) == 300
+
+
+async def test_a_run_that_a_ban_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300))
+    stage.tree.faults[f"{ROOT}/shelf4"] = mediatree.banned
+    report = await stage.run()
+    assert (report.result, report.reason) == ("Failed", "RateLimited")
+    stage.tree.heal()
+    stage.tree.listed.clear()
+    assert (await stage.run()).result == "Succeeded"
+    assert len(stage.names()) == 300
+
+
+async def test_a_lost_manifest_is_made_anew_from_equal_files(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(60))
+    await stage.run()
+    before = stage.digest()
+    (tmp_path / ".pantograph/manifest.sqlite").write_bytes(b"no database at all, but long enough to be looked at" * 50)
+    report = await stage.run()
+    assert (report.result, report.reason) == ("Failed", "ManifestUnreadable")
+    assert "--rebuild-manifest" in report.remedy
+    report = await stage.run(rebuild_manifest=True)
+    assert (report.result, report.unchanged, report.inventory_strm) == ("Succeeded", 60, 60)
+    assert stage.digest() == before
+
+
+async def test_a_file_that_somebody_removed_comes_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(60))
+    for _ in range(2):
+        await stage.run()
+    (tmp_path / "shelf0/show1/film 0011.strm").unlink()
+    assert (await stage.run()).created == 1
+    assert len(stage.names()) == 60
+
+
+async def test_another_name_profile_moves_directories_new_ones_first(tmp_path: Path) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/What?/s{n % 2}/film{n}.mkv" for n in range(30)))
+    stage = Stage(tmp_path, tree, prune={"mode": "Delete", "maxPercent": 100})
+    await stage.run()
+    stage.spec["target"] = {"root": {"name": "media"}, "nameProfile": "Portable"}
+    report = await stage.run()
+    assert (report.created, report.pruned) == (30, 30)
+    assert stage.names() == {f"What_/s{n % 2}/film{n}.strm" for n in range(30)}
+    assert not (tmp_path / "What?").exists()
+    assert (await stage.run()).unchanged == 30

@@ -1,0 +1,228 @@
+"""Each rule of pruning as a story with an end that could be another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pantograph.strm.prune import Approval
+from tests.fakes import mediatree
+from tests.fakes.mediatree import MediaTree
+from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
+
+
+async def test_a_file_that_went_alone_goes_at_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    report = await stage.run()
+    assert (report.pruned, report.result) == (1, "Succeeded")
+    assert "shelf0/show1/film 0012.strm" not in stage.names()
+    assert len(stage.names()) == 39
+
+
+async def test_a_directory_that_went_needs_three_scans_and_six_hours(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    pruned = []
+    for _ in range(5):
+        pruned.append((await stage.run()).pruned)
+        stage.clock.seconds += 3.1 * HOUR
+    assert pruned == [0, 0, 10, 0, 0]
+    assert not (tmp_path / "shelf0/show1").exists()
+
+
+async def test_many_scans_in_a_minute_confirm_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    stage.tree.faults[f"{ROOT}/shelf0/show1"] = mediatree.empty
+    for _ in range(10):
+        assert (await stage.run()).pruned == 0
+        stage.clock.seconds += 60
+    stage.clock.jump += 100 * HOUR  # one jump of the clock passes for one scan
+    for _ in range(10):
+        assert (await stage.run()).pruned == 0
+        stage.clock.seconds += 60
+
+
+async def test_a_directory_that_came_back_starts_anew(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    for _ in range(4):
+        stage.tree.faults[f"{ROOT}/shelf0/show1"] = mediatree.empty
+        for _ in range(2):
+            assert (await stage.run()).pruned == 0
+            stage.clock.seconds += 10 * HOUR
+        stage.tree.heal()
+        await stage.run()
+    assert len(stage.names()) == 40
+
+
+async def test_more_than_the_limit_blocks_every_removal(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100))
+    await stage.run()
+    for number in (1, 12, 23, 34, 45, 56):
+        stage.tree.remove(f"{ROOT}/shelf{number // 50}/show{number // 10}/film {number:04}.mkv")
+    report = await stage.run()
+    assert (report.result, report.reason, report.pruned) == ("Blocked", "PruneBlocked", 0)
+    assert report.message == "6 of 100 files would be removed; the limits allow 5"
+    assert len(stage.names()) == 100
+
+
+async def test_small_runs_do_not_add_up_to_what_one_may_not_do(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100))
+    await stage.run()
+    for number in (1, 12, 23, 34, 45, 56, 67):
+        stage.tree.remove(f"{ROOT}/shelf{number // 50}/show{number // 10}/film {number:04}.mkv")
+        report = await stage.run(trigger="watch", paths=(f"shelf{number // 50}/show{number // 10}",), shallow=True)
+        stage.clock.seconds += 60
+    assert report.result == "Blocked"
+    assert len(stage.names()) == 95
+
+
+async def test_of_a_small_library_one_file_may_go_and_no_second(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(15), prune={"mode": "Delete", "maxPercent": 100})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show0/film 0001.mkv")
+    assert (await stage.run()).pruned == 1
+    stage.tree.remove(f"{ROOT}/shelf0/show0/film 0002.mkv")
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0011.mkv")
+    stage.clock.seconds += 100 * HOUR
+    report = await stage.run()
+    assert (report.result, report.pruned) == ("Blocked", 0)
+
+
+async def test_an_approval_removes_what_its_run_listed_and_nothing_newer(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    listed = await stage.run(name="listed")
+    assert (listed.prune_candidates, listed.pending_confirmation) == (10, 10)
+    stage.tree.remove(f"{ROOT}/shelf0/show2")
+    (tmp_path / "shelf0/show1/film 0011.strm").write_text("mine now")
+    refused = await stage.run(approve=Approval(run="listed", digest="0" * 64))
+    assert (refused.pruned, refused.prune_blocked) == (0, "run listed listed other candidates than those approved")
+    done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
+    assert done.pruned == 9
+    assert {name for name in stage.names() if "show1" in name} == {"shelf0/show1/film 0011.strm"}
+    assert len([name for name in stage.names() if "show2" in name]) == 10
+
+
+async def test_an_approval_does_not_reach_what_came_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.tree.faults[ROOT] = mediatree.empty
+    listed = await stage.run(name="listed")
+    assert listed.prune_candidates == 40
+    stage.tree.heal()
+    done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
+    assert done.pruned == 0
+    assert len(stage.names()) == 40
+
+
+async def test_report_removes_nothing_and_lists_all(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    report = await stage.run()
+    assert (report.pruned, report.prune_candidates, report.result) == (0, 1, "Succeeded")
+    assert report.samples[0].path == "shelf0/show1/film 0012.strm"
+    assert len(stage.names()) == 40
+
+
+async def test_what_people_keep_there_stays(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    show = tmp_path / "shelf0/show1"
+    (show / "poster.jpg").write_bytes(b"mine")
+    (show / "film 0010.nfo").write_bytes(b"mine")
+    (show / "other.strm").write_bytes(b"http://somewhere/else")
+    (show / "film 0013.strm").write_bytes(b"http://edited/by/hand")
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 4 * HOUR
+    left = {path.name for path in show.iterdir()}
+    assert left == {"poster.jpg", "film 0010.nfo", "other.strm", "film 0013.strm"}
+
+
+async def test_the_trash_gives_back_what_a_run_took(tmp_path: Path) -> None:
+    from contextlib import closing
+
+    from pantograph.strm.removal import restore
+    from pantograph.strm.state import Owner, StateDir
+    from pantograph.strm.target import Target
+
+    stage = Stage(tmp_path, films(40), prune={"mode": "Trash", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    for number in range(3):
+        await stage.run(name=f"n{number}")
+        stage.clock.seconds += 4 * HOUR
+    assert len(stage.files()) == 30
+    with closing(Target(tmp_path)) as target:
+        owner = Owner("local", "media", "films", ROOT)
+        with closing(StateDir.open(target, owner, adopt=False)) as state:
+            assert restore(target, state, "n2") == (10, [])
+    assert stage.files() == whole
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 10 * HOUR
+    assert stage.files() == whole, "what a person brought back is the person's"
+
+
+async def test_a_changed_filter_drops_files_as_reconfigured_after_the_new_ones_exist(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 100, "maxCount": 100})
+    await stage.run()
+    stage.spec["target"] = {"root": {"name": "media"}, "onCollision": "KeepExt"}
+    seen: list[set[str]] = []
+    stage.tree.on_list = lambda _: seen.append(stage.names())
+    report = await stage.run()
+    assert (report.created, report.pruned) == (40, 40)
+    assert {each.reason for each in report.samples} == {"PruneReconfigured"}
+    assert stage.names() == {f"shelf0/show{n // 10}/film {n:04}.mkv.strm" for n in range(40)}
+
+
+async def test_an_excluded_directory_is_reconfigured_and_below_a_depth_limit_nothing_is_judged(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100), prune={"mode": "Delete", "maxPercent": 100, "maxCount": 1000})
+    await stage.run()
+    stage.spec["source"] = {"path": ROOT, "maxDepth": 1}
+    for _ in range(4):
+        report = await stage.run()
+        stage.clock.seconds += 10 * HOUR
+    assert (report.prune_candidates, len(stage.names())) == (0, 100)
+    stage.spec["source"] = {"path": ROOT}
+    stage.spec["filter"] = {"exclude": ["show1"]}
+    report = await stage.run()
+    assert report.pruned == 10
+    assert len(stage.names()) == 90
+
+
+async def test_sidecars_go_with_their_film_and_not_before(tmp_path: Path) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/a/film{n}.mkv" for n in range(30)))
+    tree.add(f"{ROOT}/a/film1.zh.srt", f"{ROOT}/a/film2.nfo", f"{ROOT}/a/folder.jpg", content=b"text")
+    stage = Stage(tmp_path, tree, sidecars={}, prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    assert (tmp_path / "a/film1.zh.srt").read_bytes() == b"text"
+    (tmp_path / "a/film2.nfo").write_bytes(b"edited")
+    for gone in ("film1.zh.srt", "folder.jpg"):
+        tree.remove(f"{ROOT}/a/{gone}")
+    await stage.run()
+    assert {"a/film1.zh.srt", "a/folder.jpg"} <= stage.names()
+    for gone in ("film1.mkv", "film2.mkv", "film2.nfo"):
+        tree.remove(f"{ROOT}/a/{gone}")
+    await stage.run()
+    assert stage.names() & {"a/film1.strm", "a/film1.zh.srt", "a/film2.strm"} == set()
+    assert {"a/film2.nfo", "a/folder.jpg"} <= stage.names()
+
+
+async def test_mounts_only_is_believed_where_there_never_was_anything_else(tmp_path: Path) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/m{n}/film{f}.mkv" for n in range(3) for f in range(10)))
+    tree.mounts |= {f"{ROOT}/m{n}" for n in range(3)}
+    tree.faults[ROOT] = mediatree.mounts_only
+    stage = Stage(tmp_path, tree)
+    assert (await stage.run()).result == "Succeeded"
+    tree.remove(f"{ROOT}/m1/film3.mkv")
+    report = await stage.run()
+    assert (report.result, report.pruned) == ("Succeeded", 1)

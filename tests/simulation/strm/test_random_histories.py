@@ -1,0 +1,172 @@
+"""Random trees, edits, faults and kills: nothing is removed wrongly, and once it is quiet everything is right."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from random import Random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pantograph.strm.prune import Approval
+from tests.fakes import mediatree
+from tests.simulation.strm.bench import HOUR, ROOT, Stage
+
+FAULTS = [
+    mediatree.server_error,
+    mediatree.empty,
+    mediatree.short_page,
+    mediatree.html,
+    mediatree.mounts_only,
+    mediatree.root_echoed,
+    mediatree.wrong_path,
+    mediatree.dirs_vanish,
+    mediatree.unauthorized,
+    mediatree.forbidden,
+    mediatree.not_found,
+    mediatree.banned,
+]
+MAX_FAULTY_SCANS = 2
+"""A fault that looks like success and outlasts the confirmations is a change, for all that anybody can tell."""
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class History:
+    """One library's life, told by a seed."""
+
+    def __init__(self, target: Path, seed: int) -> None:
+        self.random = Random(seed)
+        self.stage = Stage(target, prune={"mode": "Delete", "maxPercent": 100, "maxCount": 1000})
+        self.ever: dict[str, str] = {}
+        """Local path to remote path, of everything that the source ever had."""
+        self.theirs: dict[str, bytes] = {}
+        """What people put there."""
+        for _ in range(self.random.randint(25, 60)):
+            self.add()
+
+    def directory(self) -> str:
+        depth = self.random.choice((0, 1, 1, 2, 2, 3))
+        return "/".join([ROOT, *(self.random.choice("abc") for _ in range(depth))])
+
+    def add(self) -> None:
+        path = f"{self.directory()}/film{self.random.randrange(30)}.mkv"
+        if path.removesuffix(".mkv") in self.stage.tree.dirs:
+            return
+        self.stage.tree.add(path, size=self.random.randrange(1, 9_000))
+        self.ever[path.removeprefix(f"{ROOT}/").removesuffix(".mkv") + ".strm"] = path
+
+    def remove(self) -> None:
+        tree = self.stage.tree
+        what = sorted(tree.files) + sorted(tree.dirs - {"/", ROOT})
+        if what and len(tree.files) > 3:
+            tree.remove(self.random.choice(what))
+
+    def meddle(self) -> None:
+        """Somebody edits, adds or removes a file in the target."""
+        names = sorted(self.stage.names())
+        if not names:
+            return
+        name = self.random.choice(names)
+        path = self.stage.target / name
+        match self.random.randrange(3):
+            case 0:
+                path.write_bytes(b"http://edited/by/hand")
+                self.theirs[name] = b"http://edited/by/hand"
+            case 1:
+                poster = path.parent / "poster.jpg"
+                poster.write_bytes(b"mine")
+                self.theirs[str(poster.relative_to(self.stage.target))] = b"mine"
+            case _:
+                if name not in self.theirs:
+                    path.unlink()
+
+    async def faulty_scans(self) -> None:
+        tree = self.stage.tree
+        known = sorted(tree.dirs - {"/"})
+        for _ in range(self.random.randint(1, 3)):
+            tree.faults[self.random.choice(known)] = self.random.choice(FAULTS)
+        before = self.stage.files()
+        owed = set(before) & self.wanted()
+        for _ in range(self.random.randint(1, MAX_FAULTY_SCANS)):
+            await self.run()
+            lost = owed - set(self.stage.files())
+            assert not lost, f"removed although the source has it: {sorted(lost)}"
+            self.stage.clock.jump += self.random.choice((0.0, 0.0, 500 * HOUR))
+        tree.heal()
+
+    async def run(self) -> None:
+        kind = self.random.randrange(4)
+        if kind == 0:
+            await self.killed_run()
+        elif kind == 1:
+            path = self.random.choice(sorted(self.stage.tree.dirs - {"/"})).removeprefix(ROOT).strip("/")
+            await self.stage.run(trigger="watch", paths=(path,), shallow=True)
+        else:
+            await self.stage.run()
+        self.stage.clock.seconds += self.random.choice((1.0, HOUR))
+
+    async def killed_run(self) -> None:
+        stop = len(self.stage.tree.listed) + self.random.randint(2, 12)
+
+        def kill(_: str) -> None:
+            if len(self.stage.tree.listed) >= stop:
+                raise Killed
+
+        self.stage.tree.on_list = kill
+        try:
+            await self.stage.run()
+        except Killed:
+            pass
+        finally:
+            self.stage.tree.on_list = lambda _: None
+
+    def wanted(self) -> set[str]:
+        return {path.removeprefix(f"{ROOT}/").removesuffix(".mkv") + ".strm" for path in self.stage.tree.files}
+
+    def check_theirs(self) -> None:
+        files = self.stage.files()
+        for name, content in self.theirs.items():
+            assert files.get(name) == content, f"{name} belongs to a person"
+
+    async def settle(self) -> None:
+        """Nothing changes and nothing fails any more: enough scans, far enough apart, and a person's word if asked."""
+        for _ in range(5):
+            report = await self.stage.run()
+            if report.prune_blocked:
+                approval = Approval(run=report.run, digest=report.candidates_digest)
+                report = await self.stage.run(approve=approval)
+                assert not report.prune_blocked
+            self.stage.clock.seconds += 7 * HOUR
+        files = {name: content for name, content in self.stage.files().items() if name not in self.theirs}
+        assert set(files) == self.wanted() - set(self.theirs)
+        for name, content in files.items():
+            assert content.startswith(b"http://player.lan/d/lib/"), name
+        before = self.stage.digest()
+        report = await self.stage.run()
+        assert (report.created, report.updated, report.pruned) == (0, 0, 0)
+        assert self.stage.digest() == before
+
+    async def live(self) -> None:
+        await self.stage.run()
+        for _ in range(self.random.randint(2, 6)):
+            for _ in range(self.random.randint(0, 4)):
+                self.random.choice((self.add, self.add, self.remove, self.meddle))()
+            if self.random.random() < 0.6:
+                await self.faulty_scans()
+            else:
+                await self.run()
+            self.check_theirs()
+        await self.settle()
+        self.check_theirs()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_no_history_loses_a_file_and_every_history_ends_right(seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(History(Path(folder), seed).live())

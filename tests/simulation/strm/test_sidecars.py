@@ -1,0 +1,68 @@
+"""Subtitles, nfo and images beside the films: copied, kept current, and never at a person's cost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.mediatree import WHEN, MediaFile, MediaTree
+from tests.simulation.strm.bench import ROOT, Stage
+
+
+def library(content: bytes = b"first") -> MediaTree:
+    return MediaTree().add(f"{ROOT}/film.mkv").add(f"{ROOT}/film.srt", content=content)
+
+
+def replace(tree: MediaTree, content: bytes, *, later_s: float) -> None:
+    tree.files[f"{ROOT}/film.srt"] = MediaFile(len(content), WHEN + timedelta(seconds=later_s), content=content)
+
+
+@pytest.mark.parametrize(
+    ("policy", "ours", "edited", "theirs"),
+    [
+        ("IfMissing", b"first", b"edited", b"theirs"),
+        ("IfNewer", b"second", b"edited", b"theirs"),
+        ("Overwrite", b"second", b"second", b"second"),
+    ],
+)
+async def test_a_policy_decides_what_is_replaced(
+    tmp_path: Path, policy: str, ours: bytes, edited: bytes, theirs: bytes
+) -> None:
+    for name, expected in (("ours", ours), ("edited", edited), ("theirs", theirs)):
+        stage = Stage(tmp_path / name, library(), sidecars={"policy": policy})
+        file = stage.target / "film.srt"
+        if name == "theirs":
+            file.write_bytes(b"theirs")
+        await stage.run()
+        if name == "edited":
+            file.write_bytes(b"edited")
+        replace(stage.tree, b"second", later_s=60)
+        await stage.run()
+        assert file.read_bytes() == expected, name
+        before = stage.digest()
+        await stage.run()
+        assert stage.digest() == before, "and then there is peace"
+
+
+async def test_a_time_within_the_tolerance_is_the_same(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), sidecars={"policy": "IfNewer", "timeTolerance": "2s"})
+    await stage.run()
+    before = stage.digest()
+    replace(stage.tree, b"FIRST", later_s=2)
+    await stage.run()
+    assert stage.digest() == before
+    replace(stage.tree, b"FIRST", later_s=3)
+    assert (await stage.run()).updated == 1
+
+
+async def test_what_comes_short_is_not_kept(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), sidecars={})
+    stage.tree.files[f"{ROOT}/film.srt"].size = 500
+    report = await stage.run()
+    assert (report.result, report.failed) == ("Degraded", 1)
+    assert stage.names() == {"film.strm"}
+    assert "5 bytes came, 500 were listed" in report.samples[0].message
+    stage.tree.files[f"{ROOT}/film.srt"].size = 5
+    assert (await stage.run()).created == 1

@@ -1,0 +1,103 @@
+"""`pantograph strm` as a person calls it, on real directories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pantograph.cli.main import main
+
+SPEC = """
+apiVersion: pantograph.dev/v1alpha1
+kind: DataServer
+metadata: {name: nas}
+spec: {driver: Local, local: {root: {name: source}, sentinel: here}}
+---
+apiVersion: pantograph.dev/v1alpha1
+kind: StrmSyncJob
+metadata: {name: films}
+spec:
+  serverRef: {name: nas}
+  source: {path: /}
+  target: {root: {name: target, subPath: library/films}}
+  link: {mode: Mount, mountPrefix: /mnt/nas}
+"""
+Call = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call it with `--json`: the exit code and the last object it printed."""
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    for name in ("source/shows", "target"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "source/here").touch()
+    for number in range(30):
+        (tmp_path / f"source/shows/film {number}.mkv").touch()
+
+    def call(action: str, *words: str) -> tuple[int, dict[str, Any]]:
+        places = ["--root", f"source={tmp_path / 'source'}", "--root", f"target={tmp_path / 'target'}"]
+        code = main(["strm", action, "--spec", str(tmp_path / "spec.yaml"), *places, "--json", *words])
+        printed = capsys.readouterr().out.strip().splitlines()
+        return code, json.loads(printed[-1]) if printed and printed[-1].startswith("{") else {}
+
+    return call
+
+
+def test_a_folder_is_mirrored_pruned_with_a_word_and_brought_back(call: Call, tmp_path: Path) -> None:
+    library = tmp_path / "target/library/films/shows"
+    code, result = call("run")
+    assert (code, result["result"], result["created"]) == (0, "Succeeded", 30)
+    assert (library / "film 7.strm").read_text() == "/mnt/nas/shows/film 7.mkv"
+    (tmp_path / "source/shows/film 7.mkv").unlink()
+    code, result = call("run", "--run", "looked")
+    assert (code, result["pruned"], result["pruneCandidates"]) == (0, 0, 1)
+    digest = result["candidatesDigest"]
+    code, result = call("run", "--run", "approved", "--approve-prune", "looked", "--approve-digest", digest)
+    assert (code, result["pruned"]) == (0, 1)
+    assert not (library / "film 7.strm").exists()
+    assert call("restore", "approved") == (0, {"restored": 1, "taken": []})
+    assert (library / "film 7.strm").exists()
+
+
+def test_a_source_that_is_not_mounted_fails_and_removes_nothing(call: Call, tmp_path: Path) -> None:
+    call("run")
+    (tmp_path / "source").rename(tmp_path / "elsewhere")
+    (tmp_path / "source").mkdir()
+    code, result = call("run")
+    assert (code, result["result"], result["reason"]) == (1, "Failed", "MountMissing")
+    assert len(list((tmp_path / "target").rglob("*.strm"))) == 30
+
+
+def test_a_run_that_waits_for_a_word_has_an_exit_code_of_its_own(call: Call, tmp_path: Path) -> None:
+    call("run")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("/mnt/nas", "/mnt/other"))
+    code, result = call("run")
+    assert (code, result["result"], result["reason"]) == (3, "Blocked", "RewriteLimit")
+    code, result = call("run", "--approve-rewrite")
+    assert (code, result["updated"]) == (0, 30)
+
+
+def test_doctor_says_who_keeps_the_target(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    call("run")
+    places = ["--root", f"source={tmp_path / 'source'}", "--root", f"target={tmp_path / 'target'}"]
+    assert main(["strm", "doctor", "--spec", str(tmp_path / "spec.yaml"), *places]) == 0
+    said = capsys.readouterr().out
+    assert "kept by default/films" in said
+    assert "complete" in said
+    (tmp_path / "source/here").unlink()
+    assert main(["strm", "doctor", "--spec", str(tmp_path / "spec.yaml"), *places]) == 1
+    assert "FAULT" in capsys.readouterr().out
+
+
+def test_a_place_that_was_not_named_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    assert main(["strm", "run", "--spec", str(tmp_path / "spec.yaml")]) == 2
+    assert "--root source=DIR" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""What the media drivers share, each part by itself."""

@@ -1,0 +1,54 @@
+"""Which differences of a link matter, and what they are called."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pantograph.strm.compare import compare, sign_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SOON, LATE = int(NOW.timestamp()) + 3600, int(NOW.timestamp()) + 10**6
+W = "http://s:5244/d/a/b%20c.mkv"
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted", "same", "reason"),
+    [
+        (W, W, True, "Identical"),
+        (f"{W}\n", W, True, "EqualButForWhitespace"),
+        (f"\ufeff{W}\r\n", W, True, "EqualButForWhitespace"),
+        ("http://old/d/a/b%20c.mkv", W, False, "BaseChanged"),
+        ("http://cdn/d/a/b%20c.mkv", W, True, "EquivalentBase"),
+        ("http://cdn.evil/d/a/b%20c.mkv", W, False, "BaseChanged"),
+        ("http://S:5244/d/a/b%20c.mkv", W, True, "Identical"),
+        ("http://s:5244/d/a/b c.mkv", W, False, "EncodingChanged"),
+        ("http://s:5244/d/a/other.mkv", W, False, "PathChanged"),
+        ("http://s:5244/a/b%20c.mkv", W, False, "PathChanged"),
+        ("/mnt/a/b c.mkv", W, False, "ContentChanged"),
+        (W, "/mnt/a/b c.mkv", False, "ContentChanged"),
+        ("", W, False, "ContentChanged"),
+        ("http://[broken", W, False, "ContentChanged"),
+        (W, f"{W}?sign=a:0", False, "SignMissing"),
+        (f"{W}?sign=b:0", f"{W}?sign=a:0", False, "SignChanged"),
+        (f"{W}?sign=b:{LATE}", f"{W}?sign=a:{LATE + 9}", True, "SignStillValid"),
+        (f"{W}?sign=b:{SOON}", f"{W}?sign=a:{LATE}", False, "SignExpiring"),
+        (f"{W}?sign=b:1", f"{W}?sign=a:{LATE}", False, "SignExpiring"),
+        (f"{W}?sign=b:0", W, True, "SignNotNeeded"),
+        (f"{W}?sign=b:{SOON}", W, False, "SignExpiring"),
+        (f"{W}?pickcode=1", f"{W}?pickcode=2", False, "PickcodeChanged"),
+        (f"{W}?x=1", W, False, "ContentChanged"),
+    ],
+)
+def test_a_difference_has_a_name(existing: str, wanted: str, same: bool, reason: str) -> None:
+    verdict = compare(existing.encode(), wanted.encode(), equivalent_bases=["http://cdn"], now=NOW, renew_before_s=7200)
+    assert (verdict.same, verdict.reason) == (same, reason)
+
+
+def test_bytes_that_are_no_text_are_another_content() -> None:
+    assert not compare(b"\xff\xfe\0", W.encode(), equivalent_bases=[], now=NOW, renew_before_s=0).same
+
+
+def test_the_signature_is_read_as_it_stands() -> None:
+    assert sign_of(f"{W}?a=1&sign=x+y/z==:0\n".encode()) == "x+y/z==:0"

@@ -1,0 +1,91 @@
+"""The kinds as the API server and a file of YAML see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pantograph.api import crd
+from pantograph.api.base import InvalidObject
+from pantograph.api.dataserver import DataServer
+from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.strm.errors import StrmError
+from pantograph.strm.runner import Places, read_declared
+from pantograph.strm.spec import compile_job
+
+SPEC = """
+apiVersion: pantograph.dev/v1alpha1
+kind: DataServer
+metadata: {name: openlist}
+spec: {driver: OpenList, endpoint: "http://openlist:5244"}
+---
+apiVersion: pantograph.dev/v1alpha1
+kind: StrmSyncJob
+metadata: {name: films}
+spec:
+  serverRef: {name: openlist}
+  source: {path: /115/Films/}
+  target: {root: {name: media, subPath: films}}
+  link: {publicBase: "http://Player.lan:80/"}
+"""
+
+
+@pytest.mark.parametrize("kind", [StrmSyncJob, DataServer])
+def test_the_api_server_would_take_the_definition(kind: crd.Kind) -> None:
+    assert len(crd.manifest(kind)) < crd.MAX_BYTES
+
+
+def declared(tmp_path: Path, text: str = SPEC) -> StrmSyncJob:
+    file = tmp_path / "spec.yaml"
+    file.write_text(text)
+    return read_declared(file).job
+
+
+def test_the_defaults_are_the_careful_ones(tmp_path: Path) -> None:
+    job = compile_job(declared(tmp_path))
+    assert (job.prune.mode, job.prune.max_percent, job.prune.max_count, job.max_rewrite_percent) == (
+        "Report",
+        5,
+        500,
+        50,
+    )
+    assert (job.source, job.max_depth, job.links.base) == ("/115/Films", None, "http://player.lan")
+
+
+def test_a_trailing_slash_or_another_spelling_changes_nothing(tmp_path: Path) -> None:
+    one = compile_job(declared(tmp_path))
+    other = compile_job(declared(tmp_path, SPEC.replace("Films/", "Films")))
+    assert one.shape == other.shape
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kind: StrmSyncJob", "kind: Other", "declares 0 StrmSyncJobs"),
+        ("name: openlist}\nspec", "name: other}\nspec", "does not declare DataServer/default/openlist"),
+        ("link: {publicBase", "link: {mode: Mount, publicBase", "link.mountPrefix"),
+        ("root: {name: media, subPath: films}", "adopt: false", "target needs root or persistentVolumeClaim"),
+        ("path: /115", "path: 115", "path"),
+    ],
+)
+def test_a_fault_in_the_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises((StrmError, InvalidObject), match=message):
+        declared(tmp_path, SPEC.replace(old, new))
+
+
+def test_a_volume_that_nobody_named_is_asked_for() -> None:
+    with pytest.raises(StrmError) as error:
+        Places().secret("openlist")
+    assert "--secret openlist=DIR" in str(error.value)
+
+
+def test_paths_are_mapped_by_segments_and_then_replaced_in_order(tmp_path: Path) -> None:
+    link = (
+        "link: {publicBase: http://p, pathMap: [{from: /115, to: /cloud}, {from: /cloud, to: /no}], "
+        'replace: [{from: Films, to: F}, {from: "/F/", to: "/G/"}]}'
+    )
+    text = SPEC.replace('link: {publicBase: "http://Player.lan:80/"}', link)
+    rules = compile_job(declared(tmp_path, text)).links
+    assert rules.mapped("/115/Films/a") == "/cloud/G/a"
+    assert rules.mapped("/1155/x") == "/1155/x"
