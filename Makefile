@@ -1,6 +1,6 @@
 # Everything a person runs. Each target sets up what it needs, which is quick the second time.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo test lint generate bench up down clean clean-all
+.PHONY: help setup setup-python demo test e2e image lint generate bench up down clean clean-all
 MAKEFLAGS += --no-print-directory
 
 ifndef PYTHON
@@ -11,7 +11,7 @@ VENV := .venv/bin
 RUN := $(VENV)/python -m
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 setup: ## what is missing: Debian packages, Python environment, commands of the control plane
 	@$(if $(PYTHON),,echo 'no Python >= 3.11 found; on Debian: apt-get install python3 python3-venv' >&2; exit 1)
@@ -21,11 +21,17 @@ setup-python:
 	@$(if $(PYTHON),,echo 'no Python >= 3.11 found; on Debian: apt-get install python3 python3-venv' >&2; exit 1)
 	@$(PYTHON) -m hack.setup python
 
-demo: setup ## the main job, start to end, on a local control plane (KEEP=1 leaves it running)
+demo: setup ## the main job, start to end, on a local control plane (KEEP=1; CLUSTER=current: in yours)
 	@$(RUN) hack.demo
 
-test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1: what this machine cannot run is a failure)
+test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1, REQUIRE_NODE=1: what cannot run here has failed)
 	@$(RUN) hack.test $(TIERS)
+
+e2e: setup ## what the chart installs, as pods on a real node (needs root; ARGS='-k probes' chooses)
+	@$(RUN) hack.e2e $(ARGS)
+
+image: setup-python ## build the operator's image with buildah (BASE=… builds on an image of a registry)
+	@$(RUN) hack.image.build
 
 lint: setup-python ## format, types, direction of imports, generated files
 	@$(RUN) hack.lint

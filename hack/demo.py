@@ -2,7 +2,8 @@
 
 A control plane on loopback, the chart, an operator with the chart's rights, three simulated Proxmox nodes, and a real
 qcow2 image on a web server. Asks nothing, shows what it does, proves that every copy has the bytes of the master, and
-stops everything it started. KEEP=1 leaves it running until Ctrl-C and says how to look.
+stops everything it started. KEEP=1 leaves it running until Ctrl-C and says how to look. CLUSTER=current installs into
+the cluster of the current kubeconfig instead, after asking.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from hack import install
 from hack.controlplane.controlplane import CommandError
 from hack.controlplane.process import ServerError
 from hack.stage import Operator, Origin, Simulator, Stage, example, until
@@ -27,6 +29,8 @@ WITHIN_S = 300.0
 
 
 def main() -> int:
+    if os.environ.get("CLUSTER") == "current":
+        return install.main()
     try:
         with ExitStack() as end:
             with _step("starting etcd, kube-apiserver and kube-controller-manager on loopback"):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hack.cache import exclusively
@@ -32,6 +33,11 @@ def debian_packages() -> None:
         missing.append("qemu-utils")
     if shutil.which("rclone") is None:
         missing.append("rclone")
+    install_debian(missing)
+
+
+def install_debian(missing: Sequence[str]) -> None:
+    """Install Debian packages. Raises SetupError, which says what to run, where that cannot be done."""
     if not missing:
         return
     install = f"apt-get install --no-install-recommends -y {' '.join(missing)}"

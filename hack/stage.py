@@ -43,25 +43,33 @@ Body = dict[str, Any]
 class Stage:
     """One control plane with the chart installed (`replicas: 0`), and what is played on it. Everything ends with it."""
 
-    def __init__(self, *, namespace: str = "default") -> None:
+    def __init__(
+        self, plane: ControlPlane | None = None, *, host: str = "127.0.0.1", namespace: str = "default"
+    ) -> None:
+        """Play on a control plane of its own, or on a running `plane`, which is left running; simulated nodes and
+        image servers answer at `host`.
+        """
         self.namespace = namespace
-        self.plane = ControlPlane()
+        self.host = host
+        self._owns_plane = plane is None
+        self.plane = plane or ControlPlane()
         self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
         self._random = random.Random()
         self.depot_port = self.free_port()
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        self.plane.start()
+        if self._owns_plane:
+            self.plane.start()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for end in reversed(self._ends):
             end()
-        self.plane.stop()
+        if self._owns_plane:
+            self.plane.stop()
         if error is None:  # otherwise the logs in it tell why
             shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def free_port(self) -> int:
         """A loopback port that nobody listens on at the moment."""
@@ -99,13 +107,13 @@ class Stage:
 
     def start_simulator(self, *arguments: str) -> "Simulator":
         """A simulated Proxmox cluster in a process of its own."""
-        simulator = Simulator(self.folder / f"proxmox-{secrets.token_hex(4)}.log", *arguments)
+        simulator = Simulator(self.folder / f"proxmox-{secrets.token_hex(4)}.log", "--host", self.host, *arguments)
         self._ends.append(simulator.stop)
         return simulator
 
     def start_origin(self) -> "Origin":
         """A web server for images."""
-        origin = Origin(self.folder / "images")
+        origin = Origin(self.folder / "images", self.host)
         self._ends.append(origin.stop)
         return origin
 
@@ -264,16 +272,17 @@ class Simulator:
 
 @dataclass
 class Origin:
-    """A plain web server on loopback: what is put into `folder` can be fetched."""
+    """A plain web server: what is put into `folder` can be fetched."""
 
     folder: Path
+    host: str = "127.0.0.1"
     requests: list[str] = field(init=False, default_factory=list)
     """Every request with the status of its answer: `GET /debian.qcow2 200`."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         handler = partial(_Handler, self.requests, directory=str(self.folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer((self.host, 0), handler)
         threading.Thread(target=self._server.serve_forever, name="origin", daemon=True).start()
 
     def put(self, name: str, content: bytes) -> str:
@@ -282,7 +291,7 @@ class Origin:
         return self.url(name)
 
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return f"http://{self.host}:{self._server.server_address[1]}/{name}"
 
     def stop(self) -> None:
         self._server.shutdown()

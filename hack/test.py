@@ -1,7 +1,8 @@
 """Runs the tiers of tests in order and says at the end what passed, what failed, and what this machine cannot run.
 
 A tier that cannot start still counts as a failure, and a tier without tests is said to have none. A test that the
-machine cannot run is one that it skipped: the reason given says what is missing. With REQUIRE_ALL=1 it is a failure.
+machine cannot run is one that it skipped: the reason given says what is missing. With REQUIRE_ALL=1 it is a failure,
+with REQUIRE_NODE=1 if it is one of the tier that needs a real node.
 """
 
 import os
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
-TIERS = ("unit", "contract", "simulation", "chart", "cluster")
+NODE_TIER = "e2e"
+TIERS = ("unit", "contract", "simulation", "chart", "cluster", NODE_TIER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,8 @@ def run_tier(tier: str, *, reports: Path) -> Outcome:
         return Outcome(tier)
     report = reports / f"{tier}.xml"
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", f"tests/{tier}"], cwd=CHECKOUT, check=False
-    )
+    runner = ("hack.e2e",) if tier == NODE_TIER else ("pytest", f"tests/{tier}")
+    done = subprocess.run([sys.executable, "-m", *runner, "-q", f"--junit-xml={report}"], cwd=CHECKOUT, check=False)
     seconds = time.monotonic() - began
     outcome = read_report(report, tier=tier, seconds=seconds) if report.exists() else Outcome(tier, seconds=seconds)
     if done.returncode != 0 and outcome.failed == 0:
@@ -71,7 +72,7 @@ def read_report(report: Path, *, tier: str, seconds: float) -> Outcome:
     return Outcome(tier, results["passed"], results["failed"], unable, seconds)
 
 
-def summarize(outcomes: list[Outcome], *, require_all: bool) -> tuple[list[str], int]:
+def summarize(outcomes: list[Outcome], *, require_all: bool, require_node: bool = False) -> tuple[list[str], int]:
     """The closing lines and the exit status; the last line is `N passed, N failed`."""
     lines = [str(outcome) for outcome in outcomes]
     unable = sum((outcome.unable for outcome in outcomes), Counter[str]())
@@ -79,9 +80,13 @@ def summarize(outcomes: list[Outcome], *, require_all: bool) -> tuple[list[str],
         lines += ["", "this machine could not run:"]
         lines += [f"  {count} test{'s' if count > 1 else ''}: {reason}" for reason, count in unable.items()]
     failed = sum(outcome.failed for outcome in outcomes)
+    without_node = sum(outcome.unable.total() for outcome in outcomes if outcome.tier == NODE_TIER)
     if require_all and unable:
         lines.append("which counts as failed, because REQUIRE_ALL is set")
         failed += unable.total()
+    elif require_node and without_node:
+        lines.append(f"of which {without_node} of the tier {NODE_TIER} count as failed, because REQUIRE_NODE is set")
+        failed += without_node
     lines += ["", f"{sum(outcome.passed for outcome in outcomes)} passed, {failed} failed"]
     return lines, 1 if failed else 0
 
@@ -95,7 +100,11 @@ def main(tiers: list[str]) -> int:
             outcomes.append(run_tier(tier, reports=Path(reports)))
             print(f"=== {outcomes[-1]}", flush=True)
     print("\n=== summary")
-    lines, status = summarize(outcomes, require_all=os.environ.get("REQUIRE_ALL") == "1")
+    lines, status = summarize(
+        outcomes,
+        require_all=os.environ.get("REQUIRE_ALL") == "1",
+        require_node=os.environ.get("REQUIRE_NODE") == "1",
+    )
     print("\n".join(lines))
     return status
 

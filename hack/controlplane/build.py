@@ -1,4 +1,4 @@
-"""Builds the commands of the test control plane from pinned Go modules, once, into the cache outside the tree.
+"""Builds the commands of the test control plane and its node from pinned Go modules, once, into a cache elsewhere.
 
 No image registry and no download site is needed: only Go's module proxy, and the Python package index where the
 machine has no Go. A build that is there already is found in milliseconds, offline.
@@ -35,7 +35,7 @@ class Module:
 
     name: str
     requires: str
-    """The module whose version is the version of the commands."""
+    """The module whose version is the version of the commands; empty for a module of our own."""
     packages: tuple[tuple[str, str], ...]
     version_package: str = ""
     """The package whose variables the linker sets: without them kubectl and helm see the version v0.0.0-master."""
@@ -47,6 +47,8 @@ class Module:
     @property
     def version(self) -> str:
         """The pinned version of the commands, `vX.Y.Z`."""
+        if not self.requires:
+            return "v1"
         found = re.search(rf"\b{re.escape(self.requires)} (v\S+)", (self.source / "go.mod").read_text())
         if found is None:
             raise SetupError(f"{self.source / 'go.mod'} does not require {self.requires}")
@@ -87,25 +89,36 @@ MODULES = (
     Module("helm", "helm.sh/helm/v4", (("helm", "helm.sh/helm/v4/cmd/helm"),)),
 )
 
+NODE_MODULES = (
+    Module("pause", "", (("pause", "."),)),
+    Module(
+        "kubernetes-node",
+        "k8s.io/kubernetes",
+        tuple((name, f"k8s.io/kubernetes/cmd/{name}") for name in ("kubelet", "kube-scheduler", "kube-proxy")),
+        version_package="k8s.io/component-base/version",
+    ),
+)
+"""What a node has beside the control plane; only the tests that need one build it."""
 
-def binaries() -> dict[str, Path]:
-    """The path of every command by its name, after building those that are missing.
+
+def binaries(modules: Sequence[Module] = MODULES) -> dict[str, Path]:
+    """The path of every command of `modules` by its name, after building those that are missing.
 
     Raises SetupError if one cannot be built.
     """
     go = _go_on_path()
     series = go[1] if go else GO_SERIES
-    missing = [module for module in MODULES if not module.folder(series).exists()]
+    missing = [module for module in modules if not module.folder(series).exists()]
     if missing:
         with exclusively(cache_dir() / "build.lock", on_wait=lambda: _say("waiting for another build")):
             _build([module for module in missing if not module.folder(series).exists()], go[0] if go else None, series)
-    return {name: module.folder(series) / name for module in MODULES for name, _ in module.packages}
+    return {name: module.folder(series) / name for module in modules for name, _ in module.packages}
 
 
 def _build(modules: Sequence[Module], go: Path | None, series: tuple[int, int]) -> None:
     if not modules:
         return
-    _say(f"building {', '.join(f'{m.name} {m.version}' for m in modules)} (all four: about 7 minutes on 2 cores)")
+    _say(f"building {', '.join(f'{m.name} {m.version}' for m in modules)} (Kubernetes: 5 minutes and more on 2 cores)")
     with _build_caches() as environment:
         go = go or tool("go", requirements=BINARIES / "go.txt", folder=_build_folder())
         for module in modules:

@@ -1,7 +1,10 @@
-"""Certificates of one test control plane: an authority, a server, an administrator, and the service accounts' key."""
+"""Certificates of one test control plane: an authority, a server, an administrator, others that are asked for, and the
+service accounts' key.
+"""
 
 import datetime
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,16 @@ _VALID_FOR = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a certificate speaks for: `user` and `group` as a client of the API, `addresses` as a server of its own."""
+
+    user: str
+    group: str = ""
+    addresses: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Certificates:
     """Paths of the PEM files."""
 
@@ -25,18 +38,16 @@ class Certificates:
     admin_key: Path
     service_account_key: Path
 
+    def pair(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of one of `others`."""
+        return self.ca.with_name(f"{name}.crt"), self.ca.with_name(f"{name}.key")
 
-def issue_certificates(folder: Path, *, addresses: tuple[str, ...], names: tuple[str, ...]) -> Certificates:
-    """Write new certificates into `folder`; the server's is valid for `addresses` (IP) and `names` (DNS)."""
+
+def issue_certificates(
+    folder: Path, *, addresses: tuple[str, ...], names: tuple[str, ...], others: Mapping[str, Identity] | None = None
+) -> Certificates:
+    """Write new certificates into `folder`; the API server's is valid for `addresses` (IP) and `names` (DNS)."""
     folder.mkdir(mode=0o700, parents=True)
-    paths = Certificates(
-        ca=folder / "ca.crt",
-        server=folder / "server.crt",
-        server_key=folder / "server.key",
-        admin=folder / "admin.crt",
-        admin_key=folder / "admin.key",
-        service_account_key=folder / "service-account.key",
-    )
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = _name("pantograph-test-ca")
     ca = (
@@ -45,33 +56,40 @@ def issue_certificates(folder: Path, *, addresses: tuple[str, ...], names: tuple
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    _write_certificate(paths.ca, ca)
-
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-    server = (
-        _builder(_name("kube-apiserver"), server_key, issuer=ca_name)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
+    _write_certificate(folder / "ca.crt", ca)
+    identities = {
+        "server": Identity("kube-apiserver", addresses=addresses, names=names),
+        "admin": Identity("admin", "system:masters"),
+        **(others or {}),
+    }
+    for name, identity in identities.items():
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write_certificate(folder / f"{name}.crt", _issue(identity, key, ca_name=ca_name, ca_key=ca_key))
+        _write_key(folder / f"{name}.key", key)
+    _write_key(folder / "service-account.key", rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    return Certificates(
+        ca=folder / "ca.crt",
+        server=folder / "server.crt",
+        server_key=folder / "server.key",
+        admin=folder / "admin.crt",
+        admin_key=folder / "admin.key",
+        service_account_key=folder / "service-account.key",
     )
-    _write_certificate(paths.server, server)
-    _write_key(paths.server_key, server_key)
 
-    admin_key = ec.generate_private_key(ec.SECP256R1())
-    admin = (
-        _builder(_name("admin", organization="system:masters"), admin_key, issuer=ca_name)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
+
+def _issue(
+    identity: Identity, key: ec.EllipticCurvePrivateKey, *, ca_name: x509.Name, ca_key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in identity.names]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in identity.addresses]
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = _builder(_name(identity.user, organization=identity.group), key, issuer=ca_name).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
-    _write_certificate(paths.admin, admin)
-    _write_key(paths.admin_key, admin_key)
-
-    _write_key(paths.service_account_key, rsa.generate_private_key(public_exponent=65537, key_size=2048))
-    return paths
+    if alternatives:
+        usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    return builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(ca_key, hashes.SHA256())
 
 
 def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, issuer: x509.Name) -> x509.CertificateBuilder:

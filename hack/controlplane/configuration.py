@@ -20,11 +20,13 @@ CONTROLLERS = (
     "ttl-after-finished-controller",
     "clusterrole-aggregation-controller",
 )
-"""What acts on objects without a node; Pods stay Pending."""
+"""What acts on objects without a node; Pods stay Pending. With a node all controllers run."""
 
-ADDRESSES = ("127.0.0.1", "10.0.0.1")
-"""Loopback, and the first address of the Service range, which is that of the Service `kubernetes`."""
+SERVICES = "10.0.0.0/24"
+KUBERNETES_SERVICE = "10.0.0.1"
+"""The first address of the Service range is that of the Service `kubernetes`."""
 NAMES = ("localhost", "kubernetes.default.svc")
+LOOPBACK = "127.0.0.1"
 
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -51,14 +53,20 @@ class Configuration:
     data: Path
     certificates: Certificates
     ports: Ports
+    node_address: str | None = None
+    """Where the API server answers, and the kubelet of the one node; without it there is no node."""
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self.ports.apiserver}"
+        return f"https://{self._address}:{self.ports.apiserver}"
+
+    @property
+    def _address(self) -> str:
+        return self.node_address or LOOPBACK
 
     @property
     def etcd_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports.etcd}"
+        return f"http://{LOOPBACK}:{self.ports.etcd}"
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -83,7 +91,7 @@ class Configuration:
         self.write_kubeconfig(self.admin_kubeconfig, admin, namespace="default")
 
     def etcd_flags(self) -> dict[str, str]:
-        peer = f"http://127.0.0.1:{self.ports.etcd_peer}"
+        peer = f"http://{LOOPBACK}:{self.ports.etcd_peer}"
         return {
             "name": "default",
             "data-dir": str(self.etcd_data),
@@ -99,8 +107,8 @@ class Configuration:
     def apiserver_flags(self) -> dict[str, str]:
         key = str(self.certificates.service_account_key)
         return {
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
+            "bind-address": self._address,
+            "advertise-address": self._address,
             "secure-port": str(self.ports.apiserver),
             "etcd-servers": self.etcd_url,
             "client-ca-file": str(self.certificates.ca),
@@ -109,26 +117,41 @@ class Configuration:
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-signing-key-file": key,
             "service-account-key-file": key,
-            "service-cluster-ip-range": "10.0.0.0/24",
-            "endpoint-reconciler-type": "none",
+            "service-cluster-ip-range": SERVICES,
             "authorization-mode": "Node,RBAC",
-            "enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
             "allow-privileged": "true",
             "audit-policy-file": str(self.audit_policy),
             "audit-log-path": str(self.audit_log),
             "audit-log-mode": "blocking",
+            **(self._kubelet_access() if self.node_address else self._without_node()),
+        }
+
+    def _without_node(self) -> dict[str, str]:
+        return {
+            "endpoint-reconciler-type": "none",  # no endpoint of the Service `kubernetes` may be on loopback
+            "enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
+        }
+
+    def _kubelet_access(self) -> dict[str, str]:
+        """How `kubectl logs` and `exec` come to the pods, and what keeps the node to its own objects."""
+        return {
+            "enable-admission-plugins": "OwnerReferencesPermissionEnforcement,NodeRestriction",
+            "kubelet-client-certificate": str(self.certificates.admin),
+            "kubelet-client-key": str(self.certificates.admin_key),
+            "kubelet-certificate-authority": str(self.certificates.ca),
+            "kubelet-preferred-address-types": "InternalIP",
         }
 
     def controller_manager_flags(self) -> dict[str, str]:
         return {
             "kubeconfig": str(self.admin_kubeconfig),
-            "bind-address": "127.0.0.1",
+            "bind-address": LOOPBACK,
             "secure-port": str(self.ports.controller_manager),
             "leader-elect": "false",
             "use-service-account-credentials": "true",
             "service-account-private-key-file": str(self.certificates.service_account_key),
             "root-ca-file": str(self.certificates.ca),
-            "controllers": ",".join(CONTROLLERS),
+            "controllers": "*" if self.node_address else ",".join(CONTROLLERS),
         }
 
     def write_kubeconfig(self, path: Path, user: dict[str, str], *, namespace: str) -> None:

@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import requests
 
 from hack.controlplane.build import binaries
-from hack.controlplane.certificates import Certificates, issue_certificates
-from hack.controlplane.configuration import ADDRESSES, NAMES, Configuration, Ports
+from hack.controlplane.certificates import Certificates, Identity, issue_certificates
+from hack.controlplane.configuration import KUBERNETES_SERVICE, LOOPBACK, NAMES, Configuration, Ports
 from hack.controlplane.process import PortTakenError, Server, ServerError, free_ports
 
 _START_TIMEOUT_S = 120.0
@@ -39,10 +39,23 @@ class ControlPlane:
     There is no kubelet: Pods stay Pending. All methods block; from a coroutine call them with `asyncio.to_thread`.
     """
 
-    def __init__(self, data: Path | None = None, *, rng: random.Random | None = None) -> None:
-        """Keep everything below `data`, a folder that does not exist yet (default: a temporary one)."""
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        rng: random.Random | None = None,
+        node_address: str | None = None,
+        identities: Mapping[str, Identity] | None = None,
+    ) -> None:
+        """Keep everything below `data`, a folder that does not exist yet (default: a temporary one).
+
+        With `node_address`, an address of this machine that is not a loopback one, the API server answers there and is
+        ready for a node; `identities` get certificates (`certificates.pair(name)`).
+        """
         self.data = data or Path(tempfile.mkdtemp(prefix="pantograph-control-plane-"))
         self._rng = rng or random.Random()
+        self._node_address = node_address
+        self._identities = identities or {}
         self._binaries: dict[str, Path] = {}
         self._servers: dict[str, Server] = {}
         self._configuration: Configuration
@@ -65,7 +78,8 @@ class ControlPlane:
         """
         self._binaries = binaries()
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        certificates = issue_certificates(self.data / "pki", addresses=ADDRESSES, names=NAMES)
+        addresses = (self._node_address or LOOPBACK, KUBERNETES_SERVICE)
+        certificates = issue_certificates(self.data / "pki", addresses=addresses, names=NAMES, others=self._identities)
         self._session.verify = str(certificates.ca)
         self._session.cert = (str(certificates.admin), str(certificates.admin_key))
         try:
@@ -111,6 +125,10 @@ class ControlPlane:
         return self._configuration.certificates.ca
 
     @property
+    def certificates(self) -> Certificates:
+        return self._configuration.certificates
+
+    @property
     def kubeconfig(self) -> Path:
         """A kubeconfig of an administrator (`system:masters`)."""
         return self._configuration.admin_kubeconfig
@@ -150,6 +168,14 @@ class ControlPlane:
         self._configuration.write_kubeconfig(path, user, namespace=namespace)
         return path
 
+    def kubeconfig_of(self, name: str) -> Path:
+        """A kubeconfig that acts as one of `identities`."""
+        path = self.data / f"{name}.kubeconfig"
+        certificate, key = self.certificates.pair(name)
+        user = {"client-certificate": str(certificate), "client-key": str(key)}
+        self._configuration.write_kubeconfig(path, user, namespace="default")
+        return path
+
     def kubectl(self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """Run kubectl, as administrator unless `kubeconfig` says otherwise, and return what it prints.
 
@@ -182,7 +208,9 @@ class ControlPlane:
 
     def _start_on_free_ports(self, certificates: Certificates) -> None:
         for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._configuration = Configuration(self.data, certificates, Ports(*free_ports(4, rng=self._rng)))
+            self._configuration = Configuration(
+                self.data, certificates, Ports(*free_ports(4, rng=self._rng)), self._node_address
+            )
             self._configuration.write()
             try:
                 self._start_all()

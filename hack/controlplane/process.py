@@ -110,10 +110,11 @@ def _start(command: Sequence[str], log: Path, environment: Mapping[str, str] | N
             stdout=output,
             stderr=output,
             env=environment,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
+            preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
             start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop them in order
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a new process: be killed when the thread that started it ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -91,3 +91,13 @@ def test_a_test_that_passes_and_then_fails_to_clean_up_is_not_counted_twice(tmp_
     )
     outcome = read_report(report, tier="unit", seconds=0)
     assert (outcome.passed, outcome.failed) == (0, 1)
+
+
+def test_only_the_nodes_tier_fails_where_a_node_is_required_and_cannot_run() -> None:
+    unable = Counter({"no real node: root is needed": 2})
+    outcomes = [Outcome("unit", passed=3, unable=Counter({"qemu-img is missing": 1})), Outcome("e2e", unable=unable)]
+    assert summarize(outcomes, require_all=False)[1] == 0
+    lines, status = summarize(outcomes, require_all=False, require_node=True)
+    assert status == 1
+    assert lines[-1] == "3 passed, 2 failed"
+    assert summarize(outcomes[:1], require_all=False, require_node=True)[1] == 0

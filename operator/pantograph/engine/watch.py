@@ -27,7 +27,7 @@ from .login import Login
 UNUSED_FINALIZER: Final = f"{GROUP}/kopf-unused"
 """kopf strips the finalizer that it is told is its own from every object it sees: it gets one that nobody uses."""
 IDENTITY: Final[Any] = "pantograph"  # kopf's type of it is not public
-"""For kopf's peering, which is off. Without one kopf asks the system for its user's name, and a container's has none."""
+"""For kopf's peering, which is off. Without one kopf asks the system for its user's name, and a pod's may have none."""
 TOKEN_LIFE = timedelta(minutes=1)
 STOP_TIMEOUT_S = 10.0
 BATCH = 500

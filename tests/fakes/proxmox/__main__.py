@@ -17,7 +17,7 @@ from tests.fakes.proxmox.certificates import self_signed
 from tests.fakes.proxmox.cluster import Pace, SimulatedCluster
 from tests.fakes.proxmox.fetching import HttpFetch
 from tests.fakes.proxmox.images import GIB
-from tests.fakes.proxmox.server import SimulatedServer
+from tests.fakes.proxmox.server import LOOPBACK, SimulatedServer
 from tests.fakes.proxmox.storages import Storage
 
 
@@ -25,6 +25,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fakes.proxmox", description=__doc__)
     parser.add_argument("--name", default="prod", help="the cluster's name; '' for a single, never-clustered node")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--host", default=LOOPBACK, help="the address to answer at, IPv4")
     parser.add_argument("--port", type=int, default=0, help="answers for all nodes; 0 takes a free one")
     parser.add_argument("--control-port", type=int, default=0)
     parser.add_argument("--port-per-node", action="store_true", help="one more port for each node")
@@ -62,7 +63,8 @@ async def _serve(args: argparse.Namespace, scratch: Path) -> None:
         pace=Pace(task_s=args.task_seconds, copy_bytes_per_s=args.copy_rate, download_bytes_per_s=args.download_rate),
         version=args.version,
     )
-    server = SimulatedServer(cluster, None if args.plain else self_signed(scratch))
+    certificate = None if args.plain else self_signed(scratch, host=args.host)
+    server = SimulatedServer(cluster, certificate, host=args.host)
     await server.start(port=args.port, port_per_node=args.port_per_node, control_port=args.control_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -24,8 +24,8 @@ class Certificate:
     """Key and certificate."""
 
 
-def self_signed(directory: Path) -> Certificate:
-    """A new certificate for 127.0.0.1; the files it is loaded from stay in `directory`."""
+def self_signed(directory: Path, *, host: str = "127.0.0.1") -> Certificate:
+    """A new certificate for `host`, an IPv4 address; the files it is loaded from stay in `directory`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated-pve")])
     now = datetime.now(UTC)
@@ -39,7 +39,7 @@ def self_signed(directory: Path) -> Certificate:
         .not_valid_after(now + timedelta(days=365))
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address(host))]
             ),
             critical=False,
         )

@@ -20,6 +20,7 @@ from tests.fakes.proxmox.wire import BODY_LIMIT_BYTES, EmptyAnswer, check_framin
 
 _TOKEN = re.compile(r"^PVEAPIToken=(?P<user>[^=!]+![^=]+)[=:](?P<secret>.+)$")
 UPLOAD_LIMIT_BYTES = 8 * 1024**3
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -33,11 +34,12 @@ class _Listener:
 
 @dataclass(slots=True)
 class SimulatedServer:
-    """Serves `cluster` until `close`. `penalty_s` is what a refused login costs (3 s on a real one)."""
+    """Serves `cluster` at `host` until `close`. `penalty_s` is what a refused login costs (3 s on a real one)."""
 
     cluster: SimulatedCluster
     certificate: Certificate | None = None
     penalty_s: float = 3.0
+    host: str = LOOPBACK
     url: str = ""
     node_urls: dict[str, str] = field(default_factory=dict)
     control_url: str = ""
@@ -47,7 +49,7 @@ class SimulatedServer:
     _changing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self, *, port: int = 0, port_per_node: bool = False, control_port: int = 0) -> None:
-        """Listen on loopback; port 0 takes a free one."""
+        """Listen, and be told what to do on loopback; port 0 takes a free one."""
         if self.certificate is not None:
             self.cluster.fingerprints = dict.fromkeys(self.cluster.nodes, self.certificate.fingerprint)
         self.url = await self._serve(None, port)
@@ -56,9 +58,9 @@ class SimulatedServer:
         self.cluster.faults.watchers.append(self._node_changed)
         self._control = web.AppRunner(control_application(self.cluster), access_log=None)
         await self._control.setup()
-        site = web.TCPSite(self._control, "127.0.0.1", control_port)
+        site = web.TCPSite(self._control, LOOPBACK, control_port)
         await site.start()
-        self.control_url = f"http://127.0.0.1:{self._control.addresses[0][1]}/_sim"
+        self.control_url = f"http://{LOOPBACK}:{self._control.addresses[0][1]}/_sim"
 
     async def close(self) -> None:
         if self._node_changed in self.cluster.faults.watchers:
@@ -89,12 +91,12 @@ class SimulatedServer:
         await self._listen(listener, runner)
         self._listeners.append(listener)
         scheme = "http" if self.certificate is None else "https"
-        return f"{scheme}://127.0.0.1:{listener.port}"
+        return f"{scheme}://{self.host}:{listener.port}"
 
     async def _listen(self, listener: _Listener, runner: web.AppRunner) -> None:
         context = None if self.certificate is None else self.certificate.context
         listener.server = await asyncio.get_running_loop().create_server(
-            _protocol_factory(runner), "127.0.0.1", listener.port, ssl=context, reuse_address=True
+            _protocol_factory(runner), self.host, listener.port, ssl=context, reuse_address=True
         )
         listener.port = listener.server.sockets[0].getsockname()[1]
 

@@ -1,0 +1,169 @@
+"""The chart's release as the person who installs it sees it: helm, its pods, its volume."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+from hack.controlplane.controlplane import CommandError, ControlPlane
+from hack.node.configuration import NODE
+from hack.node.world import NODE_ADDRESS
+from hack.stage import CHART, SYSTEM, Body, until
+
+DEPOT_PORT = 30081
+DEPOT = f"http://{NODE_ADDRESS}:{DEPOT_PORT}/"
+CLASS = "local"
+NAMESPACE: Body = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": SYSTEM, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
+WITHIN = "120s"
+
+
+class Release:
+    """The release `pantograph` in a namespace that admits only pods that are `restricted`."""
+
+    def __init__(self, plane: ControlPlane, *, image: str, volumes: Path) -> None:
+        """`volumes` is a folder of the node for the depots' volumes."""
+        self._plane = plane
+        self._repository, _, self._tag = image.rpartition(":")
+        self._volumes = volumes
+        self._flags: tuple[str, ...] | None = None
+
+    # What the person who installs it does
+
+    def ensure(self, *flags: str) -> None:
+        """Installed with exactly `flags`, and Ready."""
+        if self._flags == flags:
+            self.await_rollout()
+            return
+        if self._flags is not None:
+            self.uninstall()
+        self.install(*flags)
+
+    def install(self, *flags: str) -> None:
+        """helm install --wait, with a new volume for the depot."""
+        self._plane.kubectl("apply", "-f", "-", stdin=json.dumps(NAMESPACE))
+        self._provide_volume()
+        self._helm("install", "--wait", "--timeout", WITHIN, *flags)
+        self._flags = flags
+
+    def upgrade(self, *flags: str) -> None:
+        """helm upgrade --wait."""
+        self._helm("upgrade", "--wait", "--timeout", WITHIN, *(self._flags or ()), *flags)
+
+    def upgrade_without_wait(self, *flags: str) -> None:
+        self._helm("upgrade", *(self._flags or ()), *flags)
+
+    def rollback(self) -> None:
+        """helm rollback to the revision before."""
+        self._plane.helm("rollback", "pantograph", "--namespace", SYSTEM, "--wait", "--timeout", WITHIN)
+
+    def uninstall(self) -> None:
+        """helm uninstall --wait."""
+        self._plane.helm("uninstall", "pantograph", "--namespace", SYSTEM, "--wait", "--timeout", WITHIN)
+        self.forget()
+
+    def forget(self) -> None:
+        """It is gone by another way: the next test installs it again."""
+        self._flags = None
+
+    def kubectl(self, *args: str) -> str:
+        return self._plane.kubectl("--namespace", SYSTEM, *args)
+
+    # What is there
+
+    def await_rollout(self) -> None:
+        self.kubectl("rollout", "status", "deployment/pantograph", f"--timeout={WITHIN}")
+
+    def pods(self) -> list[Body]:
+        """Its pods that are not on their way out."""
+        listed = self.kubectl("get", "pods", "-l", "app.kubernetes.io/name=pantograph", "-o", "json")
+        return [pod for pod in json.loads(listed)["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+    def pod(self) -> str:
+        """The name of the only pod, once it is Ready."""
+        self.await_rollout()
+        (pod,) = self.pods()
+        return str(pod["metadata"]["name"])
+
+    def await_successor(self, of: str) -> str:
+        """The name of the pod that has taken the place of `of`, Ready."""
+        until(lambda: all(pod["metadata"]["name"] != of for pod in self.pods()) and self.pods(), f"a successor of {of}")
+        return self.pod()
+
+    def logs(self, pod: str, *flags: str) -> list[Body]:
+        """What the operator has logged, one object a line."""
+        return [json.loads(line) for line in self.kubectl("logs", pod, *flags).splitlines()]
+
+    def get(self, pod: str, path: str, *, port: int = 8080) -> str:
+        """An answer of the pod's own server, through the API server. Raises CommandError if it is not a 200."""
+        return self._plane.kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:{port}/proxy{path}")
+
+    def holder(self) -> str:
+        """Who holds the Lease."""
+        lease = json.loads(self.kubectl("get", "lease", "pantograph", "-o", "json"))
+        return str(lease["spec"].get("holderIdentity", ""))
+
+    def exec(self, pod: str, *command: str) -> str:
+        return self.kubectl("exec", pod, "--", *command)
+
+    def fails(self, pod: str, *command: str) -> str:
+        """What a command in the pod says when it fails, as it must."""
+        try:
+            said = self.exec(pod, *command)
+        except CommandError as error:
+            return error.stderr
+        raise AssertionError(f"{command} succeeded: {said}")
+
+    def _helm(self, verb: str, *flags: str) -> None:
+        values = {
+            "image.repository": self._repository,
+            "image.tag": self._tag,
+            "depot.persistence.storageClass": CLASS,
+            "depot.service.nodePort": str(DEPOT_PORT),
+            "depot.externalURL": DEPOT.rstrip("/"),
+        }
+        sets = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+        try:
+            self._plane.helm(verb, "pantograph", str(CHART), "--namespace", SYSTEM, *sets, *flags)
+        except CommandError as error:
+            error.add_note(self._picture())
+            raise
+
+    def _picture(self) -> str:
+        """What the pods say, for the reader of a failure."""
+        described = self.kubectl("describe", "pods", "-l", "app.kubernetes.io/name=pantograph")
+        said = [self.kubectl("logs", pod["metadata"]["name"], "--tail=30", "--ignore-errors") for pod in self.pods()]
+        return "\n".join((described, *said))
+
+    def _provide_volume(self) -> None:
+        """A volume that is a folder of the node, as a local-path provisioner would make it."""
+        name = f"depot-{secrets.token_hex(4)}"
+        folder = self._volumes / name
+        folder.mkdir(parents=True)
+        storage_class = {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": CLASS},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "capacity": {"storage": "50Gi"},
+                "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": CLASS,
+                "local": {"path": str(folder)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+            },
+        }
+        for body in (storage_class, volume):
+            self._plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
