@@ -180,8 +180,17 @@ def test_a_replica_may_block_its_templates_deletion_only_by_the_right_to_the_fin
     child = replica(uid_of(clean, "vmtemplate", "debian"))
     apply = ("apply", "--server-side", "--field-manager=pantograph", "-f", "-")
 
+    def applied() -> bool:
+        try:
+            clean.kubectl(*apply, stdin=child, kubeconfig=operator)
+        except CommandError as refused:
+            # The admission plugin learns of a new kind a moment later than the rest of the API server.
+            assert "cannot find RESTMapping" in refused.stderr, refused.stderr
+            return False
+        return True
+
     until(lambda: granted(clean, "default") == OBJECTS)
-    clean.kubectl(*apply, stdin=child, kubeconfig=operator)
+    until(applied, timeout_s=60)
     clean.kubectl("delete", "-f", "-", stdin=child)
 
     role = json.loads(clean.kubectl("get", "clusterrole", "pantograph", "-o", "json"))
