@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +87,7 @@ class Stage:
             "prune": {"mode": "Delete"},
         } | spec
         self.name = "films"
-        self.ears: dict[str, Ear] = {"den": Ear(), "attic": Ear()}
+        self.ears: Mapping[str, Ear] = {"den": Ear(), "attic": Ear()}
         self.server = ""
         self._numbers = itertools.count(1)
 
