@@ -20,6 +20,7 @@ from pantograph.api.meta import (
     Quantity,
     ResourceType,
 )
+from pantograph.api.notify import Notify
 
 RemotePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\x00-\x1f]*$")]
 """An absolute path on the media server, not percent-encoded."""
@@ -211,6 +212,8 @@ class StrmSyncJobSpec(CommonSpec):
     """Absent: none are copied."""
     update: Update | None = None
     prune: Prune | None = None
+    notify: Notify | None = None
+    """Absent: nobody is told."""
 
 
 class StrmSyncJobStatus(CommonStatus):

@@ -24,7 +24,10 @@ from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
+from pantograph.providers.notify.mediaservers import open_media_server
+from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
+from pantograph.strm.notifying import Reminder
 from pantograph.strm.prune import Approval
 from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
@@ -55,6 +58,7 @@ def configure(parser: ArgumentParser) -> None:
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
+    run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
     run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
     watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
@@ -79,7 +83,8 @@ async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
     async with _open_source(declared, places) as source:
         if arguments.action == "doctor":
-            return await examine(job, source, partial(target_directory, declared.job, places))
+            target = partial(target_directory, declared.job, places)
+            return await examine(job, source, target, _media_servers(declared, places))
         if arguments.action == "watch":
             return await _watch(declared, places, job, source, arguments)
         stop = _on_signals()
@@ -99,8 +104,9 @@ async def _once(
     show: bool,
 ) -> Report:
     volume, directory = target_directory(declared.job, places)
+    media_servers = _media_servers(declared, places)
     try:
-        server = await source_identity(declared.server, source)
+        server = "" if request.notify_only else await source_identity(declared.server, source)
     except ProviderError as error:
         return Report(
             request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
@@ -111,6 +117,7 @@ async def _once(
         volume=volume,
         clock=SystemClock(),
         server=server,
+        media_servers=media_servers,
         parallel=parallelism(job, declared.server),
         on_progress=_show if show else lambda _: None,
         cancelled=stop.is_set,
@@ -128,25 +135,35 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         )
     stop, show = _on_signals(), _shows(arguments)
 
-    async def once(scope: Scope) -> bool:
-        request = Request(run=_new_name(), trigger="watch", scope=scope)
-        report = await _once(declared, places, job, source, request, stop, show=show)
-        _print(report, as_json=arguments.json)
-        return report.result != "Failed"
+    reminder, clock = Reminder(), SystemClock()
 
+    async def do(request: Request) -> Report:
+        async with reminder.alone:
+            report = await _once(declared, places, job, source, request, stop, show=show)
+        _print(report, as_json=arguments.json)
+        reminder.remind(report.notify_due)
+        return report
+
+    async def once(scope: Scope) -> bool:
+        return (await do(Request(run=_new_name(), trigger="watch", scope=scope))).result != "Failed"
+
+    async def tell() -> None:
+        await do(Request(run=_new_name(), trigger="watch", notify_only=True))
+
+    telling = asyncio.create_task(reminder.follow(clock, tell))
     interval_s = parse_duration(arguments.min_interval)
-    following = asyncio.create_task(
-        follow(source, job.source, clock=SystemClock(), min_interval_s=interval_s, run=once)
-    )
+    following = asyncio.create_task(follow(source, job.source, clock=clock, min_interval_s=interval_s, run=once))
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if following.done():
-        stopped.cancel()
-        await following
+    try:
+        await asyncio.wait({following, telling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            return 0
+        await asyncio.gather(*(each for each in (following, telling) if each.done()))
         return 1
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
-    return 0
+    finally:
+        for each in (following, telling, stopped):
+            each.cancel()
+        await asyncio.gather(following, telling, stopped, return_exceptions=True)
 
 
 def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
@@ -198,10 +215,21 @@ def _source(declared: Declared, places: Places) -> MediaSource:
     settings = ServerSettings(
         name=name,
         endpoint=spec.endpoint,
-        credentials=places.secret(spec.credentials_ref.name) if spec.credentials_ref else None,
+        credentials=places.secret(spec.credentials_ref.name, server.metadata.namespace)
+        if spec.credentials_ref
+        else None,
         list_timeout_s=parse_duration(limits.list_timeout) if limits else 120.0,
     )
     return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
+
+
+def _media_servers(declared: Declared, places: Places) -> dict[str, MediaServer]:
+    job = declared.job
+    servers = job.spec.notify.media_servers if job.spec.notify else []
+    return {
+        each.name: open_media_server(each, places.secret(each.secret_ref.name, job.metadata.namespace))
+        for each in servers
+    }
 
 
 def _common(parser: ArgumentParser) -> None:
@@ -237,6 +265,7 @@ def _request(arguments: Namespace) -> Request:
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,
+        notify_only=arguments.notify_only,
     )
 
 
@@ -276,5 +305,9 @@ def _print(report: Report, *, as_json: bool) -> None:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+    if report.notified:
+        print(f"  media servers were told of {report.notified} folders")
+    for each in report.notify_failed:
+        print(f"  {each.reason}: {each.message}; told later")
     for each in report.samples:
         print(f"  {each.reason} {each.path}: {each.message}")

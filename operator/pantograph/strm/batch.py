@@ -15,6 +15,7 @@ from typing import Final
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
+from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import FileRow, FrontierItem, Manifest
 from pantograph.strm.merge import Write, digest_of
@@ -54,6 +55,7 @@ class Batch:
     clock: Clock
     report: Report
     sync: Callable[[int], None]
+    changes: Changes
     works: list[Work] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     added: dict[str, FrontierItem] = field(default_factory=dict)
@@ -98,21 +100,27 @@ class Batch:
             if file.kind == "strm":
                 row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
                 self.manifest.intend(work.directory, row, digest_of(file.text))
-        self._intend_directories()
+        made = self._intend_directories()
+        folders = all_of((work.local for work in self.works), "Modified")
+        self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         for work in self.works:
             await self._write_one(work)
+        self.changes.settle()
         self.sync(self.target.fd)
 
-    def _intend_directories(self) -> None:
+    def _intend_directories(self) -> set[str]:
         """What is not there now will be ours."""
+        made: set[str] = set()
         for directory, local in {(work.directory, work.local) for work in self.works if work.local}:
             identity: int | None = directory
             path = local
             while identity is not None and path and not self._exists(path):
                 self.manifest.execute("UPDATE dirs SET made=1 WHERE id=?", (identity,))
                 row = self.manifest.execute("SELECT parent FROM dirs WHERE id=?", (identity,)).fetchone()
+                made.add(path)
                 identity, path = row[0], path.rpartition("/")[0]
+        return made
 
     def _exists(self, local: str) -> bool:
         try:
@@ -152,7 +160,7 @@ class Batch:
                 remote_time=None if entry.modified is None else entry.modified.timestamp(),
             ),
         )
-        self.report.changed_dirs.add(work.local)
+        self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1
         else:

@@ -20,8 +20,7 @@ from pantograph.strm.wanted import Kind
 
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
-_SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
+_FIRST_SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE dirs (
   id INTEGER PRIMARY KEY, parent INTEGER, path TEXT NOT NULL UNIQUE, local TEXT NOT NULL,
@@ -57,6 +56,13 @@ CREATE TABLE candidates (
 ) WITHOUT ROWID;
 CREATE TABLE prunes (at REAL NOT NULL, count INTEGER NOT NULL);
 """
+_NOTIFY: Final = """
+CREATE TABLE changes (server TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (server, path))
+ WITHOUT ROWID;
+CREATE TABLE tellings (server TEXT PRIMARY KEY, at REAL NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_SCHEMAS: Final = (_FIRST_SCHEMA, _NOTIFY)
+"""What each version added to the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +142,12 @@ class Manifest:
 
     def _create(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == _SCHEMA_VERSION:
-            return
-        if version != 0:
-            raise StrmError("ManifestUnreadable", f"the manifest is of version {version}, not {_SCHEMA_VERSION}")
-        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;")
+        if version > len(_SCHEMAS):
+            raise StrmError(
+                "ManifestUnreadable", f"the manifest is of version {version}; this program knows {len(_SCHEMAS)}"
+            )
+        for number, schema in enumerate(_SCHEMAS[version:], start=version + 1):
+            self._db.executescript(f"BEGIN; {schema} PRAGMA user_version={number}; COMMIT;")
 
     def close(self) -> None:
         """What was not committed is dropped."""

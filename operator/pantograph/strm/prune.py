@@ -174,9 +174,11 @@ class Pruning:
 
     def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):
-            removed = 0
-            for directory, name, digest in candidates[start : start + _PAGE]:
+            removed, page = 0, candidates[start : start + _PAGE]
+            self.remover.expect(directory for directory, _, _ in page)
+            for directory, name, digest in page:
                 removed += self.remover.remove(directory, name, digest)
+            self.remover.changes.settle()
             self.report.pruned += removed
             if counts and removed:
                 self.manifest.execute("INSERT INTO prunes VALUES (?,?)", (self.now, removed))

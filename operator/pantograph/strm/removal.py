@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
@@ -41,9 +42,15 @@ class Remover:
     state: StateDir
     manifest: Manifest
     report: Report
+    changes: Changes
     trash: bool
     run: str
     _emptied: set[int] = field(default_factory=set)
+
+    def expect(self, directories: Iterable[int]) -> None:
+        """Files of these are about to go."""
+        if self.changes.servers:
+            self.changes.expect(all_of({self._local(each) for each in directories}, "Modified"))
 
     def remove(self, directory: int, name: str, digest: bytes) -> bool:
         """Remove the file if it still holds what was judged; whether it went."""
@@ -59,7 +66,7 @@ class Remover:
         self.manifest.forget_file(directory, name)
         self.manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
         self._emptied.add(directory)
-        self.report.changed_dirs.add(local)
+        self.changes.happened(local)
         return True
 
     def remove_empty_directories(self, run: int) -> None:
@@ -116,8 +123,9 @@ class Remover:
             if fd is not None:
                 os.rmdir(name, dir_fd=fd)
         except OSError as error:
-            return error.errno in _GONE
-        self.report.changed_dirs.add(above)
+            if error.errno not in _GONE:
+                return False
+        self.changes.note(local, "Deleted")
         return True
 
     def _to_trash(self, local: str, name: str) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final, Literal
+
+from pantograph.api.units import format_timestamp
 
 MAX_SAMPLES: Final = 10
 MAX_MESSAGE: Final = 300
@@ -26,7 +30,7 @@ class Issue:
 class Progress:
     """Where a run stands."""
 
-    phase: Literal["List", "Apply", "Prune"] = "List"
+    phase: Literal["List", "Apply", "Prune", "Notify"] = "List"
     dirs_done: int = 0
     dirs_known: int = 0
     files_seen: int = 0
@@ -67,8 +71,13 @@ class Report:
     rewrites: Counter[str] = field(default_factory=Counter)
     """Files that were to be written anew, by reason."""
     samples: list[Issue] = field(default_factory=list)
-    changed_dirs: set[str] = field(default_factory=set)
-    """Directories of the target in which files changed: what a media server is told."""
+    notified: int = 0
+    """Folders that media servers were told of."""
+    notify_due: float | None = None
+    """When somebody should be told what is still pending (a run with `notify_only` does no more); seconds since 1970.
+    None: everybody knows everything."""
+    notify_failed: list[Issue] = field(default_factory=list)
+    """Media servers, as `path`, that could not be told."""
 
     def note(self, issue: Issue) -> None:
         """Keep the first few, fit to be printed and stored whatever a remote name holds."""
@@ -102,6 +111,12 @@ class Report:
                 "sidecars": self.inventory_sidecars,
                 "collisions": self.collisions,
             },
+            "notified": self.notified,
+            "notifyDue": None if self.notify_due is None else _timestamp(self.notify_due),
+            "notifyFailed": [
+                {"server": each.path, "reason": each.reason, "message": each.message[:MAX_MESSAGE]}
+                for each in self.notify_failed
+            ],
             "kept": dict(self.kept),
             "rewrites": dict(self.rewrites),
             "samples": [
@@ -109,6 +124,11 @@ class Report:
                 for each in self.samples
             ],
         }
+
+
+def _timestamp(seconds: float) -> str:
+    """Not before it: who comes back then is not too early."""
+    return format_timestamp(datetime.fromtimestamp(ceil(seconds), UTC))
 
 
 def _printable(text: str) -> str:

@@ -1,9 +1,9 @@
-"""One run, from the frontier to the report: list and create, then rewrite what may be rewritten, then prune."""
+"""One run, from the frontier to the report: list and create, rewrite what may be rewritten, prune, tell others."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +12,21 @@ from typing import Final, Literal
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
+from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.batch import Batch
+from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
 from pantograph.strm.history import begin_run, end_run, known_directories
 from pantograph.strm.listing import Lister
 from pantograph.strm.manifest import FrontierItem, Manifest
+from pantograph.strm.notifying import Notifying
 from pantograph.strm.prune import Approval, Pruning
 from pantograph.strm.removal import Remover, purge_old_trash
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.rewriting import Rewriting
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
-from pantograph.strm.state import Owner, StateDir
+from pantograph.strm.state import Owner, StateDir, read_owner
 from pantograph.strm.target import Target, sync_filesystem
 from pantograph.strm.walk import Walk
 from pantograph.strm.writing import Writer
@@ -42,6 +45,8 @@ class Request:
     approve_prune: Approval | None = None
     approve_rewrite: bool = False
     rebuild_manifest: bool = False
+    notify_only: bool = False
+    """Tell media servers what earlier runs left to tell, and do nothing else. The source is not asked for anything."""
 
     def __post_init__(self) -> None:
         if not _RUN_NAME.fullmatch(self.run):
@@ -61,6 +66,8 @@ class Surroundings:
     installation: str = "local"
     server: str = ""
     """What the source is, for the records: driver, endpoint, base path. Another one is refused."""
+    media_servers: Mapping[str, MediaServer] = field(default_factory=dict)
+    """One for each that the job names."""
     parallel: int = 4
     durable: bool = True
     """Sync files and manifest. Without, a power cut (not a kill) may lose what was written."""
@@ -78,12 +85,17 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
     began = around.clock.monotonic()
     try:
         with closing(Target(around.root, dir_mode=job.dir_mode)) as target:
-            owner = Owner(around.installation, job.namespace, job.name, f"{around.server}{job.source}")
+            owner = _owner(job, request, around)
+            if owner is None:
+                return report
             with closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state:
                 if request.rebuild_manifest:
                     state.set_manifest_aside()
                 with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
-                    await _Run(job, request, around, report, target, state, manifest).execute()
+                    run = _Run(job, request, around, report, target, state, manifest)
+                    if not request.notify_only:
+                        await run.execute()
+                    await run.notify()
     except (StrmError, ProviderError) as error:
         report.result, report.reason, report.message = "Failed", error.reason, error.message
         report.remedy = error.remedy or ""
@@ -91,6 +103,17 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
         report.result, report.reason, report.message = "Failed", "TargetUnusable", f"target {around.root}: {error}"
     report.duration_s = around.clock.monotonic() - began
     return report
+
+
+def _owner(job: Job, request: Request, around: Surroundings) -> Owner | None:
+    """Whose the target must be; None: nobody's, and nothing to do about it."""
+    source = f"{around.server}{job.source}"
+    if request.notify_only:
+        found = read_owner(around.root)
+        if found is None:
+            return None
+        source = found.source  # nobody asked the server who it is
+    return Owner(around.installation, job.namespace, job.name, source)
 
 
 @dataclass(slots=True)
@@ -130,6 +153,7 @@ class _Run:
             around.clock,
             report,
             sync_filesystem if around.durable else lambda _: None,
+            self._changes(),
         )
         shape = self.manifest.get("shape")
         walk = Walk(
@@ -171,6 +195,21 @@ class _Run:
             resumable=resumable,
         )
 
+    async def notify(self) -> None:
+        """Tell the media servers; the run itself is over, however it went."""
+        await Notifying(
+            rules=self.job.media_servers,
+            servers=self.around.media_servers,
+            changes=self._changes(),
+            report=self.report,
+            now=self.around.clock.now,
+            stopped=self._stopped,
+            begins=lambda: self._phase("Notify"),
+        ).execute()
+
+    def _changes(self) -> Changes:
+        return Changes(self.manifest, tuple(each.name for each in self.job.media_servers))
+
     async def _list(self, walk: Walk, batch: Batch) -> None:
         lister = Lister(
             source=self.around.source, clock=self.around.clock, root=self.job.source, parallel=self.around.parallel
@@ -210,6 +249,7 @@ class _Run:
             state=self.state,
             manifest=self.manifest,
             report=self.report,
+            changes=self._changes(),
             # A person who only wanted reports and approves one gets back what turns out wrong.
             trash=self.job.prune.mode == "Trash" or (approved and self.job.prune.mode == "Report"),
             run=self.request.run,
@@ -247,7 +287,7 @@ class _Run:
         whole = self.request.scope.is_whole and self.report.result in ("Succeeded", "Blocked")
         return whole and not self.report.incomplete_dirs and self.report.reason != "RewriteLimit" and not walk.frontier
 
-    def _phase(self, phase: Literal["Apply", "Prune"]) -> None:
+    def _phase(self, phase: Literal["Apply", "Prune", "Notify"]) -> None:
         self.progress.phase = phase
         self.around.on_progress(self.progress)
 

@@ -35,9 +35,13 @@ class Places:
         assert claim is not None, "exactly one, by the model's rule"
         return _named(self.claims, claim.claim_name, option="--claim"), claim.sub_path or ""
 
-    def secret(self, name: str) -> Path:
-        """The directory with the Secret's keys as files. Raises StrmError."""
-        return _named(self.secrets, name, option="--secret")
+    def secret(self, name: str, namespace: str = "") -> Path:
+        """The directory with the Secret's keys as files, named alone or as `namespace/name` where two have one name.
+
+        Raises StrmError.
+        """
+        whole = f"{namespace}/{name}"
+        return self.secrets[whole] if whole in self.secrets else _named(self.secrets, name, option="--secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,19 @@ def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": {"namespace": "default", **(body.get("metadata") or {})}}
 
 
+def secrets_of(job: StrmSyncJob, server: DataServer) -> frozenset[tuple[str, str]]:
+    """The Secrets that a run reads, as (namespace, name)."""
+    found = set()
+    if server.spec.credentials_ref is not None:
+        found.add((server.metadata.namespace, server.spec.credentials_ref.name))
+    for each in job.spec.notify.media_servers if job.spec.notify else ():
+        found.add((job.metadata.namespace, each.secret_ref.name))
+    return frozenset(found)
+
+
 def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
     """What the API server's CEL rules say, for a file that no API server saw."""
+    names = [each.name for each in job.spec.notify.media_servers] if job.spec.notify else []
     target, link, spec = job.spec.target, job.spec.link, server.spec
     faults = [
         (
@@ -123,6 +138,7 @@ def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
             spec.local is not None and (spec.local.root is None) == (spec.local.persistent_volume_claim is None),
             "local needs root or persistentVolumeClaim",
         ),
+        (len(names) != len(set(names)), "two of notify.mediaServers have the same name"),
     ]
     for is_fault, message in faults:
         if is_fault:

@@ -20,6 +20,7 @@ from pantograph.api.strmsyncjob import (
 )
 from pantograph.api.units import parse_duration, parse_quantity
 from pantograph.strm.filters import Excludes, FileFilter
+from pantograph.strm.folders import MediaServerRules
 from pantograph.strm.links import LinkRules
 from pantograph.strm.naming import NameRules
 
@@ -65,6 +66,8 @@ class Job:
     max_rewrite_percent: int
     mtime_policy: Literal["Now", "Preserve", "Remote"]
     prune: PruneRules
+    media_servers: tuple[MediaServerRules, ...]
+    """Who is told what changed."""
     shape: str
     """Digest of everything that decides which files are wanted and what they contain."""
 
@@ -92,6 +95,7 @@ def compile_job(resource: StrmSyncJob) -> Job:
         max_rewrite_percent=update.max_rewrite_percent,
         mtime_policy=update.mtime_policy,
         prune=_prune(spec.prune or Prune(), allow_empty_source=spec.source.allow_empty_source),
+        media_servers=_media_servers(spec),
         shape=_shape(spec),
     )
 
@@ -126,6 +130,13 @@ def _prune(prune: Prune, *, allow_empty_source: bool) -> PruneRules:
         empty_dirs=prune.empty_dirs,
         allow_empty_source=allow_empty_source,
     )
+
+
+def _media_servers(spec: StrmSyncJobSpec) -> tuple[MediaServerRules, ...]:
+    volume = spec.target.root or spec.target.persistent_volume_claim
+    sub_path = volume.sub_path if volume is not None else None
+    declared = spec.notify.media_servers if spec.notify is not None else []
+    return tuple(MediaServerRules.of(each, sub_path or "") for each in declared)
 
 
 def _shape(spec: StrmSyncJobSpec) -> str:
