@@ -211,6 +211,8 @@ class StrmSyncJobSpec(CommonSpec):
     """Absent: none are copied."""
     update: Update | None = None
     prune: Prune | None = None
+    dry_run: bool = False
+    """Runs only tell what they would do: nothing is written below the target, not even the job's records."""
 
 
 class StrmSyncJobStatus(CommonStatus):

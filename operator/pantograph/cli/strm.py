@@ -53,6 +53,7 @@ def configure(parser: ArgumentParser) -> None:
     run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
+    run.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
     run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
@@ -98,12 +99,13 @@ async def _once(
     *,
     show: bool,
 ) -> Report:
-    volume, directory = target_directory(declared.job, places)
+    dry_run = request.dry_run or job.dry_run
+    volume, directory = target_directory(declared.job, places, make=not dry_run)
     try:
         server = await source_identity(declared.server, source)
     except ProviderError as error:
         return Report(
-            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
+            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or "", dry_run
         )  # fmt: skip
     around = Surroundings(
         source=source,
@@ -237,6 +239,7 @@ def _request(arguments: Namespace) -> Request:
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,
+        dry_run=arguments.dry_run,
     )
 
 

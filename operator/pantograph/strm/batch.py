@@ -21,7 +21,7 @@ from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import below
-from pantograph.strm.writing import NotWritten, Writer
+from pantograph.strm.writing import Hand, NotWritten
 
 MAX_DIRECTORIES: Final = 1000
 MAX_WRITES: Final = 1000
@@ -49,7 +49,7 @@ class Batch:
 
     target: Target
     manifest: Manifest
-    writer: Writer
+    writer: Hand
     source: MediaSource
     clock: Clock
     report: Report

@@ -25,12 +25,17 @@ class Begun:
     frontier: list[FrontierItem]
 
 
-def begin_run(manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float) -> Begun:
-    """Go on with the unfinished run if it had the same spec and scope and is not too old, else begin a new one."""
+def begin_run(
+    manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float, afresh: bool
+) -> Begun:
+    """Go on with the unfinished run if it had the same spec and scope and is not too old, else begin a new one.
+
+    `afresh`: begin a new one in any case.
+    """
     row = manifest.execute(
         "SELECT id, shape, scope, started, incomplete FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    if row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
+    if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
         return Begun(row[0], True, row[4], manifest.frontier())

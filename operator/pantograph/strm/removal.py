@@ -38,7 +38,8 @@ class Remover:
     """Removes from one target in one run."""
 
     target: Target
-    state: StateDir
+    state: StateDir | None
+    """None: a dry run, which takes nothing away but from its own copy of the records."""
     manifest: Manifest
     report: Report
     trash: bool
@@ -50,8 +51,11 @@ class Remover:
         local = self._local(directory)
         if digest_on_disk(self.target, local, name) != digest:
             return False
+        if self.state is None:
+            self.manifest.forget_file(directory, name)
+            return True
         if self.trash:
-            self._to_trash(local, name)
+            self._to_trash(self.state, local, name)
         else:
             fd = self.target.open(local)
             assert fd is not None, "read a moment ago"
@@ -68,6 +72,8 @@ class Remover:
         Never anything but `rmdir`: whatever somebody else keeps there keeps the directory. One that cannot go now
         (a network file system's placeholder) is tried again by a later run.
         """
+        if self.state is None:
+            return
         gone = self.manifest.execute(
             "SELECT d.id FROM dirs d JOIN dirs p ON p.id=d.parent WHERE d.reason IS NOT NULL AND p.proved_run=?", (run,)
         )
@@ -120,8 +126,8 @@ class Remover:
         self.report.changed_dirs.add(above)
         return True
 
-    def _to_trash(self, local: str, name: str) -> None:
-        place = self.state.trash_path(self.run) + (f"/{local}" if local else "")
+    def _to_trash(self, state: StateDir, local: str, name: str) -> None:
+        place = state.trash_path(self.run) + (f"/{local}" if local else "")
         opened = self.target.open(place, make=True)
         assert opened is not None, "made"
         trash = os.dup(opened)

@@ -44,6 +44,8 @@ class Report:
     reason: str = ""
     message: str = ""
     remedy: str = ""
+    dry_run: bool = False
+    """Nothing was written: the numbers say what would be."""
     created: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -80,6 +82,7 @@ class Report:
         return {
             "run": self.run,
             "trigger": self.trigger,
+            "dryRun": self.dry_run,
             "result": self.result,
             "reason": self.reason,
             "message": self.message[:MAX_MESSAGE],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +18,7 @@ from pantograph.strm.history import begin_run, end_run, known_directories
 from pantograph.strm.listing import Lister
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.prune import Approval, Pruning
+from pantograph.strm.rehearsal import Teller, rehearsed
 from pantograph.strm.removal import Remover, purge_old_trash
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.rewriting import Rewriting
@@ -26,7 +27,7 @@ from pantograph.strm.spec import Job
 from pantograph.strm.state import Owner, StateDir
 from pantograph.strm.target import Target, sync_filesystem
 from pantograph.strm.walk import Walk
-from pantograph.strm.writing import Writer
+from pantograph.strm.writing import Hand, Writer
 
 _RUN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -42,6 +43,8 @@ class Request:
     approve_prune: Approval | None = None
     approve_rewrite: bool = False
     rebuild_manifest: bool = False
+    dry_run: bool = False
+    """Only tell what would be done; so does a job whose spec says `dryRun`."""
 
     def __post_init__(self) -> None:
         if not _RUN_NAME.fullmatch(self.run):
@@ -74,16 +77,11 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
     Raises nothing that the report can say. An unfinished run (a kill, a cancelled task) is resumed by the next request
     with the same spec and scope.
     """
-    report = Report(run=request.run, trigger=request.trigger)
+    report = Report(run=request.run, trigger=request.trigger, dry_run=request.dry_run or job.dry_run)
     began = around.clock.monotonic()
     try:
-        with closing(Target(around.root, dir_mode=job.dir_mode)) as target:
-            owner = Owner(around.installation, job.namespace, job.name, f"{around.server}{job.source}")
-            with closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state:
-                if request.rebuild_manifest:
-                    state.set_manifest_aside()
-                with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
-                    await _Run(job, request, around, report, target, state, manifest).execute()
+        with _opened(job, request, around, report) as run:
+            await run.execute()
     except (StrmError, ProviderError) as error:
         report.result, report.reason, report.message = "Failed", error.reason, error.message
         report.remedy = error.remedy or ""
@@ -93,6 +91,28 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
     return report
 
 
+@contextmanager
+def _opened(job: Job, request: Request, around: Surroundings, report: Report) -> Iterator[_Run]:
+    """The run with its target, locked and ours, and its records; or, if it is a dry run, with copies of them."""
+    owner = Owner(around.installation, job.namespace, job.name, f"{around.server}{job.source}")
+    if report.dry_run:
+        rebuild = request.rebuild_manifest
+        with (
+            rehearsed(around.root, owner, adopt=job.adopt, above=around.volume, rebuild=rebuild) as (target, records),
+            closing(Manifest(records, durable=False)) as manifest,
+        ):
+            yield _Run(job, request, around, report, target, None, manifest)
+        return
+    with (
+        closing(Target(around.root, dir_mode=job.dir_mode)) as target,
+        closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state,
+    ):
+        if request.rebuild_manifest:
+            state.set_manifest_aside()
+        with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
+            yield _Run(job, request, around, report, target, state, manifest)
+
+
 @dataclass(slots=True)
 class _Run:
     job: Job
@@ -100,7 +120,8 @@ class _Run:
     around: Surroundings
     report: Report
     target: Target
-    state: StateDir
+    state: StateDir | None
+    """None: a dry run."""
     manifest: Manifest
     progress: Progress = field(default_factory=Progress)
 
@@ -114,22 +135,16 @@ class _Run:
             scope=str(request.scope),
             shape=job.shape,
             now=now().timestamp(),
-        )
-        writer = Writer(
-            self.target,
-            self.state,
-            file_mode=job.file_mode,
-            mtime_policy=job.mtime_policy,
-            max_bytes=job.filter.sidecar_max_size,
+            afresh=report.dry_run,
         )
         batch = Batch(
             self.target,
             self.manifest,
-            writer,
+            self._hand(),
             around.source,
             around.clock,
             report,
-            sync_filesystem if around.durable else lambda _: None,
+            sync_filesystem if around.durable and not report.dry_run else lambda _: None,
         )
         shape = self.manifest.get("shape")
         walk = Walk(
@@ -169,6 +184,17 @@ class _Run:
             directories=self.progress.dirs_done,
             shape=job.shape if self._was_whole(walk) else None,
             resumable=resumable,
+        )
+
+    def _hand(self) -> Hand:
+        if self.state is None:
+            return Teller(self.report)
+        return Writer(
+            self.target,
+            self.state,
+            file_mode=self.job.file_mode,
+            mtime_policy=self.job.mtime_policy,
+            max_bytes=self.job.filter.sidecar_max_size,
         )
 
     async def _list(self, walk: Walk, batch: Batch) -> None:
@@ -223,10 +249,13 @@ class _Run:
             now=now,
             report=self.report,
         ).execute(self.request.approve_prune, source_is_empty=walk.source_is_empty)
-        purge_old_trash(self.state, retention_s=self.job.prune.trash_retention_s, now=now)
+        if self.state is not None:
+            purge_old_trash(self.state, retention_s=self.job.prune.trash_retention_s, now=now)
 
     def _conclude(self, walk: Walk) -> None:
         report, inventory = self.report, self.manifest.inventory()
+        if report.dry_run:
+            report.changed_dirs.clear()
         report.inventory_strm, report.inventory_sidecars = inventory.get("strm", 0), inventory.get("sidecar", 0)
         if report.result == "Failed":
             return
@@ -242,6 +271,12 @@ class _Run:
         elif report.incomplete_dirs or report.failed:
             report.result, report.reason = "Degraded", "Incomplete" if report.incomplete_dirs else "WriteFailed"
             report.message = f"{report.incomplete_dirs} directories incomplete, {report.failed} files failed"
+        elif report.dry_run:
+            report.reason = "DryRun"
+            report.message = (
+                f"nothing was written: {report.created} files would be made, {report.updated} written anew, "
+                f"{report.pruned} removed"
+            )
 
     def _was_whole(self, walk: Walk) -> bool:
         whole = self.request.scope.is_whole and self.report.result in ("Succeeded", "Blocked")

@@ -57,6 +57,7 @@ class Job:
     file_mode: int
     dir_mode: int
     adopt: bool
+    dry_run: bool
     excludes: Excludes
     filter: FileFilter
     links: LinkRules
@@ -84,6 +85,7 @@ def compile_job(resource: StrmSyncJob) -> Job:
         file_mode=int(target.file_mode, 8),
         dir_mode=int(target.dir_mode, 8),
         adopt=target.adopt,
+        dry_run=spec.dry_run,
         excludes=Excludes(chosen.exclude or ()),
         filter=_file_filter(chosen, spec.sidecars),
         links=LinkRules.of(spec.link),

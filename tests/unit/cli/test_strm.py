@@ -83,6 +83,12 @@ def test_a_run_that_waits_for_a_word_has_an_exit_code_of_its_own(call: Call, tmp
     assert (code, result["updated"]) == (0, 30)
 
 
+def test_a_dry_run_makes_not_even_the_targets_directory(call: Call, tmp_path: Path) -> None:
+    code, result = call("run", "--dry-run")
+    assert (code, result["dryRun"], result["created"], len(result["samples"])) == (0, True, 30, 10)
+    assert list((tmp_path / "target").iterdir()) == []
+
+
 def test_doctor_says_who_keeps_the_target(
     call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
