@@ -8,7 +8,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 from pantograph.api.base import InvalidObject
 from pantograph.api.units import parse_duration
 from pantograph.cli.strm_doctor import examine
+from pantograph.cli.strm_target import purge_target, restore_run
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import RateBucket
@@ -26,14 +27,11 @@ from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
 from pantograph.strm.errors import StrmError
 from pantograph.strm.prune import Approval
-from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job, compile_job
-from pantograph.strm.state import Owner, StateDir, read_owner
-from pantograph.strm.target import Target
 from pantograph.strm.watching import follow
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
@@ -46,11 +44,13 @@ def configure(parser: ArgumentParser) -> None:
     watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
     doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
-    for each in (run, watch, doctor, back):
+    purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
+    for each in (run, watch, doctor, back, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, purge):
+        each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
     run.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> int:
     try:
         declared, places = read_declared(arguments.spec), _places(arguments)
         if arguments.action == "restore":
-            return _restore(declared, places, arguments)
+            return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError, ValueError) as error:
         remedy = getattr(error, "remedy", None)
@@ -78,6 +78,10 @@ def run(arguments: Namespace) -> int:
 
 async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
+    if arguments.action == "purge":
+        report = await purge_target(declared, places, arguments.run_name or _new_name(), _on_signals())
+        _print(report, as_json=arguments.json)
+        return EXIT_CODES[report.result]
     async with _open_source(declared, places) as source:
         if arguments.action == "doctor":
             return await examine(job, source, partial(target_directory, declared.job, places))
@@ -149,24 +153,6 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     return 0
-
-
-def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
-    volume, directory = target_directory(declared.job, places)
-    job = compile_job(declared.job)
-    owner = read_owner(directory)
-    if owner is None:
-        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
-    mine = Owner(owner.installation, job.namespace, job.name, owner.source)
-    with (
-        closing(Target(directory, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
-    ):
-        restored, taken = restore(target, state, arguments.run_name)
-    print(json.dumps({"restored": restored, "taken": taken}) if arguments.json else f"{restored} files are back")
-    for path in [] if arguments.json else taken:
-        print(f"its place is taken, it stays in the trash: {path}")
-    return 1 if taken else 0
 
 
 @asynccontextmanager
