@@ -8,6 +8,7 @@ from typing import Final
 
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.report import Report
+from pantograph.strm.spec import Job
 
 KEPT_RUNS: Final = 50
 LONGEST_RUN_S: Final = 24 * 3600.0
@@ -51,12 +52,13 @@ def begin_run(
 
 
 def end_run(
-    manifest: Manifest, run: int, *, report: Report, directories: int, shape: str | None, resumable: bool
+    manifest: Manifest, run: int, *, report: Report, directories: int, job: Job | None, resumable: bool
 ) -> None:
-    """The run is over. `shape`: the spec by which the source was listed as a whole. `resumable`: it was cut short by
+    """The run is over. `job`: the one by which the source was listed as a whole. `resumable`: it was cut short by
     something that passes, and the next one goes on where it stopped."""
-    if shape is not None:
-        manifest.put("shape", shape)
+    if job is not None:
+        manifest.put("shape", job.shape)
+        manifest.put("frame", job.frame)
         manifest.put("directories", str(directories))
     if not resumable:
         manifest.clear_frontier()

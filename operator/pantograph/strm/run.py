@@ -6,19 +6,22 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.port import MediaSource
+from pantograph.providers.media.port import Entry, MediaSource, SignMode
 from pantograph.strm.batch import Batch
+from pantograph.strm.dirtimes import DirTimes, count_run, is_due_for_all
 from pantograph.strm.errors import StrmError
-from pantograph.strm.history import begin_run, end_run, known_directories
-from pantograph.strm.listing import Lister
+from pantograph.strm.history import Begun, begin_run, end_run, known_directories
+from pantograph.strm.listing import Listed, Lister
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.prune import Approval, Pruning
 from pantograph.strm.rehearsal import Teller, rehearsed
+from pantograph.strm.relinking import Relinking
 from pantograph.strm.removal import Remover, purge_old_trash
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.rewriting import Rewriting
@@ -43,6 +46,8 @@ class Request:
     approve_prune: Approval | None = None
     approve_rewrite: bool = False
     rebuild_manifest: bool = False
+    rewrite_only: bool = False
+    """Only make links anew from the records, and list nothing."""
     dry_run: bool = False
     """Only tell what would be done; so does a job whose spec says `dryRun`."""
 
@@ -91,6 +96,13 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
     return report
 
 
+def _seal(job: Job, source: MediaSource) -> str:
+    """Changes with the key that signatures are made with. Raises Rejected if there is none."""
+    if job.links.sign is not SignMode.COMPUTE:
+        return ""
+    return source.link(Entry("", job.source, False), sign=SignMode.COMPUTE).sign
+
+
 @contextmanager
 def _opened(job: Job, request: Request, around: Surroundings, report: Report) -> Iterator[_Run]:
     """The run with its target, locked and ours, and its records; or, if it is a dry run, with copies of them."""
@@ -126,38 +138,76 @@ class _Run:
     progress: Progress = field(default_factory=Progress)
 
     async def execute(self) -> None:
-        job, request, around, report = self.job, self.request, self.around, self.report
-        now = around.clock.now
+        """From the frontier to the report."""
+        job, request, report, manifest = self.job, self.request, self.report, self.manifest
+        seal = _seal(job, self.around.source)
         begun = begin_run(
-            self.manifest,
+            manifest,
             name=request.run,
             trigger=request.trigger,
-            scope=str(request.scope),
+            scope="links" if request.rewrite_only else str(request.scope),
             shape=job.shape,
-            now=now().timestamp(),
+            now=self.around.clock.now().timestamp(),
             afresh=report.dry_run,
         )
-        batch = Batch(
+        batch = self._batch(begun)
+        walk = self._walk(begun, batch, shape=job.shape + seal)
+        report.incomplete_dirs = begun.incomplete
+        resumable = False
+        try:
+            await self._relink(batch)
+            if not request.rewrite_only and not self._stopped():
+                await self._list(walk, batch)
+                if not walk.root_error and not self._stopped():
+                    await self._settle(walk, batch, begun.id)
+        except (StrmError, ProviderError) as error:
+            report.result, report.reason, report.message = "Failed", error.reason, error.message
+            report.remedy = error.remedy or ""
+            resumable = True
+        self._conclude(walk)
+        whole = self._was_whole(walk)
+        if request.scope.is_whole and not request.rewrite_only and report.result not in ("Failed", "Cancelled"):
+            count_run(manifest, full=not walk.times.skips)
+        end_run(
+            manifest,
+            begun.id,
+            report=report,
+            directories=self.progress.dirs_done,
+            job=job if whole else None,
+            resumable=resumable,
+        )
+
+    def _batch(self, begun: Begun) -> Batch:
+        durable = self.around.durable and not self.report.dry_run
+        return Batch(
             self.target,
             self.manifest,
             self._hand(),
-            around.source,
-            around.clock,
-            report,
-            sync_filesystem if around.durable and not report.dry_run else lambda _: None,
+            self.around.source,
+            self.around.clock,
+            self.report,
+            begun.id,
+            sync_filesystem if durable else lambda _: None,
         )
-        shape = self.manifest.get("shape")
+
+    def _walk(self, begun: Begun, batch: Batch, *, shape: str) -> Walk:
+        job, scope, able, now = self.job, self.request.scope, self.around.source.capabilities, self.around.clock.now
+        before = self.manifest.get("shape")
+        records = job.verify == "DirMtime" and able.directory_times
+        full = not scope.is_whole or before != job.shape or is_due_for_all(self.manifest, job)
         walk = Walk(
             job=job,
-            source=around.source,
+            source=self.around.source,
             target=self.target,
             manifest=self.manifest,
             batch=batch,
-            report=report,
+            report=self.report,
             run=begun.id,
-            scope=request.scope,
-            proves=around.source.capabilities.proves_complete_listing,
-            reconfigured=shape is not None and shape != job.shape,
+            shape=shape,
+            times=DirTimes(target=self.target, shape=shape, now=now, records=records, skips=records and not full),
+            scope=scope,
+            proves=able.proves_complete_listing,
+            reconfigured=before is not None and before != job.shape,
             now=now,
             resumed=begun.resumed,
             progress=self.progress,
@@ -166,25 +216,7 @@ class _Run:
         # The root is listed by every life of a run: a source that has gone meanwhile must not be pruned on old proofs.
         walk.frontier = [item for item in begun.frontier if item.path] + [FrontierItem("", "", 0, True)]
         self.progress.dirs_known = len(walk.frontier)
-        report.incomplete_dirs = begun.incomplete
-        resumable = False
-        try:
-            await self._list(walk, batch)
-            if not walk.root_error and not self._stopped():
-                await self._settle(walk, batch, begun.id)
-        except (StrmError, ProviderError) as error:
-            report.result, report.reason, report.message = "Failed", error.reason, error.message
-            report.remedy = error.remedy or ""
-            resumable = True
-        self._conclude(walk)
-        end_run(
-            self.manifest,
-            begun.id,
-            report=report,
-            directories=self.progress.dirs_done,
-            shape=job.shape if self._was_whole(walk) else None,
-            resumable=resumable,
-        )
+        return walk
 
     def _hand(self) -> Hand:
         if self.state is None:
@@ -197,14 +229,59 @@ class _Run:
             max_bytes=self.job.filter.sidecar_max_size,
         )
 
+    async def _relink(self, batch: Batch) -> None:
+        """Where nothing but links was reconfigured, they are made anew before anything is listed."""
+        job, only = self.job, self.request.rewrite_only
+        if not only and (self.manifest.get("shape") in (None, job.shape) or not self.request.scope.is_whole):
+            return
+        if self.manifest.get("frame") != job.frame:
+            if only:
+                raise StrmError(
+                    "NotRewritable",
+                    "the spec wants other files, or other signatures, than at the last complete run: the records alone"
+                    " do not tell which",
+                    remedy="pantograph strm run",
+                )
+            return
+        if self.report.dry_run and not only:  # the listing that follows counts the same files
+            return
+        self._phase("Apply")
+        relinking = Relinking(
+            job=job,
+            source=self.around.source,
+            target=self.target,
+            manifest=self.manifest,
+            report=self.report,
+            now=self.around.clock.now(),
+            cancelled=self._stopped,
+        )
+        planned = await relinking.plan()
+        if self._stopped():
+            return
+        if await self._rewriting(batch).execute(approved=self.request.approve_rewrite):
+            if planned:
+                self.report.reason = "Reconfigured"
+                self.report.message = f"{planned} links were made anew from the records"
+        elif not only:
+            # The listing goes on to new files, and comes to the same end.
+            self.report.rewrites.clear()
+            self.report.reason = self.report.message = self.report.remedy = ""
+            self.manifest.drop_rewrites()
+        self._phase("List")
+
     async def _list(self, walk: Walk, batch: Batch) -> None:
         lister = Lister(
-            source=self.around.source, clock=self.around.clock, root=self.job.source, parallel=self.around.parallel
+            source=self.around.source,
+            clock=self.around.clock,
+            root=self.job.source,
+            parallel=self.around.parallel,
+            cancelled=self._stopped,
+            on_cooldown=self._cooled,
         )
         expected = known_directories(self.manifest) if self.request.scope.is_whole else None
         try:
             # The root comes alone: when it cannot be listed, nothing else is asked.
-            while listed := await lister.next(walk.pop):
+            while listed := await self._next(lister, walk):
                 walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
                 if walk.root_error:
                     break
@@ -220,11 +297,27 @@ class _Run:
             self.report.remote_requests += lister.requests
             await lister.close()
 
+    async def _next(self, lister: Lister, walk: Walk) -> Listed | None:
+        try:
+            return await lister.next(walk.pop)
+        except StrmError:
+            if self._stopped():  # somebody did not want to wait for it
+                return None
+            raise
+
+    def _cooled(self, until: datetime | None) -> None:
+        self.progress.rate_limited_until = until
+        if until is not None:
+            self.report.rate_limited_until = until
+        self.around.on_progress(self.progress)
+
+    def _rewriting(self, batch: Batch) -> Rewriting:
+        return Rewriting(job=self.job, target=self.target, manifest=self.manifest, batch=batch, report=self.report)
+
     async def _settle(self, walk: Walk, batch: Batch, run: int) -> None:
         """Everything is listed: rewrite, then prune."""
         self._phase("Apply")
-        rewriting = Rewriting(job=self.job, target=self.target, manifest=self.manifest, batch=batch, report=self.report)
-        if not await rewriting.execute(approved=self.request.approve_rewrite):
+        if not await self._rewriting(batch).execute(approved=self.request.approve_rewrite):
             return
         self._phase("Prune")
         if not walk.root_proved:
@@ -268,7 +361,7 @@ class _Run:
             report.result = "Blocked"
         elif report.prune_blocked:
             report.result, report.reason, report.message = "Blocked", "PruneBlocked", report.prune_blocked
-        elif report.incomplete_dirs or report.failed:
+        elif report.failed or report.incomplete_dirs:
             report.result, report.reason = "Degraded", "Incomplete" if report.incomplete_dirs else "WriteFailed"
             report.message = f"{report.incomplete_dirs} directories incomplete, {report.failed} files failed"
         elif report.dry_run:
@@ -282,7 +375,7 @@ class _Run:
         whole = self.request.scope.is_whole and self.report.result in ("Succeeded", "Blocked")
         return whole and not self.report.incomplete_dirs and self.report.reason != "RewriteLimit" and not walk.frontier
 
-    def _phase(self, phase: Literal["Apply", "Prune"]) -> None:
+    def _phase(self, phase: Literal["List", "Apply", "Prune"]) -> None:
         self.progress.phase = phase
         self.around.on_progress(self.progress)
 
