@@ -99,7 +99,7 @@ async def test_a_time_of_this_moment_is_not_believed(tmp_path: Path) -> None:
 
 async def test_what_another_spec_saw_is_listed_again_even_if_that_spec_did_not_last(tmp_path: Path) -> None:
     stage = await settled(tmp_path)
-    stage.spec["filter"] = {"exclude": ["film 00?2.mkv"]}
+    stage.spec["filter"] = {"exclude": ["no such film.mkv"]}
     report = await stage.run(cancelled=lambda: len(stage.tree.listed) > 8)
     assert (report.result, report.unlisted_dirs) == ("Cancelled", 0)
     seen = {path for path in stage.tree.listed if "show" in path}
@@ -107,8 +107,9 @@ async def test_what_another_spec_saw_is_listed_again_even_if_that_spec_did_not_l
     del stage.spec["filter"]
     report = await stage.run()
     assert report.result == "Succeeded"
-    assert len(seen) > 3
-    assert seen <= set(stage.tree.listed)
+    asked_ahead = 2
+    assert len(seen) > 2 * asked_ahead
+    assert len(seen - set(stage.tree.listed)) <= asked_ahead
 
 
 async def test_a_directory_that_was_passed_over_is_no_proof(tmp_path: Path) -> None:
