@@ -8,7 +8,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 from pantograph.api.base import InvalidObject
 from pantograph.api.units import parse_duration
 from pantograph.cli.strm_doctor import examine
+from pantograph.cli.strm_target import purge_target, restore_run
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import RateBucket
@@ -29,14 +30,11 @@ from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
 from pantograph.strm.notifying import Reminder
 from pantograph.strm.prune import Approval
-from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job, compile_job
-from pantograph.strm.state import Owner, StateDir, read_owner
-from pantograph.strm.target import Target
 from pantograph.strm.watching import follow
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
@@ -49,13 +47,16 @@ def configure(parser: ArgumentParser) -> None:
     watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
     doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
-    for each in (run, watch, doctor, back):
+    purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
+    for each in (run, watch, doctor, back, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, purge):
+        each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
+    run.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
     run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
@@ -69,7 +70,7 @@ def run(arguments: Namespace) -> int:
     try:
         declared, places = read_declared(arguments.spec), _places(arguments)
         if arguments.action == "restore":
-            return _restore(declared, places, arguments)
+            return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError, ValueError) as error:
         remedy = getattr(error, "remedy", None)
@@ -81,6 +82,10 @@ def run(arguments: Namespace) -> int:
 
 async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
+    if arguments.action == "purge":
+        report = await purge_target(declared, places, arguments.run_name or _new_name(), _on_signals())
+        _print(report, as_json=arguments.json)
+        return EXIT_CODES[report.result]
     async with _open_source(declared, places) as source:
         if arguments.action == "doctor":
             target = partial(target_directory, declared.job, places)
@@ -103,13 +108,14 @@ async def _once(
     *,
     show: bool,
 ) -> Report:
-    volume, directory = target_directory(declared.job, places)
+    dry_run = request.dry_run or job.dry_run
+    volume, directory = target_directory(declared.job, places, make=not dry_run)
     media_servers = _media_servers(declared, places)
     try:
         server = "" if request.notify_only else await source_identity(declared.server, source)
     except ProviderError as error:
         return Report(
-            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
+            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or "", dry_run
         )  # fmt: skip
     around = Surroundings(
         source=source,
@@ -164,24 +170,6 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         for each in (following, telling, stopped):
             each.cancel()
         await asyncio.gather(following, telling, stopped, return_exceptions=True)
-
-
-def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
-    volume, directory = target_directory(declared.job, places)
-    job = compile_job(declared.job)
-    owner = read_owner(directory)
-    if owner is None:
-        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
-    mine = Owner(owner.installation, job.namespace, job.name, owner.source)
-    with (
-        closing(Target(directory, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
-    ):
-        restored, taken = restore(target, state, arguments.run_name)
-    print(json.dumps({"restored": restored, "taken": taken}) if arguments.json else f"{restored} files are back")
-    for path in [] if arguments.json else taken:
-        print(f"its place is taken, it stays in the trash: {path}")
-    return 1 if taken else 0
 
 
 @asynccontextmanager
@@ -266,6 +254,7 @@ def _request(arguments: Namespace) -> Request:
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,
         notify_only=arguments.notify_only,
+        dry_run=arguments.dry_run,
     )
 
 

@@ -71,12 +71,12 @@ def read_declared(path: Path) -> Declared:
     raise StrmError("InvalidSpec", f"{path} does not declare {wanted}, which the job's serverRef names")
 
 
-def target_directory(job: StrmSyncJob, places: Places) -> tuple[Path, Path]:
-    """The volume, and the directory in it, which is made if there is none. Raises StrmError."""
+def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
+    """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
     with closing(Target(volume)) as target:
         try:
-            target.open("/".join(part for part in sub_path.split("/") if part), make=True)
+            target.open("/".join(part for part in sub_path.split("/") if part), make=make)
         except OSError as error:
             raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
     return volume, volume / sub_path

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES, digest_of
@@ -38,8 +38,28 @@ class Staged:
     size: int
 
 
+class Hand(Protocol):
+    """Makes one file after another, or (in a dry run) only tells of it."""
+
+    def stage(self, content: bytes) -> Staged:
+        """Have `content` ready beside the tree."""
+        ...
+
+    async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
+        """Have a remote file's content ready beside the tree. Raises NotWritten if it is not as it was listed."""
+        ...
+
+    def discard(self) -> None:
+        """Drop what is ready, if anything is."""
+        ...
+
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
+        """Give it its name, whose state must still be `expected`. Raises NotWritten, OSError."""
+        ...
+
+
 class Writer:
-    """Writes into one target, one file after another."""
+    """The hand that writes into one target."""
 
     def __init__(
         self,

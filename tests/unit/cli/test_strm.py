@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,22 @@ def test_a_run_that_waits_for_a_word_has_an_exit_code_of_its_own(call: Call, tmp
     assert (code, result["result"], result["reason"]) == (3, "Blocked", "RewriteLimit")
     code, result = call("run", "--approve-rewrite")
     assert (code, result["updated"]) == (0, 30)
+
+
+def test_a_dry_run_makes_not_even_the_targets_directory(call: Call, tmp_path: Path) -> None:
+    code, result = call("run", "--dry-run")
+    assert (code, result["dryRun"], result["created"], len(result["samples"])) == (0, True, 30, 10)
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_a_purge_needs_no_source_and_takes_what_the_job_made(call: Call, tmp_path: Path) -> None:
+    call("run")
+    (tmp_path / "target/library/films/shows/film 3.strm").write_text("/mine")
+    shutil.rmtree(tmp_path / "source")
+    code, result = call("purge")
+    assert (code, result["pruned"], result["skipped"]) == (0, 29, 1)
+    assert [each.name for each in (tmp_path / "target").rglob("*.strm")] == ["film 3.strm"]
+    assert call("purge")[0] == 0
 
 
 def test_doctor_says_who_keeps_the_target(

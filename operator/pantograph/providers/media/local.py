@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
-from pantograph.providers.media.local_watch import watch_folder
+from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.port import (
     Capabilities,
     Entry,
@@ -40,10 +40,6 @@ _PIECE_BYTES = 256 << 10
 class Local:
     """Lists in threads, for a network mount may hang."""
 
-    capabilities = Capabilities(
-        watch=True, http=False, mount=True, pickcode=False, sign=False, proves_complete_listing=True
-    )
-
     def __init__(self, settings: LocalSettings, *, clock: Clock) -> None:
         self._name = settings.name
         self._root = settings.root
@@ -51,6 +47,19 @@ class Local:
         self._volume = settings.volume
         self._poll_interval_s = settings.poll_interval_s
         self._clock = clock
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            watch=True,
+            http=False,
+            mount=True,
+            pickcode=False,
+            sign=False,
+            proves_complete_listing=True,
+            # What lies behind a network or FUSE mount may be a cloud.
+            directory_times=not sees_nothing(self._root),
+        )
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         return await asyncio.to_thread(self._list, path)
