@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pantograph.providers.errors import (
     Busy,
@@ -48,7 +48,8 @@ class MediaTree:
     files: dict[str, MediaFile] = field(default_factory=dict)
     dirs: set[str] = field(default_factory=lambda: {"/"})
     times: dict[str, datetime] = field(default_factory=dict)
-    """Of directories, where they are not `WHEN`."""
+    """Of directories: when something was made or removed in them."""
+    _changes: int = 0
     mounts: set[str] = field(default_factory=set)
     faults: dict[str, Fault] = field(default_factory=dict)
     """By path; `*` for every path."""
@@ -63,6 +64,7 @@ class MediaTree:
 
     def add(self, *paths: str, size: int = 1_000_000, content: bytes = b"", sign: str = "") -> MediaTree:
         for path in paths:
+            self._bump(parent_of(path))
             self.files[path] = MediaFile(len(content) or size, sign=sign, content=content)
             self.mkdir(parent_of(path))
         return self
@@ -71,12 +73,19 @@ class MediaTree:
         while path not in self.dirs:
             self.dirs.add(path)
             path = parent_of(path)
+            self._bump(path)
 
     def remove(self, path: str) -> None:
         """A file, or a directory with all below."""
+        self._bump(parent_of(path))
         below = f"{path}/"
         self.files = {each: file for each, file in self.files.items() if each != path and not each.startswith(below)}
         self.dirs = {each for each in self.dirs if each != path and not each.startswith(below)}
+
+    def _bump(self, directory: str) -> None:
+        """As a file system does when something is made or removed in it; always another time, and long ago."""
+        self._changes += 1
+        self.times[directory] = WHEN - timedelta(days=1, seconds=-self._changes)
 
     def heal(self) -> None:
         self.faults.clear()

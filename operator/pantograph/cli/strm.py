@@ -22,7 +22,7 @@ from pantograph.cli.strm_target import purge_target, restore_run
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import RateBucket
-from pantograph.providers.media.port import MediaSource
+from pantograph.providers.media.port import Hint, HintKind, MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
 from pantograph.providers.notify.mediaservers import open_media_server
@@ -47,20 +47,22 @@ def configure(parser: ArgumentParser) -> None:
     watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
     doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
+    rewrite = actions.add_parser("rewrite", help="make the links anew from the records, without listing the server")
     purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
-    for each in (run, watch, doctor, back, purge):
+    for each in (run, watch, doctor, back, rewrite, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    for each in (run, purge):
+    for each in (run, rewrite, purge):
         each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
-    run.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
+    for each in (run, rewrite):
+        each.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
+        each.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
     run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
-    run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
     watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
 
@@ -93,7 +95,8 @@ async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
         if arguments.action == "watch":
             return await _watch(declared, places, job, source, arguments)
         stop = _on_signals()
-        report = await _once(declared, places, job, source, _request(arguments), stop, show=_shows(arguments))
+        request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)
+        report = await _once(declared, places, job, source, request, stop, show=_shows(arguments))
     _print(report, as_json=arguments.json)
     return EXIT_CODES[report.result]
 
@@ -139,7 +142,7 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         raise StrmError(
             "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
         )
-    stop, show = _on_signals(), _shows(arguments)
+    stop, show, rebuild = _on_signals(), _shows(arguments), arguments.rebuild_manifest
 
     reminder, clock = Reminder(), SystemClock()
 
@@ -151,14 +154,19 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         return report
 
     async def once(scope: Scope) -> bool:
-        return (await do(Request(run=_new_name(), trigger="watch", scope=scope))).result != "Failed"
+        nonlocal rebuild
+        request = Request(run=_new_name(), trigger="watch", scope=scope, rebuild_manifest=rebuild)
+        rebuild = False
+        return (await do(request)).result != "Failed"
 
     async def tell() -> None:
         await do(Request(run=_new_name(), trigger="watch", notify_only=True))
 
     telling = asyncio.create_task(reminder.follow(clock, tell))
     interval_s = parse_duration(arguments.min_interval)
-    following = asyncio.create_task(follow(source, job.source, clock=clock, min_interval_s=interval_s, run=once))
+    following = asyncio.create_task(
+        follow(source, job.source, clock=clock, min_interval_s=interval_s, run=once, tell=_tell_watch)
+    )
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({following, telling, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -258,6 +266,15 @@ def _request(arguments: Namespace) -> Request:
     )
 
 
+def _rewrite_request(arguments: Namespace) -> Request:
+    return Request(
+        run=arguments.run_name or _new_name(),
+        approve_rewrite=arguments.approve_rewrite,
+        rewrite_only=True,
+        dry_run=arguments.dry_run,
+    )
+
+
 def _new_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{SystemRandom().getrandbits(16):04x}"
 
@@ -267,6 +284,13 @@ def _on_signals() -> asyncio.Event:
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     return stop
+
+
+def _tell_watch(hint: Hint) -> None:
+    if hint.kind is HintKind.LOST:
+        print(f"pantograph strm: the watch is lost, and begun anew: {hint.why}", file=sys.stderr, flush=True)
+    elif hint.kind is HintKind.RESCAN:
+        print("pantograph strm: watching", file=sys.stderr, flush=True)
 
 
 def _shows(arguments: Namespace) -> bool:
