@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from pantograph.providers.errors import Unauthorized, Unreachable
-from pantograph.strm import manifest
-from pantograph.strm.batch import Batch
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.removal import Remover
 from pantograph.strm.writing import NotWritten, Writer
@@ -339,30 +337,3 @@ async def test_a_media_server_that_the_spec_no_longer_names_is_forgotten(tmp_pat
     made.ears["den"].fault = None
     report = await made.run()
     assert (report.notified, made.ears["den"].messages) == (0, [])
-
-
-async def test_a_manifest_from_before_there_were_notifications_is_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = stage(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("pantograph.strm.manifest._STEPS", manifest._STEPS[:2])
-        patch.setattr("pantograph.strm.run._Run.notify", _nothing)
-        patch.setattr(Batch, "_write", _write_untold(Batch._write))
-        await made.run()
-    made.tree.add(f"{ROOT}/Films/A/more.mkv")
-    report = await made.run()
-    assert (report.created, report.unchanged) == (1, 41)
-    assert made.ears["den"].heard() == [("/media/Films/A", "Modified")]
-
-
-async def _nothing(_: object) -> None:
-    return
-
-
-def _write_untold(original: Any) -> Any:
-    async def write(self: Batch) -> None:
-        self.changes.servers = ()
-        await original(self)
-
-    return write
