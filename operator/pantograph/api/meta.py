@@ -36,6 +36,9 @@ SECRETS: Final = ResourceType("", "v1", "secrets", "Secret")
 CONFIG_MAPS: Final = ResourceType("", "v1", "configmaps", "ConfigMap")
 EVENTS: Final = ResourceType("", "v1", "events", "Event")
 LEASES: Final = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
+JOBS: Final = ResourceType("batch", "v1", "jobs", "Job")
+PODS: Final = ResourceType("", "v1", "pods", "Pod")
+TOKEN_REVIEWS: Final = ResourceType("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 
 
 class Key(NamedTuple):
