@@ -39,6 +39,8 @@ class ServerLimits(Model):
     """How long the server is left alone after a ban or a limit, when it does not say; doubles each time."""
     list_timeout: Duration = "120s"
     """For one directory: clouds behind a server take their time."""
+    max_runs: Annotated[int, Field(ge=1, le=16)] = 2
+    """Runs at work at once; they share the limits above, and others wait for their turn."""
 
 
 class DataServerSpec(CommonSpec):

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.execution import Execution
 from pantograph.api.markers import Atomic, ListSet, exactly_one_of
 from pantograph.api.meta import (
     GROUP,
@@ -211,6 +212,8 @@ class StrmSyncJobSpec(CommonSpec):
     """Absent: none are copied."""
     update: Update | None = None
     prune: Prune | None = None
+    execution: Execution | None = None
+    """How the Pods of runs are made, if the target is a PersistentVolumeClaim."""
 
 
 class StrmSyncJobStatus(CommonStatus):
