@@ -168,7 +168,7 @@ class Children:
             await self.close()
 
     async def close(self) -> None:
-        """End all of them, with what they have in hand finished. Nobody records results now; the next process resumes."""
+        """End all of them when what is in hand is done. Nobody records results now; the next process resumes."""
         for run in self._children:
             self._registry.forget(run)
         await asyncio.gather(*(self._stop(child, 0.0) for child in self._children.values()))

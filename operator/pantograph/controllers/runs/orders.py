@@ -69,7 +69,7 @@ def arguments(
 
 def deadline_of(order: RunOrder) -> float | None:
     """Seconds after which the run stops by itself."""
-    schedule = getattr(order.job.spec, "schedule", None)
+    schedule = order.job.spec.schedule
     return parse_duration(schedule.deadline) if schedule and schedule.deadline else None
 
 
