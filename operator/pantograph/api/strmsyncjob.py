@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, KindInfo, PrinterColumn, Resource
+from pantograph.api.execution import Execution
 from pantograph.api.markers import Atomic, ListSet, exactly_one_of
 from pantograph.api.meta import (
     GROUP,
@@ -213,6 +214,9 @@ class StrmSyncJobSpec(CommonSpec):
     """Absent: none are copied."""
     update: Update | None = None
     prune: Prune | None = None
+    execution: Execution | None = None
+    """How the Pods of runs are made, if the target is a PersistentVolumeClaim."""
+
     schedule: Schedule | None = None
     """When runs begin by themselves. Without it the job runs when it is made, when its spec changes, and on request."""
     watch: WatchSettings | None = None

@@ -35,9 +35,13 @@ class Places:
         assert claim is not None, "exactly one, by the model's rule"
         return _named(self.claims, claim.claim_name, option="--claim"), claim.sub_path or ""
 
-    def secret(self, name: str) -> Path:
-        """The directory with the Secret's keys as files. Raises StrmError."""
-        return _named(self.secrets, name, option="--secret")
+    def secret(self, name: str, *, namespace: str | None = None) -> Path:
+        """The directory with the Secret's keys as files: that of `namespace/name`, or else of `name`.
+
+        Raises StrmError.
+        """
+        qualified = self.secrets.get(f"{namespace}/{name}")
+        return qualified or _named(self.secrets, name, option="--secret")
 
 
 @dataclass(frozen=True, slots=True)
