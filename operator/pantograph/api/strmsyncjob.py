@@ -21,6 +21,7 @@ from pantograph.api.meta import (
     Quantity,
     ResourceType,
 )
+from pantograph.api.notify import Notify
 from pantograph.api.strmschedule import Schedule, WatchSettings
 from pantograph.api.strmstatus import StrmSyncJobStatus
 
@@ -216,7 +217,8 @@ class StrmSyncJobSpec(CommonSpec):
     prune: Prune | None = None
     execution: Execution | None = None
     """How the Pods of runs are made, if the target is a PersistentVolumeClaim."""
-
+    notify: Notify | None = None
+    """Absent: nobody is told."""
     schedule: Schedule | None = None
     """When runs begin by themselves. Without it the job runs when it is made, when its spec changes, and on request."""
     watch: WatchSettings | None = None
