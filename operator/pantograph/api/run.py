@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from pantograph.api.meta import Model
+from pantograph.api.units import Timestamp
 
 MAX_REPORT_BYTES: Final = 64 * 1024
 """A report that is larger is refused (413); the bounds below keep a sound one well under it."""
@@ -88,6 +89,8 @@ class RunResult(Model):
     incomplete_dirs: Count = 0
     inventory: RunInventory = Field(default_factory=RunInventory)
     samples: Annotated[list[RunIssue], Field(max_length=10)] = Field(default_factory=list)
+    notify_due: Timestamp | None = None
+    """When media servers should be told what is still pending; absent: they know everything."""
 
 
 class RunReport(Model):

@@ -56,6 +56,7 @@ def configure(parser: ArgumentParser) -> None:
     run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
+    run.add_argument("--shallow", action="store_true", help="of each --path only itself and what is new in it")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
     run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
@@ -304,7 +305,7 @@ def _request(arguments: Namespace) -> Request:
     return Request(
         run=arguments.run_name or _new_name(),
         trigger=arguments.trigger,
-        scope=Scope(tuple(path.strip("/") for path in arguments.path)),
+        scope=Scope(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,

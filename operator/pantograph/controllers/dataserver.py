@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar, Final
@@ -11,10 +11,9 @@ from pantograph.api import conditions
 from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
 from pantograph.api.units import parse_duration
-from pantograph.controllers import faults
+from pantograph.controllers import faults, strmindexes
 from pantograph.controllers.mediaservers import MediaServers, described
 from pantograph.controllers.runs.cooldowns import Cooldowns
-from pantograph.controllers.strmindexes import at_work
 from pantograph.engine.controller import Controller
 from pantograph.engine.errors import StepError, Terminal, Waiting
 from pantograph.engine.scope import Scope
@@ -44,7 +43,7 @@ class ServerScope(Scope[DataServer, DataServerStatus]):
 
 async def count_runs(scope: ServerScope) -> None:
     """After this the status says how many runs are at work on the server."""
-    scope.status.active_runs = len(scope.services.cache.indexed(at_work(scope.key)))
+    scope.status.active_runs = len(scope.services.cache.indexed(strmindexes.at_work(scope.key)))
 
 
 async def respect_cooldown(scope: ServerScope) -> None:
@@ -149,6 +148,9 @@ class DataServerController(Controller[DataServer]):
 
     def open_scope(self, obj: DataServer) -> ServerScope:
         return ServerScope(object=obj, services=self.services, servers=self.servers, cooldowns=self.cooldowns)
+
+    def index(self, obj: DataServer) -> Iterable[tuple[str, ...]]:
+        return strmindexes.of_server(obj)
 
     def shown(self, obj: DataServer) -> Hashable:
         """What decides whether a run may begin and what it is told; not how many are at work."""
