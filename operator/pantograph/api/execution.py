@@ -47,7 +47,7 @@ class Execution(Model):
     """How the Pods of this job's runs are made."""
 
     resources: Resources | None = None
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = None
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] | None = None
     """Labels of the nodes that may be used. A volume that is bound to a node needs none."""
     tolerations: Annotated[list[Toleration], Field(max_length=16), Atomic()] | None = None
     priority_class_name: Name | None = None

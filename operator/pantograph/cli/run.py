@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from pantograph.api.labels import RUN
+from pantograph.api.meta import JOBS
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.cli.settings import Settings, SettingsError, read_settings
 from pantograph.clock import SystemClock
@@ -18,6 +20,7 @@ from pantograph.controllers.connections import Connections
 from pantograph.controllers.installation import load_installation
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
+from pantograph.controllers.runs.service import RunsService, ensure
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
@@ -78,24 +81,40 @@ async def _operate(settings: Settings) -> None:
             changes=ClusterChanges(),
             depot_url=settings.depot_external_url,
         )
+        secret = (settings.namespace, settings.installation_secret)
+        runs = RunsService(
+            settings.runs,
+            services=services,
+            installation=installation.id,
+            secret=secret,
+            certificate=await ensure(settings.runs, services, secret),
+        )
+        elector = _elector(settings, services)
         manager = Manager(
             services=services,
-            source=KopfWatch(login, namespaces=settings.watch_namespaces),
+            source=KopfWatch(login, namespaces=settings.watch_namespaces, labels={JOBS.plural: RUN}),
             controllers=controllers(services, outside),
             workers=settings.workers,
             namespaces=settings.watch_namespaces,
             prepare=lambda: _open_depot(depot, services),
+            background=[runs.executor.keep],
         )
         runtime = Runtime(
             manager=manager,
-            elector=_elector(settings, services),
+            elector=elector,
             server=ProbeServer(
                 metrics=metrics,
                 ready=lambda: runtime.ready,
                 host=settings.http_host,
                 port=settings.http_port,
             ),
-            beside=[lambda: _serve_depot(settings, depot), *([login.refresh] if login.refresh else [])],
+            beside=[
+                lambda: _serve_depot(settings, depot),
+                lambda: runs.serve(
+                    ready=lambda: elector.leading and manager.ready, leader=lambda: elector.holder_address
+                ),
+                *([login.refresh] if login.refresh else []),
+            ],
         )
         await runtime.run()
         await depot.close()
@@ -123,6 +142,7 @@ def _elector(settings: Settings, services: Services) -> Elector:
         name=settings.lease_name,
         identity=settings.identity,
         times=settings.lease_times,
+        address=settings.address,
     )
 
 

@@ -218,10 +218,11 @@ class Reporter:
         self._obey(answer)
         return answer
 
-    def _unanswered(self, why: str) -> None:
+    def _unanswered(self, why: str) -> RunAnswer | None:
         if not self._silent:
             self._silent = True
             print(f"pantograph strm: no answer of the operator, going on: {why}", file=sys.stderr)
+        return None
 
     def _obey(self, answer: RunAnswer) -> None:
         if self._silent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,14 @@ class Root:
 
     def is_open_to(self, namespace: str) -> bool:
         return bool(self.namespaces & {namespace, EVERY_NAMESPACE})
+
+
+def parse_roots(text: str) -> tuple[Root, ...]:
+    """A JSON list of them. Raises ValueError."""
+    declared = json.loads(text)
+    if not isinstance(declared, list) or not all(isinstance(each, dict) for each in declared):
+        raise ValueError("it is not a list of objects")
+    return tuple(Root.parse(each) for each in declared)
 
 
 class Roots:
