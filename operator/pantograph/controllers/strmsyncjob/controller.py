@@ -8,6 +8,7 @@ from typing import ClassVar
 from pantograph.api.meta import Key
 from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers import faults, strmindexes
+from pantograph.controllers.runs.kubejobs import WATCHED
 from pantograph.controllers.strmsyncjob.alerting import tell_people
 from pantograph.controllers.strmsyncjob.beginning import begin_run
 from pantograph.controllers.strmsyncjob.media import Media
@@ -57,6 +58,7 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
         begin_run,
         report,
     )
+    also_watches: ClassVar = (WATCHED,)
     undo: ClassVar = (find_server, settle_run, end_run, ensure_purged)
 
     def __init__(self, services: Services, media: Media) -> None:
