@@ -35,7 +35,7 @@ CHART = CHECKOUT / "charts" / "pantograph"
 EXAMPLES = CHECKOUT / "docs" / "examples"
 SYSTEM = "pantograph-system"
 SERVICE_ACCOUNT = "pantograph"
-KINDS = "vmtemplates,templatereplicas,proxmoxclusters"
+KINDS = "vmtemplates,templatereplicas,proxmoxclusters,strmsyncjobs,dataservers"
 
 Body = dict[str, Any]
 

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.base import CommonSpec, KindInfo, PrinterColumn, Resource
+from pantograph.api.execution import Execution
 from pantograph.api.markers import Atomic, ListSet, exactly_one_of
 from pantograph.api.meta import (
     GROUP,
@@ -21,6 +22,8 @@ from pantograph.api.meta import (
     ResourceType,
 )
 from pantograph.api.notify import Notify
+from pantograph.api.strmschedule import Schedule, WatchSettings
+from pantograph.api.strmstatus import StrmSyncJobStatus
 
 RemotePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\x00-\x1f]*$")]
 """An absolute path on the media server, not percent-encoded."""
@@ -229,14 +232,19 @@ class StrmSyncJobSpec(CommonSpec):
     """Absent: none are copied."""
     update: Update | None = None
     prune: Prune | None = None
+    execution: Execution | None = None
+    """How the Pods of runs are made, if the target is a PersistentVolumeClaim."""
     notify: Notify | None = None
     """Absent: nobody is told."""
+    schedule: Schedule | None = None
+    """When runs begin by themselves. Without it the job runs when it is made, when its spec changes, and on request."""
+    watch: WatchSettings | None = None
+    """Absent: changes on the server are not followed."""
     dry_run: bool = False
     """Runs only tell what they would do: nothing is written below the target, not even the job's records."""
-
-
-class StrmSyncJobStatus(CommonStatus):
-    """What the last runs did."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What becomes of the files when this object is deleted: they stay, or those that the job made and nobody changed
+    are removed."""
 
 
 class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
@@ -249,6 +257,13 @@ class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
             PrinterColumn("Server", "string", ".spec.serverRef.name"),
             PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
             PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+            PrinterColumn("Phase", "string", ".status.run.phase"),
+            PrinterColumn("Progress", "integer", ".status.run.percent", description="Per cent"),
+            PrinterColumn("Files", "integer", ".status.inventory.strm"),
+            PrinterColumn("Last", "date", ".status.lastRun.endedAt"),
+            # Not a date: kubectl shows a point in time to come as <invalid>.
+            PrinterColumn("Next", "string", ".status.nextRunTime"),
+            PrinterColumn("Result", "string", ".status.lastRun.result", priority=1),
             PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
             PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
         ),

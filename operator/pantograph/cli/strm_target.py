@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from pantograph.clock import SystemClock
 from pantograph.strm.errors import StrmError
 from pantograph.strm.purge import purge
 from pantograph.strm.removal import restore
-from pantograph.strm.report import Report
+from pantograph.strm.report import Progress, Report
 from pantograph.strm.runner import Declared, Places, target_directory
 from pantograph.strm.spec import compile_job
 from pantograph.strm.state import StateDir, read_owner
@@ -37,8 +37,25 @@ def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) 
     return 1 if taken else 0
 
 
-async def purge_target(declared: Declared, places: Places, run: str, stop: asyncio.Event) -> Report:
+async def purge_target(
+    declared: Declared,
+    places: Places,
+    run: str,
+    installation: str | None,
+    *,
+    stopped: Callable[[], bool],
+    show: Callable[[Progress], None],
+) -> Report:
     """Remove what the job made. Raises StrmError if nobody said where the target is."""
     volume, directory = target_directory(declared.job, places, make=False)
     job = compile_job(declared.job)
-    return await purge(job, run=run, root=directory, volume=volume, clock=SystemClock(), cancelled=stop.is_set)
+    return await purge(
+        job,
+        run=run,
+        root=directory,
+        volume=volume,
+        clock=SystemClock(),
+        installation=installation,
+        on_progress=show,
+        cancelled=stopped,
+    )

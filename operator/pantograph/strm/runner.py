@@ -35,13 +35,13 @@ class Places:
         assert claim is not None, "exactly one, by the model's rule"
         return _named(self.claims, claim.claim_name, option="--claim"), claim.sub_path or ""
 
-    def secret(self, name: str, namespace: str = "") -> Path:
-        """The directory with the Secret's keys as files, named alone or as `namespace/name` where two have one name.
+    def secret(self, name: str, *, namespace: str | None = None) -> Path:
+        """The directory with the Secret's keys as files: that of `namespace/name`, or else of `name`.
 
         Raises StrmError.
         """
-        whole = f"{namespace}/{name}"
-        return self.secrets[whole] if whole in self.secrets else _named(self.secrets, name, option="--secret")
+        qualified = self.secrets.get(f"{namespace}/{name}")
+        return qualified or _named(self.secrets, name, option="--secret")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,22 @@ class Hints:
     async def take(self) -> Scope:
         """What to look at, as soon as there is something."""
         await self._heard.wait()
-        self._heard.clear()
-        scope = Scope() if self._whole else Scope(tuple(sorted(self._directories)), shallow=True)
-        self._directories, self._whole = set(), False
+        scope = self.pending
+        assert scope is not None, "there is something, as was heard"
+        self.clear()
         return scope
+
+    @property
+    def pending(self) -> Scope | None:
+        """What is to be looked at; None: nothing."""
+        if self._whole:
+            return Scope()
+        return Scope(tuple(sorted(self._directories)), shallow=True) if self._directories else None
+
+    def clear(self) -> None:
+        """A run has taken over what was pending."""
+        self._heard.clear()
+        self._directories, self._whole = set(), False
 
     def again(self, scope: Scope) -> None:
         """The run over `scope` failed: it is still to be looked at."""

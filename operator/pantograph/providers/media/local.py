@@ -12,8 +12,10 @@ import os
 import stat as statmodes
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
@@ -40,6 +42,11 @@ _PIECE_BYTES = 256 << 10
 class Local:
     """Lists in threads, for a network mount may hang."""
 
+    OF_ANY: ClassVar = Capabilities(
+        watch=True, http=False, mount=True, pickcode=False, sign=False, proves_complete_listing=True
+    )
+    """What can be had from a folder, whichever it is."""
+
     def __init__(self, settings: LocalSettings, *, clock: Clock) -> None:
         self._name = settings.name
         self._root = settings.root
@@ -50,16 +57,8 @@ class Local:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            watch=True,
-            http=False,
-            mount=True,
-            pickcode=False,
-            sign=False,
-            proves_complete_listing=True,
-            # What lies behind a network or FUSE mount may be a cloud.
-            directory_times=not sees_nothing(self._root),
-        )
+        # What lies behind a network or FUSE mount may be a cloud.
+        return replace(self.OF_ANY, directory_times=not sees_nothing(self._root))
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         return await asyncio.to_thread(self._list, path)
