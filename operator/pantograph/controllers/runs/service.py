@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -79,6 +80,7 @@ class RunsService:
         self._services = services
         self._secret = secret
         self._certificate = certificate
+        self.listening = asyncio.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.load_into(self._context)
         wake: Callable[[Key], None] = services.queue.add
@@ -135,6 +137,7 @@ class RunsService:
         try:
             site = web.TCPSite(runner, self._settings.host, self._settings.port, ssl_context=self._context)
             await site.start()
+            self.listening.set()
             logger.info("hearing runs on port %d", self._settings.port)
             await self._renew_for_ever()
         finally:
