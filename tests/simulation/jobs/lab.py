@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pantograph.api.meta import Body
+from pantograph.api.meta import Body, Key
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.mediaservers import MediaServers
 from pantograph.controllers.runs.cooldowns import Cooldowns
@@ -138,7 +139,21 @@ class MediaLab(Lab):
         values = {f"pantograph.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
         await self.patch(f"strmsyncjob/{name}", {"metadata": {"annotations": values}})
 
+    async def annotate_server(self, **annotations: str) -> None:
+        values = {f"pantograph.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        await self.patch("dataserver/openlist", {"metadata": {"annotations": values}})
+
     # --- what users read
+
+    @property
+    def server_key(self) -> Key:
+        return Key("DataServer", NAMESPACE, "openlist")
+
+    def reason_in(self, namespace: str, job: str) -> str:
+        """Ready's reason of a job in another namespace."""
+        body = self.kubectl.store.all(StrmSyncJob.info.resource).get((namespace, job)) or {}
+        conditions = body.get("status", {}).get("conditions", [])
+        return next((each["reason"] for each in conditions if each["type"] == "Ready"), "")
 
     def run(self, name: str = "films") -> Body:
         """The run at work, or `{}`."""

@@ -29,8 +29,8 @@ async def begin_run(scope: JobScope) -> None:
     if scope.going_on is not None or wish is None:
         return
     assert server is not None, "require_server has made sure"
-    show_last(scope)
     require_usable(scope, server)
+    show_last(scope)
     await_turn(scope, server, wish)
     parts = wish.scope
     with scope.media.claims.hold(scope.key, strmindexes.ALL_AT_WORK, strmindexes.at_work(scope.server_key)):
@@ -82,8 +82,10 @@ def require_usable(scope: JobScope, server: DataServer) -> None:
     status = server.status
     if server.spec.suspend:
         raise Waiting("ServerSuspended", f"{name} is suspended", 600)
-    if status.cooldown_until is not None and status.cooldown_until > scope.now:
-        left_s = (status.cooldown_until - scope.now).total_seconds()
+    heard = scope.media.cooldowns.of(server.key)
+    until = max((each for each in (status.cooldown_until, heard and heard.until) if each), default=scope.now)
+    if until > scope.now:
+        left_s = (until - scope.now).total_seconds()
         raise Waiting("CoolingDown", f"{name} is left alone until its status.cooldownUntil", left_s + 0.5)
     if status.observed_generation != server.metadata.generation:
         raise Waiting("ServerNotObserved", f"{name} was not looked at yet", 60)
