@@ -53,7 +53,7 @@ class MediaLab(Lab):
         self.root = Root("media", Path("/"), frozenset(namespaces))
         self._limits = limits
         self._with_server = server
-        self.media: Media | None = None
+        self.services: Services | None = None
         self.cooldowns: Cooldowns | None = None
 
     async def __aenter__(self) -> Self:
@@ -64,7 +64,7 @@ class MediaLab(Lab):
         return self
 
     async def _live(self, depot: SimulatedDepot, pool: ConnectionPool) -> None:
-        services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
+        services = self.services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
         self.metrics.append(services.metrics)
         cooldowns = self.cooldowns = Cooldowns(self.clock, on_change=lambda key: services.wake({key}))
         roots = Roots([self.root])
@@ -75,7 +75,7 @@ class MediaLab(Lab):
             cooldowns=cooldowns,
             open_server=self.openlist.open,
         )
-        media = self.media = Media(
+        media = Media(
             runs=FakeRuns(self.runners, self.tap),
             servers=servers,
             watches=Watches(clock=self.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse),
@@ -142,6 +142,11 @@ class MediaLab(Lab):
     async def annotate_server(self, **annotations: str) -> None:
         values = {f"pantograph.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
         await self.patch("dataserver/openlist", {"metadata": {"annotations": values}})
+
+    def wake(self, name: str) -> None:
+        """A run of the job has said something."""
+        assert self.services is not None
+        self.services.queue.add(Key("StrmSyncJob", NAMESPACE, name))
 
     # --- what users read
 

@@ -15,7 +15,7 @@ async def test_a_deleted_job_is_gone_when_its_run_is_and_no_run_purges_anything(
     async with MediaLab() as lab:
         lab.runners.takes_s, lab.runners.deaf = HOUR_S, True
         await lab.apply(lab.job())
-        await lab.until(lambda: lab.runners.at_work())
+        await lab.until(lab.runners.at_work)
         await lab.delete(FILMS)
         await lab.until(lambda: lab.runners.of("films")[0].cancelled)
         await lab.quiet(for_s=120)
@@ -79,7 +79,7 @@ async def test_a_run_that_ends_by_itself_while_its_job_is_deleted_is_enough() ->
     async with MediaLab() as lab:
         lab.runners.results = [RunResult(result="Degraded", reason="Incomplete")]
         await lab.apply(lab.job())
-        await lab.until(lambda: lab.runners.at_work())
+        await lab.until(lab.runners.at_work)
         await lab.kill()
         await lab.delete(FILMS)
         await lab.clock.sleep(60)

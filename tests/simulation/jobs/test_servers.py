@@ -240,3 +240,16 @@ async def test_a_server_that_tells_of_no_changes_is_said_to_be_so() -> None:
         await lab.until_ready(FILMS)
         await lab.until(lambda: lab.condition(FILMS, "WatchConnected").get("reason") == "WatchUnsupported")
         assert lab.openlist.streams_opened == 0
+
+
+async def test_a_suspended_job_listens_to_nothing() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(watch={}))
+        await lab.until(lambda: lab.condition(FILMS, "WatchConnected").get("status") == "True")
+        await lab.until_ready(FILMS)
+        await lab.patch(FILMS, {"spec": {"suspend": True}})
+        await lab.until(lambda: lab.openlist.streams == [])
+        began = len(lab.begun())
+        await lab.patch(FILMS, {"spec": {"suspend": False}})
+        await lab.until(lambda: len(lab.begun()) > began)  # what changed meanwhile was not heard
+        assert lab.runners.of("films")[-1].order.scope == ()

@@ -10,7 +10,7 @@ from pantograph.api.conditions import Condition, ConditionStatus
 from pantograph.api.dataserver import DataServer
 from pantograph.api.operation import Operation
 from pantograph.api.strmstatus import RunStatus
-from pantograph.controllers import operations, strmindexes
+from pantograph.controllers import operations, strmobjects
 from pantograph.controllers.strmsyncjob.planning import pass_tick
 from pantograph.controllers.strmsyncjob.recording import is_whole, request_of
 from pantograph.controllers.strmsyncjob.requests import obeyed, settled_by
@@ -33,7 +33,7 @@ async def begin_run(scope: JobScope) -> None:
     show_last(scope)
     await_turn(scope, server, wish)
     parts = wish.scope
-    with scope.media.claims.hold(scope.key, strmindexes.ALL_AT_WORK, strmindexes.at_work(scope.server_key)):
+    with scope.media.claims.hold(scope.key, strmobjects.ALL_AT_WORK, strmobjects.at_work(scope.server_key)):
         await announce_run(scope, wish)
     await start_run(scope, parts)
 
