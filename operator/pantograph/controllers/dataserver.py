@@ -11,7 +11,7 @@ from pantograph.api import conditions
 from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
 from pantograph.api.units import parse_duration
-from pantograph.controllers import faults, strmindexes
+from pantograph.controllers import faults, strmobjects
 from pantograph.controllers.mediaservers import MediaServers, described
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.engine.controller import Controller
@@ -43,7 +43,7 @@ class ServerScope(Scope[DataServer, DataServerStatus]):
 
 async def count_runs(scope: ServerScope) -> None:
     """After this the status says how many runs are at work on the server."""
-    scope.status.active_runs = len(scope.services.cache.indexed(strmindexes.at_work(scope.key)))
+    scope.status.active_runs = len(scope.services.cache.indexed(strmobjects.at_work(scope.key)))
 
 
 async def respect_cooldown(scope: ServerScope) -> None:
@@ -150,7 +150,7 @@ class DataServerController(Controller[DataServer]):
         return ServerScope(object=obj, services=self.services, servers=self.servers, cooldowns=self.cooldowns)
 
     def index(self, obj: DataServer) -> Iterable[tuple[str, ...]]:
-        return strmindexes.of_server(obj)
+        return strmobjects.of_server(obj)
 
     def shown(self, obj: DataServer) -> Hashable:
         """What decides whether a run may begin and what it is told; not how many are at work."""

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pantograph.api.meta import Body
+from pantograph.api.meta import Body, Key
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.mediaservers import MediaServers
 from pantograph.controllers.runs.cooldowns import Cooldowns
@@ -52,7 +53,7 @@ class MediaLab(Lab):
         self.root = Root("media", Path("/"), frozenset(namespaces))
         self._limits = limits
         self._with_server = server
-        self.media: Media | None = None
+        self.services: Services | None = None
         self.cooldowns: Cooldowns | None = None
 
     async def __aenter__(self) -> Self:
@@ -63,7 +64,7 @@ class MediaLab(Lab):
         return self
 
     async def _live(self, depot: SimulatedDepot, pool: ConnectionPool) -> None:
-        services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
+        services = self.services = Services.create(kube=self.kube, clock=self.clock, random=self.random)
         self.metrics.append(services.metrics)
         cooldowns = self.cooldowns = Cooldowns(self.clock, on_change=lambda key: services.wake({key}))
         roots = Roots([self.root])
@@ -74,7 +75,7 @@ class MediaLab(Lab):
             cooldowns=cooldowns,
             open_server=self.openlist.open,
         )
-        media = self.media = Media(
+        media = Media(
             runs=FakeRuns(self.runners, self.tap),
             servers=servers,
             watches=Watches(clock=self.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse),
@@ -138,7 +139,26 @@ class MediaLab(Lab):
         values = {f"pantograph.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
         await self.patch(f"strmsyncjob/{name}", {"metadata": {"annotations": values}})
 
+    async def annotate_server(self, **annotations: str) -> None:
+        values = {f"pantograph.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        await self.patch("dataserver/openlist", {"metadata": {"annotations": values}})
+
+    def wake(self, name: str) -> None:
+        """A run of the job has said something."""
+        assert self.services is not None
+        self.services.queue.add(Key("StrmSyncJob", NAMESPACE, name))
+
     # --- what users read
+
+    @property
+    def server_key(self) -> Key:
+        return Key("DataServer", NAMESPACE, "openlist")
+
+    def reason_in(self, namespace: str, job: str) -> str:
+        """Ready's reason of a job in another namespace."""
+        body = self.kubectl.store.all(StrmSyncJob.info.resource).get((namespace, job)) or {}
+        conditions = body.get("status", {}).get("conditions", [])
+        return next((each["reason"] for each in conditions if each["type"] == "Ready"), "")
 
     def run(self, name: str = "films") -> Body:
         """The run at work, or `{}`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pantograph.api.run import RunProgress
 from pantograph.engine.errors import Terminal
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
@@ -256,3 +257,45 @@ async def test_an_invalid_schedule_stalls_the_job_and_names_the_field() -> None:
         )
         await lab.apply(lab.job(schedule={"cron": "0 3 * * *", "timeZone": "Europe/Berlin"}))
         await lab.until_ready("strmsyncjob/films")
+
+
+async def test_progress_is_written_at_most_every_five_seconds() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s = 120
+        await lab.apply(lab.job())
+        await lab.until(lambda: lab.run().get("phase"))
+        run, writes = lab.runners.of("films")[0], len(lab.server.writes)
+        for second in range(60):
+            run.progress = RunProgress(phase="List", dirs_done=second, dirs_known=100, percent=second)
+            lab.wake("films")
+            await lab.clock.sleep(1)
+        assert 6 <= len(lab.server.writes) - writes <= 13
+        assert lab.run()["percent"] >= 50
+        ready = lab.condition("strmsyncjob/films")
+        assert (ready["status"], ready["reason"]) == ("Unknown", "NotSynced")
+        assert lab.condition("strmsyncjob/films", "Reconciling")["reason"] == "Running"
+
+
+async def test_a_run_whose_process_dies_again_and_again_fails_at_last() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s = HOUR_S
+        await lab.apply(lab.job())
+        for _ in range(5):
+            await lab.until(lab.runners.at_work)
+            lab.runners.at_work()[0].gone = True
+        await lab.until(lab.last)
+        assert lab.last()["reason"] == "RunLost"
+        assert len(lab.begun()) == 5
+        lab.runners.takes_s = 20
+        await lab.until_ready("strmsyncjob/films")
+
+
+async def test_a_run_is_followed_although_its_server_was_deleted() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s = 60
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        await lab.delete("dataserver/openlist")
+        await lab.until_reason("strmsyncjob/films", "ServerNotFound")
+        await lab.until(lab.last, within_s=90)
+        assert lab.last()["result"] == "Succeeded"

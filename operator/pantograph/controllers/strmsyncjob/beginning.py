@@ -10,7 +10,7 @@ from pantograph.api.conditions import Condition, ConditionStatus
 from pantograph.api.dataserver import DataServer
 from pantograph.api.operation import Operation
 from pantograph.api.strmstatus import RunStatus
-from pantograph.controllers import operations, strmindexes
+from pantograph.controllers import operations, strmobjects
 from pantograph.controllers.strmsyncjob.planning import pass_tick
 from pantograph.controllers.strmsyncjob.recording import is_whole, request_of
 from pantograph.controllers.strmsyncjob.requests import obeyed, settled_by
@@ -29,11 +29,11 @@ async def begin_run(scope: JobScope) -> None:
     if scope.going_on is not None or wish is None:
         return
     assert server is not None, "require_server has made sure"
-    show_last(scope)
     require_usable(scope, server)
+    show_last(scope)
     await_turn(scope, server, wish)
     parts = wish.scope
-    with scope.media.claims.hold(scope.key, strmindexes.ALL_AT_WORK, strmindexes.at_work(scope.server_key)):
+    with scope.media.claims.hold(scope.key, strmobjects.ALL_AT_WORK, strmobjects.at_work(scope.server_key)):
         await announce_run(scope, wish)
     await start_run(scope, parts)
 
@@ -82,8 +82,10 @@ def require_usable(scope: JobScope, server: DataServer) -> None:
     status = server.status
     if server.spec.suspend:
         raise Waiting("ServerSuspended", f"{name} is suspended", 600)
-    if status.cooldown_until is not None and status.cooldown_until > scope.now:
-        left_s = (status.cooldown_until - scope.now).total_seconds()
+    heard = scope.media.cooldowns.of(server.key)
+    until = max((each for each in (status.cooldown_until, heard and heard.until) if each), default=scope.now)
+    if until > scope.now:
+        left_s = (until - scope.now).total_seconds()
         raise Waiting("CoolingDown", f"{name} is left alone until its status.cooldownUntil", left_s + 0.5)
     if status.observed_generation != server.metadata.generation:
         raise Waiting("ServerNotObserved", f"{name} was not looked at yet", 60)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pantograph.api.meta import Key
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.controllers import faults, strmindexes
+from pantograph.controllers import faults, strmobjects
 from pantograph.controllers.runs.kubejobs import WATCHED
 from pantograph.controllers.strmsyncjob.alerting import tell_people
 from pantograph.controllers.strmsyncjob.beginning import begin_run
@@ -71,13 +71,20 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
     async def reconcile(self, key: Key) -> None:
         await super().reconcile(key)
         self.media.queue.sweep(key)
+        if self._is_idle(key):
+            self.media.watches.drop(key)
 
     def is_suspended(self, obj: StrmSyncJob) -> bool:
         """A run that is at work is followed to its end; nothing is begun after it."""
         return bool(obj.spec.suspend) and obj.status.operation is None
 
+    def _is_idle(self, key: Key) -> bool:
+        """Whether no step was taken because it is suspended."""
+        job = strmobjects.read(self.services.cache, key, StrmSyncJob)
+        return job is None or self.is_suspended(job)
+
     def index(self, obj: StrmSyncJob) -> Iterable[tuple[str, ...]]:
-        return strmindexes.of_job(obj)
+        return strmobjects.of_job(obj)
 
     def explain(self, error: Exception) -> StepError | None:
         return faults.step_error(error)

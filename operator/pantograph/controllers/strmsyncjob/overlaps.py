@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.controllers import strmindexes
+from pantograph.controllers import strmobjects
 from pantograph.engine.cache import Cache
 from pantograph.engine.errors import Terminal
 
@@ -21,7 +21,7 @@ from pantograph.engine.errors import Terminal
 class Place:
     """A directory on a volume."""
 
-    volume: strmindexes.Index
+    volume: strmobjects.Index
     path: tuple[str, ...]
 
     def overlaps(self, other: Place) -> bool:
@@ -48,7 +48,7 @@ def target_of(job: StrmSyncJob) -> Place:
     target = job.spec.target
     volume = target.root or target.persistent_volume_claim
     assert volume is not None, "the API server has made sure"
-    where = strmindexes.volume(job.metadata.namespace, target.root, target.persistent_volume_claim)
+    where = strmobjects.volume(job.metadata.namespace, target.root, target.persistent_volume_claim)
     return Place(where, _segments(volume.sub_path))
 
 
@@ -59,7 +59,7 @@ def source_of(job: StrmSyncJob, server: DataServer) -> Place | None:
         return None
     volume = local.root or local.persistent_volume_claim
     assert volume is not None, "the API server has made sure"
-    where = strmindexes.volume(server.metadata.namespace, local.root, local.persistent_volume_claim)
+    where = strmobjects.volume(server.metadata.namespace, local.root, local.persistent_volume_claim)
     return Place(where, _segments(volume.sub_path) + _segments(job.spec.source.path))
 
 
@@ -79,7 +79,7 @@ def refuse_overlap(job: StrmSyncJob, server: DataServer | None, cache: Cache, ov
         if source is not None and source.overlaps(target_of(other)):
             overlaps.note(refused=job.key, holder=other.key)
             raise _refusal("SourceOverlaps", f"its target {_shown(target_of(other))} overlaps this one's source", other)
-        read = cache.read(other.spec.server_ref.key("DataServer", other.metadata.namespace), DataServer)
+        read = strmobjects.read(cache, other.spec.server_ref.key("DataServer", other.metadata.namespace), DataServer)
         other_source = None if read is None else source_of(other, read)
         if other_source is not None and other_source.overlaps(target):
             overlaps.note(refused=job.key, holder=other.key)
@@ -93,7 +93,7 @@ def _older_jobs(job: StrmSyncJob, places: list[Place | None], cache: Cache) -> I
         for key in cache.indexed(volume):
             found |= {key} if key.kind == "StrmSyncJob" else set(cache.referrers(key, kind="StrmSyncJob"))
     for key in sorted(found - {job.key}):
-        other = cache.read(key, StrmSyncJob)
+        other = strmobjects.read(cache, key, StrmSyncJob)
         if other is not None and _age(other) < _age(job):
             yield other
 

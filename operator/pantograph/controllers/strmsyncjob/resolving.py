@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pantograph.api.dataserver import DataServer
+from pantograph.controllers import strmobjects
 from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.strmsyncjob.overlaps import refuse_overlap
 from pantograph.controllers.strmsyncjob.scope import JobScope
@@ -14,7 +15,7 @@ WATCH_CONNECTED = "WatchConnected"
 
 async def find_server(scope: JobScope) -> None:
     """After this the server is known, if it exists."""
-    scope.server = scope.services.cache.read(scope.server_key, DataServer)
+    scope.server = strmobjects.read(scope.services.cache, scope.server_key, DataServer)
 
 
 async def require_server(scope: JobScope) -> None:
@@ -22,7 +23,7 @@ async def require_server(scope: JobScope) -> None:
     server, key = scope.server, scope.server_key
     name = f"DataServer {key.namespace}/{key.name}"
     if server is None:
-        raise Waiting("ServerNotFound", f"{name} does not exist", 600)
+        raise Waiting("ServerNotFound", f"{name} does not exist, or its spec cannot be read", 600)
     namespace = scope.object.metadata.namespace
     refuse_foreign_namespace(server, namespace)
     if not scope.in_operator and key.namespace != namespace:

@@ -86,6 +86,8 @@ async def settle_run(scope: JobScope) -> None:
         raise refused.why from None
     except Waiting as going_on:
         scope.going_on = going_on
+        if going_on.after is not None:
+            scope.look_again(going_on.after)  # however else this reconcile ends
         if follower.state is not None:
             _show_progress(scope, follower.state)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pantograph.api.dataserver import DataServer, ServerLimits
 from pantograph.api.meta import Key
-from pantograph.controllers import strmindexes
+from pantograph.controllers import strmobjects
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.wishes import Wish
 from pantograph.engine.errors import Waiting
@@ -37,16 +37,16 @@ def wake_next(scope: JobScope) -> None:
 
 
 def _first(scope: JobScope) -> Key | None:
-    if _taken(scope, strmindexes.ALL_AT_WORK) >= scope.media.max_runs:
+    if _taken(scope, strmobjects.ALL_AT_WORK) >= scope.media.max_runs:
         return None
     return scope.media.queue.first(lambda server: _has_room(scope, server))
 
 
 def _has_room(scope: JobScope, key: Key) -> bool:
-    server = scope.services.cache.read(key, DataServer)
+    server = strmobjects.read(scope.services.cache, key, DataServer)
     limits = ServerLimits() if server is None or server.spec.limits is None else server.spec.limits
-    return _taken(scope, strmindexes.at_work(key)) < limits.max_runs
+    return _taken(scope, strmobjects.at_work(key)) < limits.max_runs
 
 
-def _taken(scope: JobScope, index: strmindexes.Index) -> int:
+def _taken(scope: JobScope, index: strmobjects.Index) -> int:
     return len(scope.services.cache.indexed(index) | scope.media.claims.of(index))

@@ -1,17 +1,28 @@
-"""By what a `StrmSyncJob` or a Local `DataServer` is found in the cache besides its name."""
+"""How `StrmSyncJob`s and `DataServer`s are found in the cache: by name, by volume, by the runs at work."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
+from pantograph.api.base import InvalidObject, Resource
 from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
+from pantograph.engine.cache import Cache
 
+R = TypeVar("R", bound=Resource[Any, Any])
 Index = tuple[str, ...]
 
 ALL_AT_WORK: Final[Index] = ("strm-run",)
 """Jobs with a run at work, or announced."""
+
+
+def read(cache: Cache, key: Key, model: type[R]) -> R | None:
+    """The object; None: there is none, or this version cannot read its spec, which its own controller says."""
+    try:
+        return cache.read(key, model)
+    except InvalidObject:
+        return None
 
 
 def at_work(server: Key) -> Index:
