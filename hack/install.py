@@ -100,12 +100,11 @@ def _say_how_to_remove() -> None:
     print(
         "\nInstalled. What to do next was said above; docs/install.md goes on from there. To remove everything again:"
     )
-    print("  kubectl delete vmtemplates,templatereplicas --all --all-namespaces")
+    print("  kubectl delete vmtemplates,templatereplicas,strmsyncjobs,dataservers --all --all-namespaces")
     print("  kubectl delete proxmoxclusters --all --all-namespaces")
     print(f"  helm uninstall {RELEASE} --namespace {SYSTEM} --wait")
-    print(
-        "  kubectl delete crd vmtemplates.pantograph.dev templatereplicas.pantograph.dev proxmoxclusters.pantograph.dev"
-    )
+    kinds = ("vmtemplates", "templatereplicas", "proxmoxclusters", "strmsyncjobs", "dataservers")
+    print(f"  kubectl delete crd {' '.join(f'{kind}.pantograph.dev' for kind in kinds)}")
     print(f"  kubectl delete namespace {SYSTEM}")
 
 

@@ -7,9 +7,19 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.markers import exactly_one_of
-from pantograph.api.meta import GROUP, VERSION, CelRule, Duration, LocalReference, Model, ResourceType
+from pantograph.api.markers import ListSet, exactly_one_of
+from pantograph.api.meta import (
+    GROUP,
+    VERSION,
+    CelRule,
+    Duration,
+    LocalReference,
+    Model,
+    NamespaceOrAll,
+    ResourceType,
+)
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, SubPath
+from pantograph.api.units import Timestamp
 
 Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")]
 
@@ -39,6 +49,8 @@ class ServerLimits(Model):
     """How long the server is left alone after a ban or a limit, when it does not say; doubles each time."""
     list_timeout: Duration = "120s"
     """For one directory: clouds behind a server take their time."""
+    max_runs: Annotated[int, Field(ge=1, le=16)] = 2
+    """Runs at work at once; they share the limits above, and others wait for their turn."""
 
 
 class DataServerSpec(CommonSpec):
@@ -56,10 +68,32 @@ class DataServerSpec(CommonSpec):
     """A Secret: `token`, or `username` and `password` (and `otp`, the seed of one-time passwords). Absent: a guest."""
     local: LocalFolder | None = None
     limits: ServerLimits | None = None
+    allowed_namespaces: Annotated[list[NamespaceOrAll], Field(max_length=64), ListSet()] | None = None
+    """Other namespaces whose jobs may use this source in the operator; `*` means all. Absent: only this namespace. A
+    job whose target is a PersistentVolumeClaim needs a DataServer in its own namespace, whatever stands here."""
 
 
 class DataServerStatus(CommonStatus):
     """What was seen of the source."""
+
+    reachable: bool | None = None
+    """Whether it answered the operator last; absent: the operator cannot see it."""
+    product: Annotated[str, Field(max_length=64)] | None = None
+    """What it says it is."""
+    version: Annotated[str, Field(max_length=64)] | None = None
+    """What it says its version is."""
+    logged_in: bool | None = None
+    """Whether it took the credentials."""
+    refused_secret_version: Annotated[str, Field(max_length=64)] | None = None
+    """The resourceVersion of the Secret whose credentials were refused: nobody logs in with them again."""
+    cooldown_until: Timestamp | None = None
+    """The server wants to be left alone until then; no run begins."""
+    capabilities: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=16), ListSet()] | None = None
+    """What can be had from it: `watch`, `http`, `mount`, `pickcode`, `sign`, `completeListings`."""
+    active_runs: Annotated[int, Field(ge=0)] = 0
+    """Runs at work on it."""
+    notes: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=8), ListSet()] | None = None
+    """What works but is worth a word."""
 
 
 class DataServer(Resource[DataServerSpec, DataServerStatus]):
@@ -72,6 +106,10 @@ class DataServer(Resource[DataServerSpec, DataServerStatus]):
             PrinterColumn("Driver", "string", ".spec.driver"),
             PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
             PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+            PrinterColumn("Version", "string", ".status.version"),
+            PrinterColumn("Runs", "integer", ".status.activeRuns"),
+            PrinterColumn("Cooldown", "string", ".status.cooldownUntil", priority=1),
+            PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
             PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
         ),
     )

@@ -13,6 +13,10 @@ NODE: Final = f"{GROUP}/node"
 ROLE: Final = f"{GROUP}/role"
 MANAGED: Final = f"{GROUP}/managed"
 """`true` on children that a `VMTemplate` plans; absent on a person's own."""
+RUN: Final = f"{GROUP}/run"
+"""On the Job and the Pod of a run: the run's id."""
+JOB: Final = f"{GROUP}/strmsyncjob"
+"""On the same: the StrmSyncJob, cut to a label's length."""
 
 MAX_VALUE: Final = 63
 

@@ -36,6 +36,9 @@ SECRETS: Final = ResourceType("", "v1", "secrets", "Secret")
 CONFIG_MAPS: Final = ResourceType("", "v1", "configmaps", "ConfigMap")
 EVENTS: Final = ResourceType("", "v1", "events", "Event")
 LEASES: Final = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
+JOBS: Final = ResourceType("batch", "v1", "jobs", "Job")
+PODS: Final = ResourceType("", "v1", "pods", "Pod")
+TOKEN_REVIEWS: Final = ResourceType("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 
 
 class Key(NamedTuple):
@@ -79,6 +82,8 @@ Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-
 """An object's name (DNS subdomain)."""
 Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A namespace (DNS label)."""
+NamespaceOrAll = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]
+"""A namespace, or `*` for all."""
 Duration = Annotated[str, Field(max_length=32, pattern=r"^([0-9]+(ms|s|m|h))+$")]
 """A duration such as `30s`, `10m` or `1h30m`."""
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$")]

@@ -8,12 +8,10 @@ from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
 from pantograph.api.markers import ListMap, ListSet, exactly_one_of
-from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, ResourceType
+from pantograph.api.meta import GROUP, VERSION, CelRule, LocalReference, Model, NamespaceOrAll, ResourceType
 
 ProxmoxName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 """A node's or a storage's name, as Proxmox allows it."""
-
-NamespaceOrAll = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]
 
 MAX_NODES = 64
 MAX_STORAGES = 256

@@ -10,14 +10,24 @@ from typing import Any
 
 from aiohttp import web
 
+from pantograph.api.labels import RUN
+from pantograph.api.meta import JOBS
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.cli.settings import Settings, SettingsError, read_settings
 from pantograph.clock import SystemClock
 from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
+from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.installation import load_installation
+from pantograph.controllers.mediaservers import MediaServers
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
+from pantograph.controllers.runs.roots import Roots
+from pantograph.controllers.runs.service import RunsService, ensure
+from pantograph.controllers.strmsyncjob.alerting import Messengers
+from pantograph.controllers.strmsyncjob.controller import StrmSyncJobController
+from pantograph.controllers.strmsyncjob.media import Media
+from pantograph.controllers.strmsyncjob.watches import Watches
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
@@ -78,39 +88,75 @@ async def _operate(settings: Settings) -> None:
             changes=ClusterChanges(),
             depot_url=settings.depot_external_url,
         )
+        secret = (settings.namespace, settings.installation_secret)
+        runs = RunsService(
+            settings.runs,
+            services=services,
+            installation=installation.id,
+            secret=secret,
+            certificate=await ensure(settings.runs, services, secret),
+        )
+        elector = _elector(settings, services)
+        media = _media(settings, services, runs)
         manager = Manager(
             services=services,
-            source=KopfWatch(login, namespaces=settings.watch_namespaces),
-            controllers=controllers(services, outside),
+            source=KopfWatch(login, namespaces=settings.watch_namespaces, labels={JOBS.plural: RUN}),
+            controllers=controllers(services, outside, media),
             workers=settings.workers,
             namespaces=settings.watch_namespaces,
             prepare=lambda: _open_depot(depot, services),
+            background=[runs.executor.keep],
         )
         runtime = Runtime(
             manager=manager,
-            elector=_elector(settings, services),
+            elector=elector,
             server=ProbeServer(
                 metrics=metrics,
                 ready=lambda: runtime.ready,
                 host=settings.http_host,
                 port=settings.http_port,
             ),
-            beside=[lambda: _serve_depot(settings, depot), *([login.refresh] if login.refresh else [])],
+            beside=[
+                lambda: _serve_depot(settings, depot),
+                lambda: runs.serve(
+                    ready=lambda: elector.leading and manager.ready, leader=lambda: elector.holder_address
+                ),
+                *([login.refresh] if login.refresh else []),
+            ],
         )
         await runtime.run()
         await depot.close()
+        await media.watches.close()
+        await media.servers.close()
     finally:
         await pool.close()
         await kube.close()
 
 
-def controllers(services: Services, outside: Outside) -> list[Controller[Any]]:
+def controllers(services: Services, outside: Outside, media: Media) -> list[Controller[Any]]:
     """One a kind."""
     return [
         ProxmoxClusterController(services, outside),
         VMTemplateController(services, outside),
         TemplateReplicaController(services, outside),
+        DataServerController(services, servers=media.servers, cooldowns=media.cooldowns),
+        StrmSyncJobController(services, media),
     ]
+
+
+def _media(settings: Settings, services: Services, runs: RunsService) -> Media:
+    roots = Roots(settings.runs.roots)
+    servers = MediaServers(clock=services.clock, random=services.random, roots=roots, cooldowns=runs.cooldowns)
+    watches = Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse)
+    return Media(
+        runs=runs.executor,
+        servers=servers,
+        watches=watches,
+        roots=roots,
+        cooldowns=runs.cooldowns,
+        alerts=Messengers(),
+        max_runs=settings.max_runs,
+    )
 
 
 def _elector(settings: Settings, services: Services) -> Elector:
@@ -123,6 +169,7 @@ def _elector(settings: Settings, services: Services) -> Elector:
         name=settings.lease_name,
         identity=settings.identity,
         times=settings.lease_times,
+        address=settings.address,
     )
 
 

@@ -11,6 +11,9 @@ from typing import Literal, cast
 
 from pantograph.api.units import parse_duration, parse_quantity
 from pantograph.controllers.installation import SECRET_NAME
+from pantograph.controllers.runs.roots import Root, parse_roots
+from pantograph.controllers.runs.service import LOOPBACK, RunsSettings
+from pantograph.controllers.strmsyncjob.media import DEFAULT_MAX_RUNS
 from pantograph.engine.lease import LeaseTimes
 
 PREFIX = "PANTOGRAPH_"
@@ -43,7 +46,12 @@ class Settings:
     depot_quota_bytes: int | None
     depot_external_url: str | None
     fetch_allow_loopback: bool
+    max_runs: int
+    """Runs of StrmSyncJobs at work at once."""
     cluster_ranges: tuple[str, ...]
+    runs: RunsSettings
+    address: str
+    """Where this process hears runs, for those that asked a standby; empty: not known."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -69,8 +77,31 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         depot_quota_bytes=read.quantity("DEPOT_QUOTA"),
         depot_external_url=read.text("DEPOT_EXTERNAL_URL", "").rstrip("/") or None,
         fetch_allow_loopback=read.choice("FETCH_ALLOW_LOOPBACK", ("true", "false"), "false") == "true",
+        max_runs=read.number("MAX_RUNS", DEFAULT_MAX_RUNS, least=1),
         cluster_ranges=read.words("CLUSTER_RANGES"),
+        runs=_runs(read),
+        address=_address(read),
     )
+
+
+def _runs(read: _Reader) -> RunsSettings:
+    port = read.number("RUNS_PORT", 8443)
+    return RunsSettings(
+        host=read.text("RUNS_HOST", "0.0.0.0"),  # noqa: S104 - likewise
+        port=port,
+        url=read.text("RUNS_URL", f"https://{LOOPBACK}:{port}"),
+        image=read.text("IMAGE", "pantograph"),
+        pull_policy=read.text("IMAGE_PULL_POLICY", "IfNotPresent"),
+        pull_secrets=read.words("IMAGE_PULL_SECRETS"),
+        roots=read.roots("ROOTS"),
+        directory=Path(read.text("RUNS_DIR", "/run/pantograph")),
+    )
+
+
+def _address(read: _Reader) -> str:
+    address = read.text("POD_IP", "")
+    host = f"[{address}]" if ":" in address else address
+    return f"{host}:{read.number('RUNS_PORT', 8443)}" if host else ""
 
 
 def _lease_times(read: _Reader) -> LeaseTimes:
@@ -114,6 +145,12 @@ class _Reader:
             return parse_duration(value) if value else default
         except ValueError as error:
             raise SettingsError(f"{PREFIX}{name} must be a duration such as 15s, not {value!r}") from error
+
+    def roots(self, name: str) -> tuple[Root, ...]:
+        try:
+            return parse_roots(self.text(name, "[]"))
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name} must be a JSON list of {{name, path, namespaces}}: {error}") from error
 
     def quantity(self, name: str) -> int | None:
         value = self.text(name, "")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,28 +15,29 @@ from random import SystemRandom
 from typing import Final
 
 from pantograph.api.base import InvalidObject
+from pantograph.api.dataserver import DataServer, ServerLimits
 from pantograph.api.units import parse_duration
+from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
+from pantograph.cli.strm_reporting import Place, Reporter
+from pantograph.cli.strm_stop import Stop
+from pantograph.cli.strm_target import purge_target, restore_run
+from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.bucket import RateBucket
+from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
 from pantograph.providers.notify.mediaservers import open_media_server
 from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
-from pantograph.strm.notifying import Reminder
 from pantograph.strm.prune import Approval
-from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job, compile_job
-from pantograph.strm.state import Owner, StateDir, read_owner
-from pantograph.strm.target import Target
-from pantograph.strm.watching import follow
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
 
@@ -49,82 +49,96 @@ def configure(parser: ArgumentParser) -> None:
     watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
     doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
-    for each in (run, watch, doctor, back):
+    rewrite = actions.add_parser("rewrite", help="make the links anew from the records, without listing the server")
+    purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
+    for each in (run, watch, doctor, back, rewrite, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, rewrite, purge):
+        each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, rewrite):
+        each.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
+        each.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
+    run.add_argument("--shallow", action="store_true", help="of each --path only itself and what is new in it")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
+    run.add_argument("--purge", action="store_true", help="do no run, but what `purge` does")
     run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
-    run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
+    for each in (run, rewrite, purge):
+        each.add_argument(
+            "--deadline", metavar="DURATION", help="stop when it takes longer; the next run goes on there"
+        )
+        strm_reporting.configure(each)
+    rewrite.set_defaults(trigger="manual", purge=False)
+    purge.set_defaults(trigger="manual", purge=True)
     watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
 
 
 def run(arguments: Namespace) -> int:
     """The exit code: 0 done, 1 failed or incomplete, 2 wrong use, 3 waits for an approval."""
+    if getattr(arguments, "until_stdin_closes", None) is not None:
+        strm_reporting.bind_to_parent(arguments.until_stdin_closes)
     try:
         declared, places = read_declared(arguments.spec), _places(arguments)
         if arguments.action == "restore":
-            return _restore(declared, places, arguments)
+            return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError, ValueError) as error:
         remedy = getattr(error, "remedy", None)
         print(
             f"pantograph strm: {getattr(error, 'message', error)}" + (f"; {remedy}" if remedy else ""), file=sys.stderr
         )
+        if getattr(arguments, "report", None) is not None:
+            asyncio.run(_tell_failure(arguments, error))
         return 2
 
 
 async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
-    async with _open_source(declared, places) as source:
+    if arguments.action in ("run", "rewrite", "purge"):
+        report = await _run(declared, places, job, arguments)
+        _print(report, as_json=arguments.json)
+        return EXIT_CODES[report.result]
+    async with _open_source(declared, places, _bucket(declared.server)) as source:
         if arguments.action == "doctor":
             target = partial(target_directory, declared.job, places)
             return await examine(job, source, target, _media_servers(declared, places))
-        if arguments.action == "watch":
-            return await _watch(declared, places, job, source, arguments)
-        stop = _on_signals()
-        report = await _once(declared, places, job, source, _request(arguments), stop, show=_shows(arguments))
-    _print(report, as_json=arguments.json)
-    return EXIT_CODES[report.result]
+        return await _watch(declared, places, job, source, arguments)
 
 
-async def _once(
-    declared: Declared,
-    places: Places,
-    job: Job,
-    source: MediaSource,
-    request: Request,
-    stop: asyncio.Event,
-    *,
-    show: bool,
-) -> Report:
-    volume, directory = target_directory(declared.job, places)
-    media_servers = _media_servers(declared, places)
+async def _run(declared: Declared, places: Places, job: Job, arguments: Namespace) -> Report:
+    """One run, which reports to whoever ordered it."""
+    clock = SystemClock()
+    place, stop = Place.of(arguments), Stop.on_signals(arguments.deadline, clock)
+    reporter: Reporter | None = None
+    # The bucket tells the reporter, which is made around it.
+    bucket = _bucket(declared.server, lambda cooldown: reporter.cooled(cooldown) if reporter else None)
+    if place is not None:
+        alone = _alone(declared.server)
+        reporter = Reporter(place, clock=clock, bucket=bucket, alone_per_minute=alone, cancel=stop.ask)
+
+    async def work(show: Callable[[Progress], None]) -> Report:
+        if arguments.purge:
+            name, installation = arguments.run_name or _new_name(), arguments.installation
+            report = await purge_target(declared, places, name, installation, stopped=stop.is_set, show=show)
+        else:
+            async with _open_source(declared, places, bucket) as source:
+                request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)
+                report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
+        return stop.explain(report)
+
+    if reporter is None:
+        return await work(_show if _shows(arguments) else _show_nothing)
+    await reporter.open()
     try:
-        server = "" if request.notify_only else await source_identity(declared.server, source)
-    except ProviderError as error:
-        return Report(
-            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
-        )  # fmt: skip
-    around = Surroundings(
-        source=source,
-        root=directory,
-        volume=volume,
-        clock=SystemClock(),
-        server=server,
-        media_servers=media_servers,
-        parallel=parallelism(job, declared.server),
-        on_progress=_show if show else lambda _: None,
-        cancelled=stop.is_set,
-    )
-    report = await execute(job, request, around)
-    if show:
-        print("\r\x1b[K", end="", file=sys.stderr)
+        report = await work(reporter.progress)
+        await reporter.conclude(report, hurry=stop.signalled)
+    finally:
+        await reporter.close()
     return report
 
 
@@ -133,101 +147,137 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         raise StrmError(
             "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
         )
-    stop, show = _on_signals(), _shows(arguments)
+    clock = SystemClock()
+    stop, show = Stop.on_signals(None, clock), _show if _shows(arguments) else _show_nothing
 
-    reminder, clock = Reminder(), SystemClock()
-
-    async def do(request: Request) -> Report:
-        async with reminder.alone:
-            report = await _once(declared, places, job, source, request, stop, show=show)
+    async def execute(request: Request) -> Report:
+        report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
         _print(report, as_json=arguments.json)
-        reminder.remind(report.notify_due)
         return report
 
-    async def once(scope: Scope) -> bool:
-        return (await do(Request(run=_new_name(), trigger="watch", scope=scope))).result != "Failed"
+    return await watch(
+        source,
+        job.source,
+        clock=clock,
+        min_interval_s=parse_duration(arguments.min_interval),
+        rebuild=arguments.rebuild_manifest,
+        new_name=_new_name,
+        execute=execute,
+        stop=stop.signalled,
+    )
 
-    async def tell() -> None:
-        await do(Request(run=_new_name(), trigger="watch", notify_only=True))
 
-    telling = asyncio.create_task(reminder.follow(clock, tell))
-    interval_s = parse_duration(arguments.min_interval)
-    following = asyncio.create_task(follow(source, job.source, clock=clock, min_interval_s=interval_s, run=once))
-    stopped = asyncio.create_task(stop.wait())
+async def _tell_failure(arguments: Namespace, error: Exception) -> None:
+    """What kept a run from beginning is its result too."""
+    place = Place.of(arguments)
+    assert place is not None, "asked before"
+    report = Report(
+        arguments.run_name or _new_name(),
+        arguments.trigger,
+        "Failed",
+        getattr(error, "reason", "InvalidSpec"),
+        str(getattr(error, "message", error)),
+        getattr(error, "remedy", None) or "",
+    )
+    stop = Stop.on_signals(None, SystemClock())
+    reporter = Reporter(place, clock=SystemClock(), bucket=None, alone_per_minute=None, cancel=stop.ask)
+    await reporter.open()
     try:
-        await asyncio.wait({following, telling, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if stopped.done():
-            return 0
-        await asyncio.gather(*(each for each in (following, telling) if each.done()))
-        return 1
+        await reporter.conclude(report, hurry=stop.signalled)
     finally:
-        for each in (following, telling, stopped):
-            each.cancel()
-        await asyncio.gather(following, telling, stopped, return_exceptions=True)
+        await reporter.close()
 
 
-def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
-    volume, directory = target_directory(declared.job, places)
-    job = compile_job(declared.job)
-    owner = read_owner(directory)
-    if owner is None:
-        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
-    mine = Owner(owner.installation, job.namespace, job.name, owner.source)
-    with (
-        closing(Target(directory, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
-    ):
-        restored, taken = restore(target, state, arguments.run_name)
-    print(json.dumps({"restored": restored, "taken": taken}) if arguments.json else f"{restored} files are back")
-    for path in [] if arguments.json else taken:
-        print(f"its place is taken, it stays in the trash: {path}")
-    return 1 if taken else 0
+async def _once(
+    declared: Declared,
+    places: Places,
+    job: Job,
+    source: MediaSource,
+    request: Request,
+    stopped: Callable[[], bool],
+    show: Callable[[Progress], None],
+    arguments: Namespace,
+) -> Report:
+    dry_run = request.dry_run or job.dry_run
+    volume, directory = target_directory(declared.job, places, make=not dry_run)
+    media_servers = _media_servers(declared, places)
+    try:
+        server = "" if request.notify_only else await source_identity(declared.server, source)
+    except ProviderError as error:
+        return Report(
+            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or "", dry_run
+        )  # fmt: skip
+    around = Surroundings(
+        source=source,
+        root=directory,
+        volume=volume,
+        clock=SystemClock(),
+        installation=arguments.installation or "local",
+        server=server,
+        media_servers=media_servers,
+        parallel=parallelism(job, declared.server),
+        on_progress=show,
+        cancelled=stopped,
+    )
+    report = await execute(job, request, around)
+    if show is _show:
+        print("\r\x1b[K", end="", file=sys.stderr)
+    return report
 
 
 @asynccontextmanager
-async def _open_source(declared: Declared, places: Places) -> AsyncIterator[MediaSource]:
-    source = _source(declared, places)
+async def _open_source(declared: Declared, places: Places, bucket: RateBucket) -> AsyncIterator[MediaSource]:
+    source = _source(declared, places, bucket)
     try:
         yield source
     finally:
         await source.close()
 
 
-def _source(declared: Declared, places: Places) -> MediaSource:
+def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSource:
     server, clock = declared.server, SystemClock()
-    spec, name = server.spec, f"DataServer {server.metadata.namespace}/{server.metadata.name}"
+    spec = server.spec
     if spec.local is not None:
         volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
         return open_folder(
-            LocalSettings(name=name, root=volume / sub_path, sentinel=spec.local.sentinel), clock=clock
+            LocalSettings(name=bucket.name, root=volume / sub_path, sentinel=spec.local.sentinel), clock=clock
         )  # fmt: skip
     assert spec.endpoint is not None, "checked when it was read"
-    limits = spec.limits
-    bucket = RateBucket(name, clock, SystemRandom()) if limits is None else RateBucket(
-        name,
-        clock,
+    secret, namespace = spec.credentials_ref, server.metadata.namespace
+    settings = ServerSettings(
+        name=bucket.name,
+        endpoint=spec.endpoint,
+        credentials=places.secret(secret.name, namespace=namespace) if secret else None,
+        list_timeout_s=parse_duration((spec.limits or ServerLimits()).list_timeout),
+    )
+    return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
+
+
+def _bucket(server: DataServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
+    limits = server.spec.limits or ServerLimits()
+    return RateBucket(
+        f"DataServer {server.metadata.namespace}/{server.metadata.name}",
+        SystemClock(),
         SystemRandom(),
         per_second=limits.requests_per_minute / 60,
         burst=limits.burst,
         concurrent=limits.max_in_flight,
         cooldown_s=parse_duration(limits.cooldown),
-    )  # fmt: skip
-    settings = ServerSettings(
-        name=name,
-        endpoint=spec.endpoint,
-        credentials=places.secret(spec.credentials_ref.name, server.metadata.namespace)
-        if spec.credentials_ref
-        else None,
-        list_timeout_s=parse_duration(limits.list_timeout) if limits else 120.0,
+        on_change=on_change,
     )
-    return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
+
+
+def _alone(server: DataServer) -> float:
+    """Requests a minute of a run that does not know how many others work on the server."""
+    limits = server.spec.limits or ServerLimits()
+    return limits.requests_per_minute / limits.max_runs
 
 
 def _media_servers(declared: Declared, places: Places) -> dict[str, MediaServer]:
     job = declared.job
     servers = job.spec.notify.media_servers if job.spec.notify else []
     return {
-        each.name: open_media_server(each, places.secret(each.secret_ref.name, job.metadata.namespace))
+        each.name: open_media_server(each, places.secret(each.secret_ref.name, namespace=job.metadata.namespace))
         for each in servers
     }
 
@@ -240,6 +290,7 @@ def _common(parser: ArgumentParser) -> None:
         parser.add_argument(
             f"--{option}", action="append", type=_place, default=[], metavar="NAME=DIR", help=f"where the {what} is"
         )
+    parser.add_argument("--installation", metavar="ID", help="whose target it is, beside namespace and name (local)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object a line")
 
 
@@ -261,11 +312,21 @@ def _request(arguments: Namespace) -> Request:
     return Request(
         run=arguments.run_name or _new_name(),
         trigger=arguments.trigger,
-        scope=Scope(tuple(path.strip("/") for path in arguments.path)),
+        scope=Scope(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,
         notify_only=arguments.notify_only,
+        dry_run=arguments.dry_run,
+    )
+
+
+def _rewrite_request(arguments: Namespace) -> Request:
+    return Request(
+        run=arguments.run_name or _new_name(),
+        approve_rewrite=arguments.approve_rewrite,
+        rewrite_only=True,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -273,15 +334,12 @@ def _new_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{SystemRandom().getrandbits(16):04x}"
 
 
-def _on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    return stop
-
-
 def _shows(arguments: Namespace) -> bool:
     return sys.stderr.isatty() and not arguments.json
+
+
+def _show_nothing(_: Progress) -> None:
+    """Nobody looks."""
 
 
 def _show(progress: Progress) -> None:

@@ -37,6 +37,8 @@ async def _server(job: Job, source: MediaSource) -> bool:
         for note in info.notes:
             _say("note", note)
         listing = await source.list(job.source)
+        file = next((each for each in listing.entries if not each.is_dir), Entry("example.mkv", job.source, False, 1))
+        link = job.links.text(source, file).decode()
     except ProviderError as error:
         _say("FAULT", f"{error.message}" + (f"; {error.remedy}" if error.remedy else ""))
         return False
@@ -44,8 +46,9 @@ async def _server(job: Job, source: MediaSource) -> bool:
          f" ({listing.why})")  # fmt: skip
     able = source.capabilities
     _say("driver", f"watch {able.watch}, proves listings {able.proves_complete_listing}, sign {able.sign}")
-    file = next((each for each in listing.entries if not each.is_dir), Entry("example.mkv", job.source, False, 1))
-    _say("link", job.links.text(source, file).decode())
+    _say("link", link)
+    if job.verify == "DirMtime" and not able.directory_times:
+        _say("note", "update.verify: DirMtime is as Stat here, for the times of this server's directories tell nothing")
     return True
 
 

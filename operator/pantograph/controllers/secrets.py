@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from pantograph.api.meta import SECRETS
+from pantograph.api.meta import SECRETS, Body
 from pantograph.api.vmtemplate import SecretKey
 from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import KubeApi, NotFound
@@ -16,14 +16,15 @@ class SecretNotFound(Waiting):
 
 async def read_secret(kube: KubeApi, namespace: str, name: str) -> tuple[str, dict[str, str]]:
     """The Secret's resourceVersion and those of its values that are text. Raises SecretNotFound."""
-    try:
-        body = await kube.get(SECRETS, namespace, name)
-    except NotFound as missing:
-        raise SecretNotFound(
-            "SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60
-        ) from missing
+    body = await _get(kube, namespace, name)
     texts = {key: _text(value) for key, value in (body.get("data") or {}).items()}
     return body["metadata"]["resourceVersion"], {key: text for key, text in texts.items() if text is not None}
+
+
+async def read_secret_bytes(kube: KubeApi, namespace: str, name: str) -> dict[str, bytes]:
+    """All of it as it is, for whoever gets the Secret as files. Raises SecretNotFound."""
+    body = await _get(kube, namespace, name)
+    return {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
 
 
 async def read_secret_key(kube: KubeApi, namespace: str, reference: SecretKey) -> str:
@@ -33,6 +34,15 @@ async def read_secret_key(kube: KubeApi, namespace: str, reference: SecretKey) -
         return values[reference.key]
     except KeyError:
         raise Waiting("SecretKeyMissing", f"Secret {reference.name} has no key {reference.key}", 60) from None
+
+
+async def _get(kube: KubeApi, namespace: str, name: str) -> Body:
+    try:
+        return await kube.get(SECRETS, namespace, name)
+    except NotFound as missing:
+        raise SecretNotFound(
+            "SecretNotFound", f"Secret {name} does not exist in namespace {namespace}", 60
+        ) from missing
 
 
 def _text(value: str) -> str | None:

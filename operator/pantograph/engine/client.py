@@ -151,10 +151,11 @@ class KubeClient:
         *,
         uid: str | None = None,
         resource_version: str | None = None,
+        propagation: Literal["Background", "Foreground"] = "Background",
     ) -> None:
         conditions = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {field: value for field, value in conditions.items() if value is not None}
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         body = {**options, "preconditions": preconditions} if preconditions else options
         await self._call("delete", resource, namespace, name, body=body)
 

@@ -122,8 +122,12 @@ class KubeApi(Protocol):
         *,
         uid: str | None = None,
         resource_version: str | None = None,
+        propagation: Literal["Background", "Foreground"] = "Background",
     ) -> None:
-        """Background deletion; preconditions that fail are `Conflict`. A missing object is `NotFound`."""
+        """Preconditions that fail are `Conflict`; a missing object is `NotFound`.
+
+        `Foreground`: the object stays, with a deletionTimestamp, until what it owns is gone.
+        """
         ...
 
     async def served(self, resource: ResourceType) -> bool:

@@ -18,13 +18,16 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from pantograph.api.meta import LEASES, Body
+from pantograph.api.meta import GROUP, LEASES, Body
 from pantograph.clock import Clock
 
 from .kube import Conflict, KubeApi, KubeError, NotFound
 from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+ADDRESS = f"{GROUP}/address"
+"""Annotation of the Lease: where its holder hears runs."""
 
 
 class LeaseLost(Exception):
@@ -70,7 +73,9 @@ class Elector:
         name: str,
         identity: str,
         times: LeaseTimes | None = None,
+        address: str = "",
     ) -> None:
+        """`address`: where this process is reached while it leads; a standby sends others there."""
         self._kube = kube
         self._clock = clock
         self._random = random
@@ -79,10 +84,13 @@ class Elector:
         self._name = name
         self._identity = identity
         self._times = times or LeaseTimes()
+        self._address = address
         self._seen: _Seen | None = None
         self._renewed_at = float("-inf")
         self.holder: str | None = None
-        """Who holds it, as last seen: a standby tells it to those who ask."""
+        """Who holds it, as last seen."""
+        self.holder_address = ""
+        """Where the holder is reached, as last seen; empty: it did not say."""
 
     @property
     def leading(self) -> bool:
@@ -135,14 +143,19 @@ class Elector:
         try:
             lease = await self._kube.get(LEASES, self._namespace, self._name)
         except NotFound:
-            body = {"metadata": {"name": self._name, "namespace": self._namespace}, "spec": self._spec(transitions=0)}
+            body = {
+                "metadata": {"name": self._name, "namespace": self._namespace, "annotations": {ADDRESS: self._address}},
+                "spec": self._spec(transitions=0),
+            }
             return self._won(await self._kube.create(LEASES, self._namespace, body), started)
         spec = lease.get("spec") or {}
         self.holder = spec.get("holderIdentity") or None
+        self.holder_address = (lease["metadata"].get("annotations") or {}).get(ADDRESS, "")
         if self.holder not in (None, self._identity) and not self._expired(lease):
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + (self.holder != self._identity)
         lease["spec"] = self._spec(transitions=transitions)
+        lease["metadata"].setdefault("annotations", {})[ADDRESS] = self._address
         return self._won(await self._kube.replace(LEASES, self._namespace, self._name, lease), started)
 
     async def _renew(self) -> bool:

@@ -22,7 +22,7 @@ from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import below
-from pantograph.strm.writing import NotWritten, Writer
+from pantograph.strm.writing import Hand, NotWritten
 
 MAX_DIRECTORIES: Final = 1000
 MAX_WRITES: Final = 1000
@@ -50,14 +50,20 @@ class Batch:
 
     target: Target
     manifest: Manifest
-    writer: Writer
+    writer: Hand
     source: MediaSource
     clock: Clock
     report: Report
+    run: int
     sync: Callable[[int], None]
     changes: Changes
     works: list[Work] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    """Directories to be taken off the stored frontier."""
+    planned: int = 0
+    """Directories, since the last commit."""
+    proved: list[int] = field(default_factory=list)
+    """Directories in which nothing was left to do."""
     added: dict[str, FrontierItem] = field(default_factory=dict)
     settlements: list[Callable[[], None]] = field(default_factory=list)
     """What may be said of the directories once their files are written: stored with the frontier, never before it."""
@@ -70,8 +76,9 @@ class Batch:
         """The directory was planned; `found` is to be listed after it."""
         if self.began is None:
             self.began = self.clock.monotonic()
-        self.added.pop(path, None)
-        self.done.append(path)
+        self.planned += 1
+        if self.added.pop(path, None) is None:
+            self.done.append(path)
         self.added |= {item.path: item for item in found}
 
     @property
@@ -80,7 +87,7 @@ class Batch:
             return False
         return (
             len(self.works) >= MAX_WRITES
-            or len(self.done) >= MAX_DIRECTORIES
+            or self.planned >= MAX_DIRECTORIES
             or self.clock.monotonic() - self.began >= MAX_AGE_S
         )
 
@@ -90,9 +97,12 @@ class Batch:
             await self._write()
         for settle in self.settlements:
             settle()
+        if self.proved:
+            self.manifest.prove_directories(self.run, self.proved)
         self.manifest.move_frontier(done=self.done, added=self.added.values())
         self.manifest.commit()
         self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
+        self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
         for work in self.works:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pantograph.strm.limits import Situation, blocked
 from pantograph.strm.manifest import FileRow, Manifest, Missing
 from pantograph.strm.missing import RECONFIGURED, is_confirmed
-from pantograph.strm.naming import STRM
+from pantograph.strm.naming import SIDECAR_SEPARATORS, STRM
 from pantograph.strm.removal import Remover, digest_on_disk
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import PruneRules
@@ -186,7 +186,7 @@ class Pruning:
 
 
 def _belongs(name: str, stem: str) -> bool:
-    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in (".", "-", "_")
+    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in tuple(SIDECAR_SEPARATORS)
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:

@@ -39,7 +39,8 @@ class Remover:
     """Removes from one target in one run."""
 
     target: Target
-    state: StateDir
+    state: StateDir | None
+    """None: a dry run, which takes nothing away but from its own copy of the records."""
     manifest: Manifest
     report: Report
     changes: Changes
@@ -57,8 +58,11 @@ class Remover:
         local = self._local(directory)
         if digest_on_disk(self.target, local, name) != digest:
             return False
+        if self.state is None:
+            self.manifest.forget_file(directory, name)
+            return True
         if self.trash:
-            self._to_trash(local, name)
+            self._to_trash(self.state, local, name)
         else:
             fd = self.target.open(local)
             assert fd is not None, "read a moment ago"
@@ -75,6 +79,8 @@ class Remover:
         Never anything but `rmdir`: whatever somebody else keeps there keeps the directory. One that cannot go now
         (a network file system's placeholder) is tried again by a later run.
         """
+        if self.state is None:
+            return
         gone = self.manifest.execute(
             "SELECT d.id FROM dirs d JOIN dirs p ON p.id=d.parent WHERE d.reason IS NOT NULL AND p.proved_run=?", (run,)
         )
@@ -128,8 +134,8 @@ class Remover:
         self.changes.note(local, "Deleted")
         return True
 
-    def _to_trash(self, local: str, name: str) -> None:
-        place = self.state.trash_path(self.run) + (f"/{local}" if local else "")
+    def _to_trash(self, state: StateDir, local: str, name: str) -> None:
+        place = state.trash_path(self.run) + (f"/{local}" if local else "")
         opened = self.target.open(place, make=True)
         assert opened is not None, "made"
         trash = os.dup(opened)

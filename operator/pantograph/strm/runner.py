@@ -35,13 +35,13 @@ class Places:
         assert claim is not None, "exactly one, by the model's rule"
         return _named(self.claims, claim.claim_name, option="--claim"), claim.sub_path or ""
 
-    def secret(self, name: str, namespace: str = "") -> Path:
-        """The directory with the Secret's keys as files, named alone or as `namespace/name` where two have one name.
+    def secret(self, name: str, *, namespace: str | None = None) -> Path:
+        """The directory with the Secret's keys as files: that of `namespace/name`, or else of `name`.
 
         Raises StrmError.
         """
-        whole = f"{namespace}/{name}"
-        return self.secrets[whole] if whole in self.secrets else _named(self.secrets, name, option="--secret")
+        qualified = self.secrets.get(f"{namespace}/{name}")
+        return qualified or _named(self.secrets, name, option="--secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ def read_declared(path: Path) -> Declared:
     raise StrmError("InvalidSpec", f"{path} does not declare {wanted}, which the job's serverRef names")
 
 
-def target_directory(job: StrmSyncJob, places: Places) -> tuple[Path, Path]:
-    """The volume, and the directory in it, which is made if there is none. Raises StrmError."""
+def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
+    """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
     with closing(Target(volume)) as target:
         try:
-            target.open("/".join(part for part in sub_path.split("/") if part), make=True)
+            target.open("/".join(part for part in sub_path.split("/") if part), make=make)
         except OSError as error:
             raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
     return volume, volume / sub_path

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pantograph.api.meta import CONFIG_MAPS, EVENTS, LEASES, SECRETS, ResourceType
+from pantograph.api.meta import CONFIG_MAPS, EVENTS, JOBS, LEASES, PODS, SECRETS, ResourceType
 from tests.fakes.apiserver.schema import Schema
 
 
@@ -37,6 +37,8 @@ BUILT_IN = (
     Kind(SECRETS, shape={"properties": {"metadata": _METADATA_SHAPE}}),
     Kind(CONFIG_MAPS, shape={"properties": {"metadata": _METADATA_SHAPE}}),
     Kind(EVENTS, put_creates=True, shape={"properties": {"metadata": _METADATA_SHAPE}}),
+    Kind(JOBS, has_status=True, counts_generations=True, shape={"properties": {"metadata": _METADATA_SHAPE}}),
+    Kind(PODS, has_status=True, shape={"properties": {"metadata": _METADATA_SHAPE}}),
     Kind(LEASES, needs_version_to_replace=True, put_creates=True, shape={"properties": {"metadata": _METADATA_SHAPE}}),
 )
 

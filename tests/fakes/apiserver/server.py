@@ -143,7 +143,9 @@ class ApiServer:
         *,
         uid: str | None = None,
         resource_version: str | None = None,
+        propagation: Literal["Background", "Foreground"] = "Background",
     ) -> None:
+        """`propagation` makes no difference here: nobody plays the foreground collector."""
         await self._call(
             Call("delete", resource.kind, namespace, name),
             lambda: self.store.delete(resource, namespace, name, uid=uid, resource_version=resource_version),

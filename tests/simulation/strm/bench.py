@@ -12,7 +12,7 @@ from typing import Any
 from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.providers.notify.port import FolderChange, MediaServerInfo
 from pantograph.strm.prune import Approval
-from pantograph.strm.report import Report
+from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import compile_job
@@ -103,6 +103,7 @@ class Stage:
         shallow: bool = False,
         approve: Approval | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Progress], None] = lambda _: None,
         **flags: Any,
     ) -> Report:
         body = {"metadata": {"name": self.name, "namespace": "media"}, "spec": self.spec}
@@ -115,6 +116,7 @@ class Stage:
             parallel=2,
             durable=False,
             cancelled=cancelled,
+            on_progress=on_progress,
         )
         request = Request(
             run=name or self.run_name(),

@@ -171,7 +171,9 @@ def _run_and_die(target: Path, at: int) -> None:
 
 
 def _torn(found: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
-    return [name for name, content in found.items() if content not in (old.get(name), new.get(name))]
+    """What holds neither its old content, nor the new one, nor (before it goes) its old link with the new base."""
+    moved = {name: content.replace(b"http://player.lan", b"http://new.lan") for name, content in old.items()}
+    return [name for name, content in found.items() if content not in (old.get(name), new.get(name), moved.get(name))]
 
 
 def _untold(target: Path, old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pantograph.providers.errors import Unauthorized, Unreachable
-from pantograph.strm.batch import Batch
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.removal import Remover
 from pantograph.strm.writing import NotWritten, Writer
@@ -205,6 +204,27 @@ async def test_a_run_that_was_stopped_tells_nobody_any_more_and_says_that_somebo
     assert made.ears["den"].heard() == sorted((f"/media/{shelf}", "Created") for shelf in written)
 
 
+async def test_a_dry_run_tells_nobody_and_leaves_what_is_pending(tmp_path: Path) -> None:
+    made = await settled(tmp_path)
+    made.ears["den"].fault = Unreachable("off")
+    made.tree.add(f"{ROOT}/Films/A/more.mkv")
+    await made.run()
+    made.ears["den"].fault = None
+    made.clock.seconds += 3600
+    made.tree.add(f"{ROOT}/Films/B/b.mkv")
+    report = await made.run(dry_run=True)
+    assert (report.created, report.notified, made.ears["den"].messages) == (1, 0, [])
+    await made.run(notify_only=True)
+    assert made.ears["den"].heard() == [("/media/Films/A", "Modified")]
+
+
+async def test_links_that_are_made_anew_without_a_listing_are_changes_too(tmp_path: Path) -> None:
+    made = await settled(tmp_path)
+    made.spec["link"] = {"publicBase": "http://other.lan"}
+    report = await made.run(rewrite_only=True, approve_rewrite=True)
+    assert (report.updated, report.remote_requests, report.notified) == (41, 0, 3)
+
+
 class Killed(BaseException):
     """The process ended here: nothing after it ran, and what was not committed is gone."""
 
@@ -317,36 +337,3 @@ async def test_a_media_server_that_the_spec_no_longer_names_is_forgotten(tmp_pat
     made.ears["den"].fault = None
     report = await made.run()
     assert (report.notified, made.ears["den"].messages) == (0, [])
-
-
-async def test_a_manifest_from_before_there_were_notifications_is_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = stage(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("pantograph.strm.manifest._SCHEMAS", _first_schema())
-        patch.setattr("pantograph.strm.run._Run.notify", _nothing)
-        patch.setattr(Batch, "_write", _write_untold(Batch._write))
-        await made.run()
-    made.tree.add(f"{ROOT}/Films/A/more.mkv")
-    report = await made.run()
-    assert (report.created, report.unchanged) == (1, 41)
-    assert made.ears["den"].heard() == [("/media/Films/A", "Modified")]
-
-
-def _first_schema() -> tuple[str, ...]:
-    from pantograph.strm.manifest import _SCHEMAS
-
-    return _SCHEMAS[:1]
-
-
-async def _nothing(_: object) -> None:
-    return
-
-
-def _write_untold(original: Any) -> Any:
-    async def write(self: Batch) -> None:
-        self.changes.servers = ()
-        await original(self)
-
-    return write

@@ -1,0 +1,277 @@
+"""Runs as child processes of the operator, on its roots.
+
+A child is a fresh interpreter (never a fork of this one, which has gRPC and threads in it). It ends when this process
+ends, however that happens: its standard input closes. What is known of children is known here alone, so after a restart
+there are none, and a new run resumes what one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+from pantograph.api.meta import Key
+from pantograph.clock import Clock
+from pantograph.controllers.runs.orders import CA_FILE, SPEC_FILE, TOKEN_FILE, arguments, secrets_of, spec_text
+from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.registry import Registry
+from pantograph.controllers.runs.roots import Roots
+from pantograph.controllers.secrets import read_secret_bytes
+from pantograph.engine import logs
+from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import KubeApi
+
+logger = logging.getLogger(__name__)
+
+HANDLE: Final = "Child"
+CANCEL_GRACE_S: Final = 20.0
+"""So long a cancelled run may take to end by its own word; then it gets SIGTERM, and after `KILL_GRACE_S` SIGKILL."""
+KILL_GRACE_S: Final = 10.0
+_PREFIX: Final = "run-"
+_PRIVATE: Final = ("PANTOGRAPH_", "KUBE")
+"""Variables that are no business of a run, by their beginning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSettings:
+    """What children of this process are told."""
+
+    directory: Path
+    """Where each gets a private directory with its spec and Secrets; best in memory."""
+    report_url: str
+    authority: Callable[[], str]
+    """The PEM to trust there."""
+    installation: str
+    cancel_grace_s: float = CANCEL_GRACE_S
+    kill_grace_s: float = KILL_GRACE_S
+
+
+@dataclass(slots=True)
+class _Child:
+    run: str
+    key: Key
+    process: Process
+    folder: Path
+    said: str = ""
+    """Its last line."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    watching: asyncio.Task[None] | None = None
+    stopping: asyncio.Task[None] | None = None
+
+
+class Children:
+    """One a process."""
+
+    def __init__(
+        self,
+        settings: ChildSettings,
+        *,
+        registry: Registry,
+        roots: Roots,
+        kube: KubeApi,
+        clock: Clock,
+        wake: Callable[[Key], None],
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._roots = roots
+        self._kube = kube
+        self._clock = clock
+        self._wake = wake
+        self._children: dict[str, _Child] = {}
+        self._life = secrets.token_hex(4)
+        """Tells handles of this process from those of the one before."""
+
+    def clean(self) -> None:
+        """Remove what a process before this one, which was killed, has left in the directory."""
+        for left in self._settings.directory.glob(f"{_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    async def start(self, order: RunOrder) -> str:
+        """See `Runs.start`."""
+        if (handle := self.find(order.id)) is not None:
+            return handle
+        roots = self._resolve(order)
+        values = {name: await read_secret_bytes(self._kube, *name) for name in secrets_of(order)}
+        if (handle := self.find(order.id)) is not None:  # begun meanwhile
+            return handle
+        secret = secrets.token_urlsafe(32)
+        folder = self._lay_out(order, secret, values)
+        self._registry.enter(order.id, key=order.job.key, server=order.server.key, secret=secret)
+        words = arguments(
+            order,
+            folder=folder,
+            token_file=folder / TOKEN_FILE,
+            report_url=self._settings.report_url,
+            installation=self._settings.installation,
+            roots=roots,
+            claims={},
+            secrets={_label(order, name): folder / _folder_of(name) for name in values},
+        )
+        try:
+            process = await self._execute([*words, "--until-stdin-closes", str(folder)])
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._registry.forget(order.id)
+            raise
+        child = _Child(order.id, order.job.key, process, folder)
+        child.watching = asyncio.create_task(self._watch(child), name=f"run-{order.id}")
+        self._children[order.id] = child
+        return self._handle(order.id)
+
+    def find(self, run: str) -> str | None:
+        return self._handle(run) if run in self._children else None
+
+    def look(self, run: str, handle: str) -> RunState | None:
+        """See `Runs.look`."""
+        child = self._children.get(run)
+        if child is None or handle != self._handle(run):
+            return None
+        known = self._registry.get(run)
+        progress, result = (known.progress, known.result) if known else (None, None)
+        if result is not None or not child.ended.is_set():
+            return RunState(result is None, progress, result)
+        return RunState(False, progress, None, _end_of(child))
+
+    def cancel(self, run: str) -> None:
+        """See `Runs.cancel`."""
+        child = self._children.get(run)
+        if child is None or child.ended.is_set() or child.stopping is not None:
+            return
+        self._registry.cancel(run)
+        child.stopping = asyncio.create_task(self._stop(child, self._settings.cancel_grace_s))
+
+    def forget(self, run: str) -> None:
+        """See `Runs.forget`. A child that is still at work is ended: nobody would hear of it."""
+        self._registry.forget(run)
+        child = self._children.pop(run, None)
+        if child is not None and not child.ended.is_set() and child.stopping is None:
+            child.stopping = asyncio.create_task(self._stop(child, self._settings.cancel_grace_s))
+
+    async def keep(self) -> None:
+        """Until cancelled; then `close`: to be run so that no other process works before that is done."""
+        await asyncio.to_thread(self.clean)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End all of them when what is in hand is done. Nobody records results now; the next process resumes."""
+        for run in self._children:
+            self._registry.forget(run)
+        await asyncio.gather(*(self._stop(child, 0.0) for child in self._children.values()))
+
+    # How
+
+    def _resolve(self, order: RunOrder) -> Mapping[str, Path]:
+        job, local = order.job, order.server.spec.local
+        assert job.spec.target.root is not None, "a claim is mounted into a Pod"
+        root, user = job.spec.target.root, f"StrmSyncJob {job.metadata.namespace}/{job.metadata.name}"
+        roots = {root.name: self._roots.open(root.name, job.metadata.namespace, user=user)}
+        if local is None:
+            return roots
+        server = order.server.metadata
+        if local.root is None:
+            raise Terminal(
+                "VolumesApart",
+                f"the target is a root of the operator, but DataServer {server.namespace}/{server.name} lies in a"
+                " PersistentVolumeClaim, which the operator cannot mount",
+                remedy="give target.persistentVolumeClaim, or mount the source as a root by the chart's value roots",
+            )
+        source = f"DataServer {server.namespace}/{server.name}"
+        return roots | {local.root.name: self._roots.open(local.root.name, server.namespace, user=source)}
+
+    def _lay_out(self, order: RunOrder, secret: str, values: Mapping[tuple[str, str], Mapping[str, bytes]]) -> Path:
+        self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = Path(mkdtemp(prefix=f"{_PREFIX}{order.id}-", dir=self._settings.directory))  # mode 0700
+        (folder / SPEC_FILE).write_text(spec_text(order), encoding="utf-8")
+        (folder / CA_FILE).write_text(self._settings.authority(), encoding="ascii")
+        (folder / TOKEN_FILE).write_text(secret, encoding="ascii")
+        for name, keys in values.items():
+            (folder / _folder_of(name)).mkdir()
+            for key, value in keys.items():
+                (folder / _folder_of(name) / key).write_bytes(value)
+        return folder
+
+    async def _execute(self, words: list[str]) -> Process:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pantograph.cli.main", *words),
+            stdin=PIPE,  # held open: its end is ours
+            stdout=DEVNULL,
+            stderr=PIPE,
+            env=environment,
+        )
+
+    async def _watch(self, child: _Child) -> None:
+        """Until it has ended; its lines go into our log."""
+        assert child.process.stderr is not None, "asked for"
+        with logs.about(kind=child.key.kind, namespace=child.key.namespace, name=child.key.name):
+            try:
+                while line := await _line(child.process.stderr):
+                    child.said = line
+                    logger.info("run %s: %s", child.run, line)
+                code = await child.process.wait()
+                logger.info("run %s has ended with code %d", child.run, code)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, child.folder, ignore_errors=True)
+                child.ended.set()
+                self._wake(child.key)
+
+    async def _stop(self, child: _Child, grace_s: float) -> None:
+        for wait_s, end in (
+            (grace_s, child.process.terminate),
+            (self._settings.kill_grace_s, child.process.kill),
+            (self._settings.kill_grace_s, None),
+        ):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await child.ended.wait()
+                return
+            if end is not None:
+                with suppress(ProcessLookupError):
+                    end()
+        logger.error("run %s does not end although it was killed: its file system may hang", child.run)
+
+    def _handle(self, run: str) -> str:
+        return f"{HANDLE}/{self._life}-{run}"
+
+
+async def _line(stream: asyncio.StreamReader) -> str:
+    """The next line that says something; empty: there is none any more."""
+    while True:
+        try:
+            raw = await stream.readline()
+        except ValueError:  # longer than the buffer: it was dropped
+            continue
+        line = raw.decode(errors="replace").strip()
+        if line or not raw:
+            return line
+
+
+def _end_of(child: _Child) -> str:
+    code = child.process.returncode
+    how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+    return f"the run's process {how} without a result" + (f": {child.said}" if child.said else "")
+
+
+def _folder_of(secret: tuple[str, str]) -> str:
+    return f"secret-{'.'.join(secret)}"
+
+
+def _label(order: RunOrder, secret: tuple[str, str]) -> str:
+    """How the runner finds it: by name, and one of another namespace by both."""
+    namespace, name = secret
+    return name if namespace == order.job.metadata.namespace else f"{namespace}/{name}"

@@ -1,0 +1,225 @@
+"""Runs as Kubernetes Jobs, on volumes that only a Pod can mount."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from pantograph.api import labels
+from pantograph.api.meta import JOBS, PODS, Body, Key
+from pantograph.controllers.runs.authority import expect
+from pantograph.controllers.runs.manifest import PodSettings, job_manifest, job_name
+from pantograph.controllers.runs.orders import secrets_of
+from pantograph.controllers.runs.pods import how_ended, is_waiting, result_left, why_waiting
+from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.registry import KnownRun, Registry
+from pantograph.controllers.secrets import read_secret
+from pantograph.engine.cache import Watched
+from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import Conflict, NotFound
+from pantograph.engine.services import Services
+
+logger = logging.getLogger(__name__)
+
+HANDLE: Final = "Job"
+CANCEL_GRACE_S: Final = 30.0
+"""So long a cancelled run may take to end by its own word; then its Job is deleted, which gives it 60 s more."""
+KEPT: Final = 3
+"""Of a StrmSyncJob's Jobs that have ended, so many newest ones are kept for their logs."""
+WATCHED: Final = Watched(JOBS, labels=labels.RUN)
+"""For the controller's `also_watches`: a Job's changes wake its StrmSyncJob."""
+
+
+class KubeJobs:
+    """One a process."""
+
+    def __init__(
+        self,
+        settings: PodSettings,
+        *,
+        services: Services,
+        registry: Registry,
+        authority: Callable[[], str],
+        installation: str,
+        cancel_grace_s: float = CANCEL_GRACE_S,
+    ) -> None:
+        """`authority`: the PEM that runs trust."""
+        self._settings = settings
+        self._services = services
+        self._registry = registry
+        self._authority = authority
+        self._installation = installation
+        self._cancel_grace_s = cancel_grace_s
+        self._ending: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self, order: RunOrder) -> str:
+        """See `Runs.start`."""
+        refuse_apart(order)
+        for namespace, name in secrets_of(order):
+            await read_secret(self._services.kube, namespace, name)  # or the Pod would wait for it without a word
+        key, name = order.job.key, job_name(order.job.key, order.id)
+        body = job_manifest(order, self._settings, authority=self._authority(), installation=self._installation)
+        try:
+            made = await self._services.kube.create(JOBS, key.namespace, body)
+        except Conflict:
+            made = await self._services.kube.get(JOBS, key.namespace, name)
+            if not _is_ours(made, order):
+                raise Terminal(
+                    "JobNameTaken",
+                    f"Job {name} exists and belongs to something else",
+                    remedy=f"kubectl delete job {name} -n {key.namespace}",
+                ) from None
+        self._registry.enter(order.id, key=key, server=order.server.key)
+        self._services.learn(made)
+        return f"{HANDLE}/{name}"
+
+    async def find(self, key: Key, run: str) -> str | None:
+        """See `Runs.find`."""
+        job = await self._job(key, job_name(key, run))
+        return None if job is None else f"{HANDLE}/{job['metadata']['name']}"
+
+    async def look(self, key: Key, run: str, handle: str) -> RunState | None:
+        """See `Runs.look`."""
+        known = self._known(key, run)
+        progress = known.progress if known else None
+        job = await self._job(key, handle.removeprefix(f"{HANDLE}/"))
+        if known is not None and known.result is not None:
+            return RunState(False, progress, known.result)
+        if job is None:
+            return None
+        if job["metadata"].get("deletionTimestamp"):
+            return RunState(True, progress, None, "its Job is being deleted; it ends when its Pod has ended")
+        if (fault := _failure(job)) is None and not _is_complete(job):
+            # A run that reports works; of one that does not, the Pod says why.
+            pod = None if known is not None and known.heard else await self._pod(key, run)
+            return RunState(True, progress, None, why_waiting(pod) if pod else "")
+        pod = await self._pod(key, run)
+        result = result_left(pod) if pod else None
+        return RunState(False, progress, result, "" if result else (pod and how_ended(pod)) or fault or _NO_WORD)
+
+    async def cancel(self, key: Key, run: str, handle: str) -> None:
+        """See `Runs.cancel`."""
+        known = self._known(key, run)
+        name = handle.removeprefix(f"{HANDLE}/")
+        asked_at = self._registry.cancel(run) if known else None
+        pod = None if known is not None and known.heard else await self._pod(key, run)
+        if asked_at is None or (pod is not None and is_waiting(pod)):
+            await self._delete(key, name)
+        elif run not in self._ending:
+            ending = self._end_later(key, run, name)
+            self._ending[run] = asyncio.create_task(ending, name=f"end-{run}")
+            self._ending[run].add_done_callback(lambda _: self._ending.pop(run, None))
+
+    async def forget(self, key: Key, run: str, handle: str) -> None:
+        """See `Runs.forget`; also removes the oldest Jobs beyond those kept."""
+        self._registry.forget(run)
+        ended = [
+            job
+            for each in self._services.cache.select(JOBS.kind, namespace=key.namespace, labels=_labels(key))
+            if (job := self._services.cache.get(each)) and _has_ended(job) and _belongs_to(job, key)
+        ]
+        ended.sort(key=lambda job: job["metadata"].get("creationTimestamp") or "")
+        for job in ended[:-KEPT]:
+            await self._delete(key, job["metadata"]["name"])
+
+    async def close(self) -> None:
+        """Jobs go on by themselves; only our own waiting for some of them ends."""
+        for task in list(self._ending.values()):
+            task.cancel()
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+
+    # How
+
+    async def _job(self, key: Key, name: str) -> Body | None:
+        """As cached; that there is none is asked, since a new run follows from it."""
+        cached = self._services.cache.get(Key(JOBS.kind, key.namespace, name))
+        if cached is not None:
+            return cached
+        try:
+            return await self._services.kube.get(JOBS, key.namespace, name)
+        except NotFound:
+            return None
+
+    async def _pod(self, key: Key, run: str) -> Body | None:
+        """The newest of the run's Pods."""
+        selector = f"{labels.RUN}={run}"
+        pods = list((await self._services.kube.list(PODS, namespace=key.namespace, labels=selector)).items)
+        return max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", default=None)
+
+    def _known(self, key: Key, run: str) -> KnownRun | None:
+        """After a restart, what the status says: then its reports are heard from the first on."""
+        if self._registry.get(run) is None:
+            expect(self._services.cache, self._registry, run, key)
+        return self._registry.get(run)
+
+    async def _end_later(self, key: Key, run: str, name: str) -> None:
+        await self._services.clock.sleep(self._cancel_grace_s)
+        known = self._registry.get(run)
+        if known is not None and known.result is None:
+            logger.warning("run %s of %s has not ended within %.0f s: deleting its Job", run, key, self._cancel_grace_s)
+            await self._delete(key, name)
+
+    async def _delete(self, key: Key, name: str) -> None:
+        """In the foreground: the Job stays until its Pod has ended, so nothing begins on the same volume before."""
+        with suppress(NotFound):
+            await self._services.kube.delete(JOBS, key.namespace, name, propagation="Foreground")
+
+
+def refuse_apart(order: RunOrder) -> None:
+    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs."""
+    job, server = order.job.metadata, order.server.metadata
+    name = f"DataServer {server.namespace}/{server.name}"
+    if server.namespace != job.namespace:
+        raise Terminal(
+            "ServerInOtherNamespace",
+            f"the target is a PersistentVolumeClaim, so the run is a Pod in namespace {job.namespace}, where the Secret"
+            f" of {name} cannot be mounted",
+            remedy=f"make a DataServer and its Secret in namespace {job.namespace}, or use target.root",
+        )
+    local = order.server.spec.local
+    if local is not None and local.root is not None:
+        raise Terminal(
+            "VolumesApart",
+            f"the target is a PersistentVolumeClaim, but {name} lies on a root of the operator, which no Pod can mount",
+            remedy="give local.persistentVolumeClaim, or use target.root",
+        )
+
+
+_NO_WORD: Final = "its Pod has ended and has left no result"
+
+
+def _labels(key: Key) -> dict[str, str]:
+    return {labels.JOB: labels.label_value(key.name)}
+
+
+def _belongs_to(job: Body, key: Key) -> bool:
+    owners = job["metadata"].get("ownerReferences") or ()
+    return any(each.get("controller") and (each["kind"], each["name"]) == (key.kind, key.name) for each in owners)
+
+
+def _is_ours(job: Body, order: RunOrder) -> bool:
+    owners = job["metadata"].get("ownerReferences") or ()
+    of_run = (job["metadata"].get("labels") or {}).get(labels.RUN) == order.id
+    return of_run and any(each["uid"] == order.job.metadata.uid for each in owners)
+
+
+def _condition(job: Body, type: str) -> Body | None:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == type and each["status"] == "True"), None)
+
+
+def _failure(job: Body) -> str | None:
+    """What Kubernetes says of a Job that has failed."""
+    failed = _condition(job, "Failed")
+    return f"{failed.get('reason')}: {failed.get('message')}" if failed else None
+
+
+def _is_complete(job: Body) -> bool:
+    return _condition(job, "Complete") is not None
+
+
+def _has_ended(job: Body) -> bool:
+    return _is_complete(job) or _failure(job) is not None

@@ -1,0 +1,221 @@
+"""The Kubernetes Job of one run: everything it needs in one object, so that it is there whole or not at all.
+
+The spec and the authority lie in annotations that the downward API shows as files; Secrets and volumes are mounted by
+the kubelet, so the operator never has a Secret of a Job's run in hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from pantograph.api import labels
+from pantograph.api.base import to_body
+from pantograph.api.execution import Execution
+from pantograph.api.meta import GROUP, JOBS, Body, Key
+from pantograph.api.run import TOKEN_AUDIENCE
+from pantograph.controllers.runs.orders import (
+    CA_FILE,
+    SPEC_FILE,
+    TOKEN_FILE,
+    arguments,
+    deadline_of,
+    secrets_of,
+    spec_text,
+)
+from pantograph.controllers.runs.port import RunOrder
+
+SPEC_ANNOTATION: Final = f"{GROUP}/run-spec"
+CA_ANNOTATION: Final = f"{GROUP}/run-ca"
+CONTAINER: Final = "run"
+GRACE_S: Final = 60
+"""What a Pod gets to finish the directory in hand and to say its result."""
+TTL_S: Final = 24 * 3600
+"""So long a Job that has ended is kept for its log; the newest few only, see `kubejobs`."""
+TOKEN_S: Final = 3600
+_LATER_S: Final = 300
+"""After its own deadline a run says its result; Kubernetes' one is for a run that cannot."""
+_FILES: Final = ((SPEC_FILE, SPEC_ANNOTATION), (CA_FILE, CA_ANNOTATION))
+_ORDER: Final = PurePosixPath("/run/pantograph/order")
+_TOKEN: Final = PurePosixPath("/run/pantograph/token")
+_CLAIMS: Final = PurePosixPath("/volumes")
+_SECRETS: Final = PurePosixPath("/run/pantograph/secrets")
+_MESSAGE: Final = "/dev/termination-log"
+_NAME_ROOM: Final = 63 - 1 - 32  # a Job's name becomes a label; a run's id has at most 32 characters
+_NOBODY: Final = 65532
+_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What Pods of runs are made of, as the chart says."""
+
+    image: str
+    pull_policy: str
+    pull_secrets: tuple[str, ...]
+    report_url: str
+
+
+def job_name(key: Key, run: str) -> str:
+    """The name of the run's Job: one run, one name, so that it cannot be made twice."""
+    prefix = key.name.replace(".", "-")[:_NAME_ROOM].strip("-")
+    return f"{prefix}-{run}"
+
+
+def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, installation: str) -> Body:
+    """The Job. Its DataServer and Secrets are in its own namespace."""
+    meta, deadline_s = order.job.metadata, deadline_of(order)
+    marks = {
+        labels.RUN: order.id,
+        labels.JOB: labels.label_value(meta.name),
+        "app.kubernetes.io/name": "pantograph-run",
+        "app.kubernetes.io/managed-by": "pantograph",
+    }
+    spec: Body = {
+        "backoffLimit": 0,  # the controller begins the next run, which resumes
+        "ttlSecondsAfterFinished": TTL_S,
+        "template": {
+            "metadata": {
+                "labels": marks,
+                "annotations": {
+                    SPEC_ANNOTATION: spec_text(order),
+                    CA_ANNOTATION: authority,
+                    "kubectl.kubernetes.io/default-container": CONTAINER,
+                },
+            },
+            "spec": _pod(order, settings, installation),
+        },
+    }
+    if deadline_s is not None:
+        spec["activeDeadlineSeconds"] = int(deadline_s) + _LATER_S
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": job_name(order.job.key, order.id),
+            "namespace": meta.namespace,
+            "labels": marks,
+            "ownerReferences": [
+                {
+                    "apiVersion": order.job.info.resource.api_version,
+                    "kind": order.job.info.resource.kind,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": spec,
+    }
+
+
+def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
+    execution = order.job.spec.execution or Execution()
+    claims, secrets = _claims_of(order), [name for _, name in secrets_of(order)]
+    places = {name: _CLAIMS / str(number) for number, name in enumerate(claims)}
+    folders = {name: _SECRETS / str(number) for number, name in enumerate(secrets)}
+    words = arguments(
+        order,
+        folder=_ORDER,
+        token_file=_TOKEN / TOKEN_FILE,
+        report_url=settings.report_url,
+        installation=installation,
+        roots={},
+        claims=places,
+        secrets=folders,
+    )
+    container = {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": [*words, "--message-file", _MESSAGE],
+        "terminationMessagePath": _MESSAGE,
+        "resources": _resources(execution),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "order", "mountPath": str(_ORDER), "readOnly": True},
+            {"name": "token", "mountPath": str(_TOKEN), "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the Pod's own
+            *(
+                {"name": f"claim-{number}", "mountPath": str(places[name])} | ({"readOnly": True} if is_read else {})
+                for number, (name, is_read) in enumerate(claims.items())
+            ),
+            *(
+                {"name": f"secret-{number}", "mountPath": str(folders[name]), "readOnly": True}
+                for number, name in enumerate(secrets)
+            ),
+        ],
+    }
+    pod: Body = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "default",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_S,
+        "securityContext": _security(execution),
+        "containers": [container],
+        "volumes": [
+            {"name": "order", "downwardAPI": {"items": [_shown(*each) for each in _FILES]}},
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": _token()}]}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            *(
+                {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": name}}
+                for number, name in enumerate(claims)
+            ),
+            *(
+                {"name": f"secret-{number}", "secret": {"secretName": name, "defaultMode": 0o440}}
+                for number, name in enumerate(secrets)
+            ),
+        ],
+    }  # fmt: skip
+    pod |= {
+        "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
+        "nodeSelector": execution.node_selector,
+        "tolerations": [to_body(each) for each in execution.tolerations or []],
+        "priorityClassName": execution.priority_class_name,
+    }
+    return {name: value for name, value in pod.items() if value not in (None, [], {})} | {
+        "automountServiceAccountToken": False
+    }
+
+
+def _claims_of(order: RunOrder) -> dict[str, bool]:
+    """Claims to mount; true: for reading alone."""
+    target, local = order.job.spec.target.persistent_volume_claim, order.server.spec.local
+    assert target is not None, "a root is the operator's own"
+    claims = {target.claim_name: False}
+    if local is not None and local.persistent_volume_claim is not None:
+        claims.setdefault(local.persistent_volume_claim.claim_name, True)
+    return claims
+
+
+def _shown(path: str, annotation: str) -> Body:
+    return {"path": path, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
+
+
+def _token() -> Body:
+    return {"audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_S, "path": TOKEN_FILE}
+
+
+def _security(execution: Execution) -> Body:
+    user = execution.run_as_user or _NOBODY
+    group = execution.run_as_group or user
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": group,
+        "fsGroup": execution.fs_group or group,
+        "fsGroupChangePolicy": "OnRootMismatch",  # or the kubelet would visit every file of the library
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _resources(execution: Execution) -> dict[str, Any]:
+    given = to_body(execution.resources) if execution.resources else {}
+    return {name: given.get(name) or default for name, default in _RESOURCES.items()}

@@ -1,0 +1,135 @@
+"""What this process knows of runs under way: what they last said, and what they are told when they report again.
+
+All of it can be lost: a run says everything again with its next report, and who asked for it stands in the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pantograph.api.meta import Key
+from pantograph.api.run import RunAnswer, RunProgress, RunReport, RunResult
+from pantograph.clock import Clock
+from pantograph.controllers.runs.cooldowns import Cooldowns
+
+REMEMBERED: Final = 4096
+"""How many runs whose result is recorded are kept by name: far more than can still be repeating it."""
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """One run under way."""
+
+    id: str
+    key: Key
+    """The StrmSyncJob."""
+    server: Key
+    """The DataServer, whose rate the runs on it share."""
+    secret_digest: bytes | None = None
+    """Of the secret that a child process reports with; None: it is a Kubernetes Job."""
+    progress: RunProgress | None = None
+    result: RunResult | None = None
+    heard: bool = False
+    """It has reported at least once: it can be asked to stop."""
+    cancelled_at: float | None = None
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Registry:
+    """One a process."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        cooldowns: Cooldowns,
+        limit_of: Callable[[Key], float | None],
+        wake: Callable[[Key], None],
+    ) -> None:
+        """`limit_of`: the requests a minute that a DataServer takes (None: no limit); `wake`: look at this job."""
+        self._clock = clock
+        self._cooldowns = cooldowns
+        self._limit_of = limit_of
+        self._wake = wake
+        self._runs: dict[str, KnownRun] = {}
+        self._recorded: OrderedDict[str, bytes | None] = OrderedDict()
+        """With what a child proves itself: it may say its result once more."""
+
+    def enter(self, run: str, *, key: Key, server: Key, secret: str | None = None) -> KnownRun:
+        """Expect reports of this run. One that is known already stays as it is, but for a new secret."""
+        known = self._runs.setdefault(run, KnownRun(run, key, server))
+        if secret is not None:
+            known.secret_digest = _digest(secret)
+        return known
+
+    def get(self, run: str) -> KnownRun | None:
+        return self._runs.get(run)
+
+    def opens(self, run: str, secret: str) -> bool:
+        """Whether `secret` is the one that this child was given."""
+        known = self._runs.get(run)
+        digest = known.secret_digest if known else self._recorded.get(run)
+        return digest is not None and hmac.compare_digest(digest, _digest(secret))
+
+    def is_recorded(self, run: str) -> bool:
+        return run in self._recorded
+
+    def hear(self, run: str, report: RunReport) -> None:
+        """Take in what a known run says, and have its job looked at."""
+        known = self._runs[run]
+        known.heard = True
+        if report.cooldown is not None:
+            self._cooldowns.cool(known.server, report.cooldown.seconds, report.cooldown.why)
+        if report.progress is not None:
+            known.progress = report.progress
+        if report.result is not None:
+            known.result = report.result
+        self._wake(known.key)
+
+    def answer(self, run: str) -> RunAnswer:
+        """What the run is told now."""
+        known = self._runs.get(run)
+        if known is None:
+            # Nobody asks for it (any more): if it still works, it works for nothing.
+            return RunAnswer(action="Cancel", recorded=True)
+        return RunAnswer(
+            action="Continue" if known.cancelled_at is None else "Cancel",
+            requests_per_minute=self.share(known.server),
+            cooldown=self._cooldowns.left(known.server),
+        )
+
+    def share(self, server: Key) -> float | None:
+        """What each run on this server may ask for in a minute."""
+        limit = self._limit_of(server)
+        if limit is None:
+            return None
+        at_work = sum(each.server == server and each.result is None for each in self._runs.values())
+        return limit / max(1, at_work)
+
+    def cancel(self, run: str) -> float:
+        """Tell it to stop when it reports next; the monotonic time at which that was first asked."""
+        known = self._runs[run]
+        if known.cancelled_at is None:
+            known.cancelled_at = self._clock.monotonic()
+        return known.cancelled_at
+
+    def forget(self, run: str) -> None:
+        """Its result is recorded, or it is given up: it is told so if it reports again."""
+        known = self._runs.pop(run, None)
+        if known is not None:
+            known.recorded.set()
+            self._recorded[run] = known.secret_digest
+        else:
+            self._recorded.setdefault(run, None)
+        if len(self._recorded) > REMEMBERED:
+            self._recorded.popitem(last=False)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
