@@ -29,6 +29,13 @@ REPLICA = {
     "node": "pve1",
     "storage": "local",
 }
+SERVER: Body = {"driver": "OpenList", "endpoint": "http://openlist:5244"}
+JOB: Body = {
+    "serverRef": {"name": "openlist"},
+    "source": {"path": "/115/Films"},
+    "target": {"persistentVolumeClaim": {"claimName": "strm", "subPath": "films"}},
+    "link": {"publicBase": "http://openlist.lan:5244"},
+}
 TOY = {"wood": "oak"}
 IMAGE = {"servedDigest": f"sha256:{0:064}", "imageDigest": f"sha256:{0:064}", "format": "qcow2", "virtualSizeBytes": 1}
 
@@ -125,7 +132,14 @@ def test_the_server_keeps_every_word_of_a_definition_and_finds_it_structural(
 
 @pytest.mark.parametrize(
     ("kind", "spec"),
-    [("ProxmoxCluster", CLUSTER), ("VMTemplate", TEMPLATE), ("TemplateReplica", REPLICA), ("Toy", TOY)],
+    [
+        ("ProxmoxCluster", CLUSTER),
+        ("VMTemplate", TEMPLATE),
+        ("TemplateReplica", REPLICA),
+        ("DataServer", SERVER),
+        ("StrmSyncJob", JOB),
+        ("Toy", TOY),
+    ],
 )
 def test_an_object_that_nobody_has_looked_at_is_in_progress(user: User, kind: str, spec: Body) -> None:
     created = user.create(an_object(kind, spec))
@@ -249,6 +263,65 @@ FINGERPRINT = ":".join(["AA"] * 32)
         pytest.param(
             "TemplateReplica", {**REPLICA, "type": "Kopie"}, "one", "spec.type", "Unsupported value", id="unknown type"
         ),
+        pytest.param(
+            "DataServer",
+            {"driver": "OpenList"},
+            "one",
+            "spec",
+            "driver other than Local needs endpoint",
+            id="no endpoint",
+        ),
+        pytest.param(
+            "DataServer", {"driver": "Local"}, "one", "spec", "driver Local needs local", id="Local without a folder"
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "target": {**JOB["target"], "root": {"name": "media"}}},
+            "one",
+            "spec.target",
+            "exactly one of persistentVolumeClaim or root must be set",
+            id="two targets",
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "target": {"root": {"name": "media", "subPath": "a/../../b"}}},
+            "one",
+            "spec.target.root",
+            "subPath must not contain the segments '.' or '..'",
+            id="target that leads out",
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "link": {"mode": "Http"}},
+            "one",
+            "spec.link",
+            "link.mode Http needs link.publicBase",
+            id="link without base",
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "schedule": {"timeZone": "Europe/Berlin"}},
+            "one",
+            "spec.schedule",
+            "schedule.timeZone needs schedule.cron",
+            id="time zone without cron",
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "schedule": {"cron": "0 3 * *"}},
+            "one",
+            "spec.schedule.cron",
+            "should match",
+            id="four fields of cron",
+        ),
+        pytest.param(
+            "StrmSyncJob",
+            {**JOB, "schedule": {"cron": "@reboot"}},
+            "one",
+            "spec.schedule.cron",
+            "should match",
+            id="a nickname that is none",
+        ),
         pytest.param("Toy", {}, "one", "spec", "exactly one of wood or metal must be set", id="none of two"),
         pytest.param(
             "Toy", {"wood": "oak", "metal": "tin"}, "one", "spec", "exactly one of wood or metal must be set", id="both"
@@ -336,17 +409,29 @@ def test_an_immutable_field_is_neither_changed_nor_added_nor_removed(user: User)
 
 
 def test_get_shows_the_columns_by_short_name_and_all_kinds_by_category(user: User) -> None:
-    for kind, spec in (("ProxmoxCluster", CLUSTER), ("VMTemplate", TEMPLATE), ("TemplateReplica", REPLICA)):
+    kinds_and_specs = (
+        ("ProxmoxCluster", CLUSTER),
+        ("VMTemplate", TEMPLATE),
+        ("TemplateReplica", REPLICA),
+        ("DataServer", SERVER),
+        ("StrmSyncJob", JOB),
+    )
+    for kind, spec in kinds_and_specs:
         user.create(an_object(kind, spec))
-    headers = {name: user.kubectl("get", name).splitlines()[0].split() for name in ("pmx", "vmt", "trep")}
+    names = ("pmx", "vmt", "trep", "dsrv", "ssj")
+    headers = {name: user.kubectl("get", name).splitlines()[0].split() for name in names}
     assert headers == {
         "pmx": ["NAME", "READY", "REASON", "VERSION", "NODES", "AGE"],
         "vmt": ["NAME", "READY", "STATUS", "PROGRESS", "REVISION", "AGE"],
         "trep": ["NAME", "NODE", "VMID", "PHASE", "READY", "REASON", "PROGRESS", "AGE"],
+        "dsrv": ["NAME", "DRIVER", "READY", "REASON", "VERSION", "RUNS", "AGE"],
+        "ssj": ["NAME", "SERVER", "READY", "REASON", "PHASE", "PROGRESS", "FILES", "LAST", "NEXT", "AGE"],
     }
     assert user.kubectl("get", "vmt", "-o", "wide").splitlines()[0].split()[-2:] == ["MESSAGE", "AGE"]
     assert user.kubectl("get", "pantograph", "-o", "name").split() == [
+        "dataserver.pantograph.dev/one",
         "proxmoxcluster.pantograph.dev/one",
+        "strmsyncjob.pantograph.dev/one",
         "templatereplica.pantograph.dev/one",
         "vmtemplate.pantograph.dev/one",
     ]

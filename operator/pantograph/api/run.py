@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from pantograph.api.meta import Model
+from pantograph.api.units import Timestamp
 
 MAX_REPORT_BYTES: Final = 64 * 1024
 """A report that is larger is refused (413); the bounds below keep a sound one well under it."""
@@ -60,6 +61,14 @@ class RunInventory(Model):
     collisions: Count = 0
 
 
+class RunUntold(Model):
+    """A media server that could not be told; it is tried again at the result's `notifyDue`."""
+
+    server: Annotated[str, Field(max_length=63)]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Text
+
+
 class RunResult(Model):
     """What came of a run."""
 
@@ -88,6 +97,11 @@ class RunResult(Model):
     incomplete_dirs: Count = 0
     inventory: RunInventory = Field(default_factory=RunInventory)
     samples: Annotated[list[RunIssue], Field(max_length=10)] = Field(default_factory=list)
+    notified: Count = 0
+    """Folders that media servers were told of."""
+    notify_failed: Annotated[list[RunUntold], Field(max_length=8)] = Field(default_factory=list)
+    notify_due: Timestamp | None = None
+    """When media servers should be told what is still pending; absent: they know everything."""
 
 
 class RunReport(Model):

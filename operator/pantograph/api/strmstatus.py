@@ -18,7 +18,7 @@ TOKEN_CHARACTERS: Final = 256
 
 Trigger = Literal["manual", "cron", "watch"]
 RunOutcome = Literal["Succeeded", "Degraded", "Blocked", "Failed", "Cancelled"]
-Stopping = Literal["Requested", "Replaced", "DeadlineExceeded", "Deleting"]
+Stopping = Literal["Requested", "Replaced", "Deleting"]
 
 Count = Annotated[int, Field(ge=0)]
 RunId = Annotated[str, Field(max_length=63)]
@@ -74,6 +74,8 @@ class RunStatus(RunRequest):
     """Why it does not get on, such as a pod that cannot be scheduled."""
     stopping: Stopping | None = None
     """Why it was asked to stop."""
+    lives: Count | None = None
+    """How often it was begun, if its process went and another took over."""
     started_at: Timestamp
     updated_at: Timestamp
     """When this was seen; it is written at most every five seconds."""
@@ -182,6 +184,8 @@ class StrmSyncJobStatus(CommonStatus):
     last_handled: LastHandled | None = None
     alerted: Alerted | None = None
     applied_digest: Annotated[str, Field(max_length=64)] | None = None
-    """Of the spec for which a run was begun; another one begins a run."""
+    """Of the spec for which a whole run was begun; another one begins a run."""
+    judged_digest: Annotated[str, Field(max_length=64)] | None = None
+    """Of the spec for which a whole run has ended: what `Ready` speaks of."""
     schedule_digest: Annotated[str, Field(max_length=64)] | None = None
     """Of the schedule that `nextRunTime` comes from."""

@@ -27,6 +27,16 @@ def parse_duration(text: str) -> float:
     return float(sum(int(number) * _SECONDS[unit] for number, unit in parts))
 
 
+def format_duration(seconds: float) -> str:
+    """`seconds` as people read them and `parse_duration` does: `850ms`, `42s`, `3m20s`, `2h5m`."""
+    if seconds < 10:
+        return f"{round(seconds * 1000)}ms"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (0 if hours else rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
 def parse_quantity(text: str) -> int:
     """The bytes in a `Quantity` such as `1.5Gi`, a fraction of a byte rounded up as Kubernetes does.
 

@@ -17,10 +17,17 @@ from pantograph.cli.settings import Settings, SettingsError, read_settings
 from pantograph.clock import SystemClock
 from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
+from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.installation import load_installation
+from pantograph.controllers.mediaservers import MediaServers
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
+from pantograph.controllers.runs.roots import Roots
 from pantograph.controllers.runs.service import RunsService, ensure
+from pantograph.controllers.strmsyncjob.alerting import Messengers
+from pantograph.controllers.strmsyncjob.controller import StrmSyncJobController
+from pantograph.controllers.strmsyncjob.media import Media
+from pantograph.controllers.strmsyncjob.watches import Watches
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
@@ -90,10 +97,11 @@ async def _operate(settings: Settings) -> None:
             certificate=await ensure(settings.runs, services, secret),
         )
         elector = _elector(settings, services)
+        media = _media(settings, services, runs)
         manager = Manager(
             services=services,
             source=KopfWatch(login, namespaces=settings.watch_namespaces, labels={JOBS.plural: RUN}),
-            controllers=controllers(services, outside),
+            controllers=controllers(services, outside, media),
             workers=settings.workers,
             namespaces=settings.watch_namespaces,
             prepare=lambda: _open_depot(depot, services),
@@ -118,18 +126,37 @@ async def _operate(settings: Settings) -> None:
         )
         await runtime.run()
         await depot.close()
+        await media.watches.close()
+        await media.servers.close()
     finally:
         await pool.close()
         await kube.close()
 
 
-def controllers(services: Services, outside: Outside) -> list[Controller[Any]]:
+def controllers(services: Services, outside: Outside, media: Media) -> list[Controller[Any]]:
     """One a kind."""
     return [
         ProxmoxClusterController(services, outside),
         VMTemplateController(services, outside),
         TemplateReplicaController(services, outside),
+        DataServerController(services, servers=media.servers, cooldowns=media.cooldowns),
+        StrmSyncJobController(services, media),
     ]
+
+
+def _media(settings: Settings, services: Services, runs: RunsService) -> Media:
+    roots = Roots(settings.runs.roots)
+    servers = MediaServers(clock=services.clock, random=services.random, roots=roots, cooldowns=runs.cooldowns)
+    watches = Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse)
+    return Media(
+        runs=runs.executor,
+        servers=servers,
+        watches=watches,
+        roots=roots,
+        cooldowns=runs.cooldowns,
+        alerts=Messengers(),
+        max_runs=settings.max_runs,
+    )
 
 
 def _elector(settings: Settings, services: Services) -> Elector:

@@ -13,6 +13,7 @@ from pantograph.api.units import parse_duration, parse_quantity
 from pantograph.controllers.installation import SECRET_NAME
 from pantograph.controllers.runs.roots import Root, parse_roots
 from pantograph.controllers.runs.service import LOOPBACK, RunsSettings
+from pantograph.controllers.strmsyncjob.media import DEFAULT_MAX_RUNS
 from pantograph.engine.lease import LeaseTimes
 
 PREFIX = "PANTOGRAPH_"
@@ -45,6 +46,8 @@ class Settings:
     depot_quota_bytes: int | None
     depot_external_url: str | None
     fetch_allow_loopback: bool
+    max_runs: int
+    """Runs of StrmSyncJobs at work at once."""
     cluster_ranges: tuple[str, ...]
     runs: RunsSettings
     address: str
@@ -74,6 +77,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         depot_quota_bytes=read.quantity("DEPOT_QUOTA"),
         depot_external_url=read.text("DEPOT_EXTERNAL_URL", "").rstrip("/") or None,
         fetch_allow_loopback=read.choice("FETCH_ALLOW_LOOPBACK", ("true", "false"), "false") == "true",
+        max_runs=read.number("MAX_RUNS", DEFAULT_MAX_RUNS, least=1),
         cluster_ranges=read.words("CLUSTER_RANGES"),
         runs=_runs(read),
         address=_address(read),

@@ -54,7 +54,7 @@ class Follower(Protocol):
 
 def underway(type: str) -> str:
     """The reason while such work goes on: `Importing` of `Import`."""
-    return f"{type.removesuffix('e')}ing"
+    return "Running" if type == "Run" else f"{type.removesuffix('e')}ing"
 
 
 def described(operation: Operation) -> str:

@@ -92,6 +92,9 @@ class Controller(Generic[R]):
         """The meaning of an outside error; None if it was not foreseen."""
         return None
 
+    def gone(self, key: Key) -> None:
+        """The object is gone: drop what was kept in memory for it. Asked at least once, perhaps of a key never seen."""
+
     # What the manager asks
 
     @property
@@ -301,6 +304,7 @@ class Controller(Generic[R]):
         self._gone(key)
 
     def _gone(self, key: Key) -> None:
+        self.gone(key)
         self._count_operation(key, None)
         self.services.queue.forget(key)
 

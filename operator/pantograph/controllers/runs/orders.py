@@ -58,6 +58,7 @@ def arguments(
         run, digest = order.approve_prune
         words += ["--approve-prune", run, "--approve-digest", digest]
     flags = {
+        "--shallow": order.shallow,
         "--approve-rewrite": order.approve_rewrite,
         "--rebuild-manifest": order.rebuild_manifest,
         "--dry-run": order.dry_run,

@@ -22,6 +22,8 @@ class RunOrder:
     trigger: Literal["manual", "cron", "watch"]
     scope: tuple[str, ...] = ()
     """Subtrees of the source, relative to it; empty: the whole."""
+    shallow: bool = False
+    """Of each subtree only the directory itself and what is new in it: enough for a change that was told of."""
     dry_run: bool = False
     approve_prune: tuple[str, str] | None = None
     """The run whose candidates are approved, and their digest."""

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -51,17 +51,21 @@ class Credentials:
         return f"{number % 10**_TOTP_DIGITS:0{_TOTP_DIGITS}d}"
 
 
+_KEYS = ("token", "username", "password", "otp")
+
+
 class CredentialFiles:
     """Reads anew each time: a Secret that was changed is used at the next login."""
 
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+    def __init__(self, source: Path | Mapping[str, str] | None) -> None:
+        """A directory of files, or a Secret's values as the API server gave them; None: a guest."""
+        self._source = source
 
     def read(self) -> Credentials:
         """Raises `Rejected` when they cannot be read or make no sense."""
-        if self._directory is None:
+        if self._source is None:
             return Credentials()
-        found = Credentials(*(self._value(key) for key in ("token", "username", "password", "otp")))
+        found = Credentials(*(self._value(self._source, key) for key in _KEYS))
         if not found.token and not (found.username and found.password):
             raise Rejected(
                 "the credentials hold neither `token` nor `username` and `password`",
@@ -69,10 +73,11 @@ class CredentialFiles:
             )
         return found
 
-    def _value(self, key: str) -> str:
-        assert self._directory is not None
+    def _value(self, source: Path | Mapping[str, str], key: str) -> str:
+        if isinstance(source, Mapping):
+            return source.get(key, "").strip("\r\n")
         try:
-            return (self._directory / key).read_text(encoding="utf-8").strip("\r\n")
+            return (source / key).read_text(encoding="utf-8").strip("\r\n")
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -14,8 +15,9 @@ class ServerSettings:
     """As messages name it, for example `DataServer media/openlist`."""
     endpoint: str
     """http(s)://host[:port][/sub-path], as the driver reaches it."""
-    credentials: Path | None = None
-    """The directory of a mounted Secret with `token`, or `username`, `password` and perhaps `otp`; None: a guest."""
+    credentials: Path | Mapping[str, str] | None = field(default=None, repr=False)
+    """The directory of a mounted Secret, or a Secret's values, with `token`, or `username`, `password` and perhaps
+    `otp`; None: a guest."""
     ca_file: Path | None = None
     """Certificates to trust beside the usual ones, PEM."""
     list_timeout_s: float = 120.0

@@ -1,0 +1,204 @@
+"""From a `DataServer` object and its Secret to an open source of media, as the operator itself uses it.
+
+Runs list the media; the operator only asks a source who it is, and listens to its changes. Secrets are not watched: one
+is read when a source is opened, when the spec changes, once an interval, and, while the credentials are refused, once a
+minute; no login is tried before its resourceVersion has changed, in this process or the next (OpenList locks an address
+out after five failures, with everybody behind it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.meta import Key
+from pantograph.api.units import parse_duration
+from pantograph.clock import Clock
+from pantograph.controllers.runs.cooldowns import Cooldowns
+from pantograph.controllers.runs.roots import Roots
+from pantograph.controllers.secrets import read_secret
+from pantograph.engine.kube import KubeApi
+from pantograph.providers.errors import Unauthorized
+from pantograph.providers.media.bucket import Cooldown, RateBucket
+from pantograph.providers.media.port import MediaSource
+from pantograph.providers.media.settings import LocalSettings, ServerSettings
+from pantograph.providers.media.sources import Driver, open_folder, open_server
+
+SECRET_INTERVAL_S: Final = 600.0
+REFUSED_INTERVAL_S: Final = 60.0
+GUEST: Final = "guest"
+"""In place of a Secret's resourceVersion, of a server that is used without one."""
+
+OpenServer = Callable[[Driver, ServerSettings, RateBucket], MediaSource]
+
+
+@dataclass(slots=True)
+class _Open:
+    uid: str
+    generation: int
+    secret_version: str
+    read_at: float
+    source: MediaSource | None
+    bucket: RateBucket | None = None
+    refused: Unauthorized | None = None
+
+
+class MediaServers:
+    """The sources that this process has open, by their `DataServer`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        random: Random,
+        roots: Roots,
+        cooldowns: Cooldowns,
+        open_server: OpenServer | None = None,
+    ) -> None:
+        """`open_server`: opens a driver for these settings; by default the real ones."""
+        self._clock = clock
+        self._random = random
+        self._roots = roots
+        self._cooldowns = cooldowns
+        self._open_server = open_server or self._open_driver
+        self._open: dict[Key, _Open] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, server: DataServer, kube: KubeApi, *, afresh: bool = False) -> MediaSource | None:
+        """The server's source, opened anew if spec or Secret have changed; None: the operator has no sight of it.
+
+        `afresh`: read the Secret now. Raises Waiting if the Secret is missing, Terminal if a root is not there,
+        `Unauthorized` if the credentials were refused and have not changed since.
+        """
+        known = self._open.get(server.key)
+        if known is None or self._is_due(known, server) or afresh:
+            known = await self._read(server, kube, known)
+            self._open[server.key] = known
+        if known.refused is not None:
+            raise known.refused
+        if known.bucket is not None and (cooldown := self._cooldowns.of(server.key)) is not None:
+            known.bucket.cool((cooldown.until - self._clock.now()).total_seconds(), cooldown.why)
+        return known.source
+
+    def opened(self, key: Key) -> MediaSource | None:
+        """The source if it is open and its credentials are not refused."""
+        known = self._open.get(key)
+        return None if known is None or known.refused is not None else known.source
+
+    def refuse(self, key: Key, error: Unauthorized) -> None:
+        """The credentials were refused, perhaps by what a run heard: nobody logs in with them again."""
+        known = self._open.get(key)
+        if known is not None:
+            known.refused = error
+
+    def refused_version(self, key: Key) -> str | None:
+        """The resourceVersion of the Secret that was refused (see `GUEST`), for the status; None: it was not."""
+        known = self._open.get(key)
+        return None if known is None or known.refused is None else known.secret_version
+
+    def forget(self, key: Key) -> None:
+        """The object is gone: let go of its source."""
+        known = self._open.pop(key, None)
+        if known is not None:
+            self._let_go(known)
+
+    async def close(self) -> None:
+        """Let go of every source; for the end of the process."""
+        for key in list(self._open):
+            self.forget(key)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _is_due(self, known: _Open, server: DataServer) -> bool:
+        if (known.uid, known.generation) != (server.metadata.uid, server.metadata.generation):
+            return True
+        interval_s = REFUSED_INTERVAL_S if known.refused is not None else SECRET_INTERVAL_S
+        return self._clock.monotonic() - known.read_at >= interval_s
+
+    async def _read(self, server: DataServer, kube: KubeApi, known: _Open | None) -> _Open:
+        meta, reference = server.metadata, server.spec.credentials_ref
+        version, values = GUEST, None
+        if reference is not None:
+            version, values = await read_secret(kube, meta.namespace, reference.name)
+        now = self._clock.monotonic()
+        as_before = (meta.uid, meta.generation, version)
+        if known is not None and (known.uid, known.generation, known.secret_version) == as_before:
+            known.read_at = now
+            return known
+        fresh = _Open(*as_before, now, None, refused=_refused_before(server, version))
+        if server.spec.local is None:
+            fresh.bucket = self._bucket(server)
+            fresh.source = self._open_server(Driver(server.spec.driver), _settings(server, values), fresh.bucket)
+        else:
+            fresh.source = self._open_folder(server)
+        if known is not None:
+            self._let_go(known)
+        return fresh
+
+    def _open_driver(self, driver: Driver, settings: ServerSettings, bucket: RateBucket) -> MediaSource:
+        return open_server(driver, settings, bucket=bucket, clock=self._clock)
+
+    def _open_folder(self, server: DataServer) -> MediaSource | None:
+        """None: on a PersistentVolumeClaim, which only the pods of runs can mount."""
+        local = server.spec.local
+        assert local is not None, "asked for Local only"
+        if local.root is None:
+            return None
+        root = self._roots.open(local.root.name, server.metadata.namespace, user=described(server))
+        folder = root / (local.root.sub_path or "")
+        settings = LocalSettings(name=described(server), root=folder, sentinel=local.sentinel)
+        return open_folder(settings, clock=self._clock)
+
+    def _bucket(self, server: DataServer) -> RateBucket:
+        limits = server.spec.limits or ServerLimits()
+
+        def tell(cooldown: Cooldown | None) -> None:
+            if cooldown is not None:
+                left_s = (cooldown.until - self._clock.now()).total_seconds()
+                self._cooldowns.cool(server.key, left_s, cooldown.why)
+
+        return RateBucket(
+            described(server),
+            self._clock,
+            self._random,
+            per_second=limits.requests_per_minute / 60,
+            burst=limits.burst,
+            concurrent=limits.max_in_flight,
+            cooldown_s=parse_duration(limits.cooldown),
+            on_change=tell,
+        )
+
+    def _let_go(self, known: _Open) -> None:
+        if known.source is not None:
+            task = asyncio.get_running_loop().create_task(known.source.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+def described(server: DataServer) -> str:
+    """The server as messages name it."""
+    return f"DataServer {server.metadata.namespace}/{server.metadata.name}"
+
+
+def _settings(server: DataServer, values: Mapping[str, str] | None) -> ServerSettings:
+    spec = server.spec
+    assert spec.endpoint is not None, "the API server has made sure"
+    limits = spec.limits or ServerLimits()
+    return ServerSettings(
+        name=described(server),
+        endpoint=spec.endpoint,
+        credentials=values,
+        list_timeout_s=parse_duration(limits.list_timeout),
+    )
+
+
+def _refused_before(server: DataServer, version: str) -> Unauthorized | None:
+    """What an earlier process was told about these very credentials, by the status."""
+    status = server.status
+    same = status.observed_generation == server.metadata.generation and status.refused_secret_version == version
+    if not same:
+        return None
+    return Unauthorized(f"{described(server)} refused these credentials before, and they have not changed since")

@@ -1,0 +1,59 @@
+"""The job is deleted: its run ends first; its files stay, unless it was declared that they go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pantograph.api.meta import FORCE_RELEASE
+from pantograph.controllers.strmsyncjob.beginning import announce_run, start_run
+from pantograph.controllers.strmsyncjob.running import ask_to_stop, keep_stopping
+from pantograph.controllers.strmsyncjob.scope import JobScope
+from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
+from pantograph.controllers.strmsyncjob.wishes import Wish
+from pantograph.engine.errors import Terminal, Transient, Waiting
+from pantograph.strm.scope import Scope
+
+STOPPING_S: Final = 2.0
+
+
+async def end_run(scope: JobScope) -> None:
+    """After this no run is at work; one that purges is left to end."""
+    scope.media.watches.drop(scope.key)
+    scope.media.queue.withdraw(scope.key)
+    if scope.going_on is None:
+        return
+    if scope.status.run is None or not scope.status.run.purge:
+        ask_to_stop(scope, "Deleting")
+        await keep_stopping(scope)
+        raise Waiting("Stopping", "the run at work is being stopped", STOPPING_S)
+    raise Waiting("Purging", "the files that the job made are being removed", STOPPING_S)
+
+
+async def ensure_purged(scope: JobScope) -> None:
+    """After this none of the files that the job made and nobody changed is left, if that was declared."""
+    never_ran = scope.status.applied_digest is None and scope.status.last_run is None
+    if scope.object.spec.deletion_policy == "Retain" or never_ran:
+        return
+    ended, last = scope.ended, scope.status.last_run
+    if ended is not None and ended.purge and last is not None:
+        if last.result in ("Succeeded", "Degraded"):
+            return
+        fault = last.reason or "PurgeFailed", last.message or "the run that removes the files has failed"
+        raise (
+            Terminal(*fault, remedy=_release(scope))
+            if last.reason in NEEDS_A_PERSON
+            else Transient(*fault, remedy=_release(scope))
+        )
+    await announce_run(scope, Wish(trigger="manual", causes=frozenset()), purge=True)
+    try:
+        await start_run(scope, Scope())
+    except Terminal as refused:
+        remedy = "; or ".join(each for each in (refused.remedy, _release(scope)) if each)
+        raise Terminal(refused.reason, refused.message, remedy=remedy) from refused
+
+
+def _release(scope: JobScope) -> str:
+    """The command that lets a job go whose files cannot be removed."""
+    meta = scope.object.metadata
+    command = f"kubectl annotate strmsyncjob {meta.name} -n {meta.namespace} {FORCE_RELEASE}=true"
+    return f"let it go and keep its files: {command}"

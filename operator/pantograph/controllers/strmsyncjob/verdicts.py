@@ -1,0 +1,140 @@
+"""What the last run means for the job: its conditions, and whether and when it is tried again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from pantograph.api.conditions import ConditionStatus
+from pantograph.api.meta import GROUP
+from pantograph.api.run import RunResult
+from pantograph.api.strmstatus import LastRun, StrmSyncJobStatus
+from pantograph.controllers.strmsyncjob.scope import JobScope
+from pantograph.engine.errors import StepError, Terminal, Transient
+
+FIRST_RETRY_S: Final = 30.0
+LAST_RETRY_S: Final = 3600.0
+JITTER: Final = 0.2
+
+NEEDS_A_PERSON: Final = frozenset(
+    {
+        "InvalidSpec",
+        "OwnedByAnother",
+        "SourceChanged",
+        "TargetOverlaps",
+        "ManifestUnreadable",
+        "MissingPrivilege",
+        "Rejected",
+        "BasePathChanged",
+    }
+)
+"""Reasons of failed runs that another run does not mend. All others pass by themselves, or may."""
+SOURCE_FAULTS: Final = frozenset(
+    {
+        "Unreachable",
+        "UpstreamFailed",
+        "CircuitOpen",
+        "SourceUnusable",
+        "MountMissing",
+        "ServerNotReady",
+        "CredentialsRefused",
+        "LoginLocked",
+        "MissingPrivilege",
+        "ProtocolError",
+        "WrongDirectory",
+        "NotFound",
+    }
+)
+"""Reasons that say that the source could not be read."""
+
+
+def observe_result(scope: JobScope, result: RunResult, *, whole: bool) -> None:
+    """Put into the conditions what the run saw. One that failed or looked at a part says less than a whole one."""
+    if result.result == "Failed" and result.reason in SOURCE_FAULTS:
+        scope.set_condition("SourceReachable", False, reason=result.reason, message=result.message)
+    elif result.result in ("Succeeded", "Degraded", "Blocked"):
+        scope.set_condition("SourceReachable", True, reason="Listed", message="the last run listed the source")
+    if not whole or result.result in ("Failed", "Cancelled"):
+        return
+    missing = result.incomplete_dirs
+    message = f"{missing} directories could not be listed as a whole; nothing is removed below them"
+    scope.set_condition(
+        "ListingComplete",
+        not missing,
+        reason="Incomplete" if missing else "Complete",
+        message=message if missing else "the last run listed every directory as a whole",
+    )
+    _set_or_drop(scope, "PruneBlocked", result.prune_blocked, reason="LimitsExceeded")
+    collisions = result.inventory.collisions
+    text = f"{collisions} files have no .strm of their own: another file has the same name" if collisions else ""
+    _set_or_drop(scope, "CollisionsFound", text, reason="SameName")
+
+
+def verdict(scope: JobScope) -> StepError | None:
+    """What the last run means: raises nothing, sets Ready, and returns the error with which the reconcile ends."""
+    last = scope.status.last_run
+    if last is None or scope.status.judged_digest != scope.spec_digest:
+        scope.ready(
+            status=ConditionStatus.UNKNOWN, reason="NotSynced", message="no run over the whole source has ended yet"
+        )
+        return None
+    match last.result:
+        case "Failed":
+            return _failure(scope, last)
+        case "Blocked":
+            return Terminal(last.reason or "Blocked", last.message or "", remedy=_approval(scope, last))
+        case "Cancelled":
+            scope.ready(status=False, reason="Cancelled", message="the last run was stopped before it was done")
+        case "Degraded":
+            scope.ready(reason=last.reason or "Degraded", message=last.message or "")
+        case _:
+            scope.ready(message=_summary(scope))
+    return None
+
+
+def show_last(scope: JobScope) -> None:
+    """While a run is at work or waits for its turn, Ready goes on to say what the last one means."""
+    end = verdict(scope)
+    if end is not None:
+        scope.ready(status=False, reason=end.reason, message=end.text)
+
+
+def retry_at(status: StrmSyncJobStatus, uid: str) -> datetime | None:
+    """When a run that failed is tried again; None: it did not fail, or trying again mends nothing."""
+    last = status.last_run
+    if last is None or last.result != "Failed" or last.reason in NEEDS_A_PERSON:
+        return None
+    delay_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(max(status.consecutive_failures - 1, 0), 16))
+    # Not random: every process comes to the same time, and many jobs on one server come to different ones.
+    share = int.from_bytes(sha256(f"{uid}{last.id}".encode()).digest()[:4], "big") / 2**32
+    return last.ended_at + timedelta(seconds=delay_s * (1 + JITTER * share))
+
+
+def _failure(scope: JobScope, last: LastRun) -> StepError:
+    reason, message = last.reason or "RunFailed", last.message or "the run failed and did not say why"
+    again = retry_at(scope.status, scope.object.metadata.uid)
+    if again is None:
+        return Terminal(reason, message, remedy=last.remedy)
+    after = max(0.1, (again - scope.now).total_seconds())
+    return Transient(reason, message, after, remedy=last.remedy)
+
+
+def _approval(scope: JobScope, last: LastRun) -> str:
+    meta = scope.object.metadata
+    annotate = f"kubectl annotate strmsyncjob {meta.name} -n {meta.namespace} --overwrite"
+    if last.reason == "RewriteLimit":
+        return f"look at status.lastRun, then allow it once: {annotate} {GROUP}/approve-rewrite={last.id}"
+    return f"look at what is gone, then approve exactly that: {annotate} {GROUP}/approve-prune={last.id}"
+
+
+def _summary(scope: JobScope) -> str:
+    inventory = scope.status.inventory
+    return "" if inventory is None else f"{inventory.strm} .strm files, {inventory.sidecars} sidecars"
+
+
+def _set_or_drop(scope: JobScope, type: str, message: str, *, reason: str) -> None:
+    if message:
+        scope.set_condition(type, True, reason=reason, message=message)
+    else:
+        scope.drop_condition(type)

@@ -1,0 +1,1 @@
+"""Notifications over real HTTP, against fakes on loopback."""

@@ -1,0 +1,87 @@
+"""The job goes: its run ends first, and its files go only if that was declared."""
+
+from __future__ import annotations
+
+from pantograph.api.run import RunResult
+from pantograph.engine.errors import Terminal
+from tests.simulation.jobs.lab import MediaLab
+from tests.simulation.jobs.world import failed
+
+FILMS = "strmsyncjob/films"
+HOUR_S = 3600.0
+
+
+async def test_a_deleted_job_is_gone_when_its_run_is_and_no_run_purges_anything() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s, lab.runners.deaf = HOUR_S, True
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.runners.of("films")[0].cancelled)
+        await lab.quiet(for_s=120)
+        assert lab.get(FILMS) is not None
+        lab.runners.deaf = False
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+        assert len(lab.begun()) == 1
+
+
+async def test_with_deletion_policy_delete_a_run_removes_what_the_job_made() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.delete(FILMS)
+        await lab.until(lambda: len(lab.begun()) == 2)
+        assert lab.runners.of("films")[1].order.purge
+        assert lab.get(FILMS) is not None
+        await lab.until(lambda: lab.get(FILMS) is None)
+        assert len(lab.begun()) == 2
+
+
+async def test_a_job_is_purged_although_its_server_is_gone_and_its_suspension_holds() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.patch(FILMS, {"spec": {"suspend": True}})
+        await lab.delete("dataserver/openlist")
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None)
+        order = lab.runners.of("films")[-1].order
+        assert order.purge
+        assert order.server.spec.local is not None
+
+
+async def test_a_purge_that_fails_is_tried_again_and_one_that_cannot_begin_names_the_way_out() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        lab.runners.results = [failed("TargetBusy", "another run is at work on it")]
+        lab.runners.refuse = Terminal("RootNotFound", "root media is not mounted", remedy="mount it")
+        await lab.delete(FILMS)
+        await lab.until_reason(FILMS, "RootNotFound")
+        release = "kubectl annotate strmsyncjob films -n lab pantograph.dev/force-release=true"
+        assert release in lab.condition(FILMS)["message"]
+        lab.runners.refuse = None
+        await lab.until_reason(FILMS, "TargetBusy")
+        await lab.until(lambda: lab.get(FILMS) is None)
+        assert [run.order.purge for run in lab.runners.of("films")] == [False, True, True]
+
+
+async def test_a_job_that_never_ran_has_nothing_to_purge() -> None:
+    async with MediaLab(server=False) as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_reason(FILMS, "ServerNotFound")
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+        assert lab.begun() == []
+
+
+async def test_a_run_that_ends_by_itself_while_its_job_is_deleted_is_enough() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [RunResult(result="Degraded", reason="Incomplete")]
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        await lab.kill()
+        await lab.delete(FILMS)
+        await lab.clock.sleep(60)
+        await lab.start()
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
