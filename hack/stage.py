@@ -56,6 +56,7 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
         self._random = random.Random()
         self.depot_port = self.free_port()
+        self.runs_port = self.free_port()
         self._ends: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
@@ -199,6 +200,10 @@ class Operator:
             "PANTOGRAPH_DEPOT_HOST": "127.0.0.1",
             "PANTOGRAPH_DEPOT_PORT": str(stage.depot_port),
             "PANTOGRAPH_DEPOT_DIR": str(stage.folder / "depot"),
+            "PANTOGRAPH_RUNS_HOST": "127.0.0.1",
+            "PANTOGRAPH_RUNS_PORT": str(stage.runs_port),
+            "PANTOGRAPH_RUNS_URL": f"https://localhost:{stage.runs_port}",
+            "PANTOGRAPH_RUNS_DIR": str(stage.folder / f"{name}-runs"),
             **overrides,
         }
         command = [sys.executable, "-m", "pantograph.cli.main", "run"]

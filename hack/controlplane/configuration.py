@@ -123,6 +123,7 @@ class Configuration:
             "audit-policy-file": str(self.audit_policy),
             "audit-log-path": str(self.audit_log),
             "audit-log-mode": "blocking",
+            "audit-log-maxsize": "100000",  # MB: who reads it from an offset must not lose it to a rotation
             **(self._kubelet_access() if self.node_address else self._without_node()),
         }
 

@@ -37,7 +37,8 @@ def test_after_a_kill_the_successor_finishes_the_same_task_and_a_stop_in_order_h
     first = stage.start_operator("first")
     until(lambda: is_leader(first), "the first leads", process=first.process)
     second_port = stage.free_port()
-    second = stage.start_operator("second", PANTOGRAPH_DEPOT_PORT=str(second_port))
+    ports = {"PANTOGRAPH_DEPOT_PORT": str(second_port), "PANTOGRAPH_RUNS_PORT": str(stage.free_port())}
+    second = stage.start_operator("second", **ports)
     second.await_ready()
     assert (lease(stage)["holderIdentity"], is_leader(first), is_leader(second)) == ("first", True, False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pantograph.providers.errors import (
     Busy,
@@ -47,10 +47,16 @@ class MediaTree:
 
     files: dict[str, MediaFile] = field(default_factory=dict)
     dirs: set[str] = field(default_factory=lambda: {"/"})
+    times: dict[str, datetime] = field(default_factory=dict)
+    """Of directories: when something was made or removed in them."""
+    _changes: int = 0
     mounts: set[str] = field(default_factory=set)
     faults: dict[str, Fault] = field(default_factory=dict)
     """By path; `*` for every path."""
+    directory_times: bool = False
     base: str = "http://media.lan:5244"
+    key: str = ""
+    """What signatures are made with."""
     listed: list[str] = field(default_factory=list)
     proves: bool = True
     on_list: Callable[[str], None] = lambda _: None
@@ -58,6 +64,7 @@ class MediaTree:
 
     def add(self, *paths: str, size: int = 1_000_000, content: bytes = b"", sign: str = "") -> MediaTree:
         for path in paths:
+            self._bump(parent_of(path))
             self.files[path] = MediaFile(len(content) or size, sign=sign, content=content)
             self.mkdir(parent_of(path))
         return self
@@ -66,12 +73,19 @@ class MediaTree:
         while path not in self.dirs:
             self.dirs.add(path)
             path = parent_of(path)
+            self._bump(path)
 
     def remove(self, path: str) -> None:
         """A file, or a directory with all below."""
+        self._bump(parent_of(path))
         below = f"{path}/"
         self.files = {each: file for each, file in self.files.items() if each != path and not each.startswith(below)}
         self.dirs = {each for each in self.dirs if each != path and not each.startswith(below)}
+
+    def _bump(self, directory: str) -> None:
+        """As a file system does when something is made or removed in it; always another time, and long ago."""
+        self._changes += 1
+        self.times[directory] = WHEN - timedelta(days=1, seconds=-self._changes)
 
     def heal(self) -> None:
         self.faults.clear()
@@ -81,7 +95,13 @@ class MediaTree:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            watch=True, http=True, mount=True, pickcode=False, sign=True, proves_complete_listing=self.proves
+            watch=True,
+            http=True,
+            mount=True,
+            pickcode=False,
+            sign=True,
+            proves_complete_listing=self.proves,
+            directory_times=self.directory_times,
         )
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
@@ -101,7 +121,10 @@ class MediaTree:
         dirs = [each for each in self.dirs if each != "/" and parent_of(each) == path]
         files = [each for each in self.files if parent_of(each) == path]
         return (
-            *(Entry(_name(each), path, True, None, WHEN, is_mount=each in self.mounts) for each in sorted(dirs)),
+            *(
+                Entry(_name(each), path, True, None, self.times.get(each, WHEN), is_mount=each in self.mounts)
+                for each in sorted(dirs)
+            ),
             *(
                 Entry(_name(each), path, False, self.files[each].size, self.files[each].modified, self.files[each].sign)
                 for each in sorted(files)
@@ -119,7 +142,10 @@ class MediaTree:
             yield hint
 
     def link(self, entry: Entry, *, sign: SignMode = SignMode.FROM_LISTING) -> Link:
-        return Link(entry.path, self.base, "/d", entry.sign if sign is SignMode.FROM_LISTING else "")
+        if sign is SignMode.COMPUTE and not self.key:
+            raise Rejected("the credentials hold no key")
+        signs = {SignMode.FROM_LISTING: entry.sign, SignMode.COMPUTE: f"{self.key}-{entry.path}:0", SignMode.NONE: ""}
+        return Link(entry.path, self.base, "/d", signs[sign])
 
     async def read(self, entry: Entry) -> AsyncIterator[bytes]:
         yield self.files[join(entry.parent, entry.name)].content

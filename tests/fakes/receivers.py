@@ -7,9 +7,11 @@ ways of authorization switched off); Telegram answers a wrong token with 401 and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 from aiohttp import web
@@ -30,9 +32,13 @@ class Receivers:
     status: int | None = None
     """Every answer has it, whatever is asked."""
     hangs: bool = False
+    garbles: bool = False
+    """Every answer is no HTTP."""
     echo: bool = False
     """A failing answer shows what was sent, secrets and all."""
     asked: list[str] = field(default_factory=list)
+    heard: Queue[list[tuple[str, str]]] = field(default_factory=Queue)
+    """The `updates` again, to be waited for from another thread."""
     base_url: str = ""
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,6 +60,10 @@ class Receivers:
         self.asked.append(f"{request.method} {request.path}")
         if self.hangs:
             await self._released.wait()
+        if self.garbles:
+            assert request.transport is not None
+            request.transport.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+            request.transport.close()
         if self.status is not None:
             text = f"{request.path} {dict(request.headers)}" if self.echo else ""
             return web.Response(status=self.status, text=text, headers={"Location": "http://127.0.0.1:1/elsewhere"})
@@ -70,6 +80,7 @@ class Receivers:
             return web.Response(status=401)
         body = await request.json()
         self.updates.append([(each["Path"], each["UpdateType"]) for each in body["Updates"]])
+        self.heard.put(self.updates[-1])
         return web.Response(status=204)
 
     async def _info(self, request: web.Request) -> web.StreamResponse:
@@ -117,3 +128,25 @@ async def receiving() -> AsyncIterator[Receivers]:
     finally:
         fake.release()
         await runner.cleanup()
+
+
+@contextmanager
+def receiving_beside() -> Iterator[Receivers]:
+    """The same, in a thread of its own, for tests of what blocks."""
+    ready: Queue[Receivers] = Queue()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with receiving() as fake:
+            ready.put(fake)
+            await done.wait()
+
+    thread = Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield ready.get(timeout=30)
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()

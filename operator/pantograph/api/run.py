@@ -22,6 +22,9 @@ ANSWER_WITHIN_S: Final = 15.0
 TOKEN_AUDIENCE: Final = "pantograph"  # noqa: S105 - a name, not a secret
 """What a run's ServiceAccount token is made for; the API server takes no such token for its own."""
 
+INTERRUPTED: Final = "Interrupted"
+"""Reason of a result that is no end: the run's process was told to end (a drained node, a stop of the operator)."""
+
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1024)]
 
@@ -61,6 +64,14 @@ class RunInventory(Model):
     collisions: Count = 0
 
 
+class RunUntold(Model):
+    """A media server that could not be told; it is tried again at the result's `notifyDue`."""
+
+    server: Annotated[str, Field(max_length=63)]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Text
+
+
 class RunResult(Model):
     """What came of a run."""
 
@@ -89,6 +100,9 @@ class RunResult(Model):
     incomplete_dirs: Count = 0
     inventory: RunInventory = Field(default_factory=RunInventory)
     samples: Annotated[list[RunIssue], Field(max_length=10)] = Field(default_factory=list)
+    notified: Count = 0
+    """Folders that media servers were told of."""
+    notify_failed: Annotated[list[RunUntold], Field(max_length=8)] = Field(default_factory=list)
     notify_due: Timestamp | None = None
     """When media servers should be told what is still pending; absent: they know everything."""
 

@@ -31,6 +31,7 @@ SubPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00
 """A path below a volume; no segment may be `.` or `..`."""
 Extension = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9]+$")]
 """A file name's extension without its dot, in any case."""
+PathPattern = Annotated[str, Field(min_length=1, max_length=512)]
 HttpBase = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")]
 FileMode = Annotated[str, Field(max_length=4, pattern=r"^0?[0-7]{3}$")]
 RootName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
@@ -93,7 +94,10 @@ class Target(Model):
     """What becomes of a name longer than 255 bytes: left out and reported, or cut and told apart by a hash."""
     on_collision: Literal["Prefer", "KeepExt", "Fail"] = "Prefer"
     """When `a.mkv` and `a.mp4` both want `a.strm`: the larger wins (then the earlier extension, then the name); or all
-    files keep their extensions (`a.mkv.strm`); or neither is made."""
+    files keep their extensions (`a.mkv.strm`, with `a.mkv.srt` for `a.srt`); or neither is made."""
+    on_foreign: Literal["Keep", "Adopt"] = "Keep"
+    """What becomes of somebody else's `.strm` that has a wanted file's name and another content: it stays and is told,
+    or it is written anew (`maxRewritePercent` counts it) and is the job's from then on."""
     adopt: bool = False
     """Take over the records that another owner or another source left in the target."""
 
@@ -105,9 +109,10 @@ class Filter(Model):
     """Of files that get a `.strm`, in order of preference; absent: the usual video formats."""
     min_size: Quantity | None = None
     """Smaller files are left out; files of unknown size are not."""
-    exclude: (
-        Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(max_length=64), ListSet()] | None
-    ) = None
+    include: Annotated[list[PathPattern], Field(min_length=1, max_length=64), ListSet()] | None = None
+    """Patterns as in `exclude`; only what one of them matches, with all that is below, is mirrored. Directories that
+    can hold nothing of it are not listed. Absent: everything."""
+    exclude: Annotated[list[PathPattern], Field(max_length=64), ListSet()] | None = None
     """Patterns of paths left out with all that is below. Whole segments: `Sample` matches a file or directory of that
     name anywhere, `Shows/*/Extras` is relative to `source.path`, `**` stands for any number of segments."""
 
@@ -128,6 +133,16 @@ class Replacement(Model):
     to: Annotated[str, Field(max_length=512)]
 
 
+class Sign(Model):
+    """The signature of a URL, for servers that ask for one (OpenList)."""
+
+    mode: Literal["FromListing", "Compute", "None"] = "FromListing"
+    """The one that the server's listing gives, if it gives one; or made here, never to expire, by the server's admin
+    token, which the DataServer's Secret must hold as `token`; or none."""
+    renew_before: Duration = "72h"
+    """A signature that expires sooner than this is renewed."""
+
+
 class Link(Model):
     """What a `.strm` contains: one line, no newline."""
 
@@ -144,10 +159,8 @@ class Link(Model):
     """Between base and path; absent: the server's own (`/d` for OpenList)."""
     encoding: Literal["Path", "Minimal", "None"] = "Path"
     """How each segment of a URL is percent-encoded, once: as the server itself does, only `% ? #`, or not at all."""
-    sign: bool = True
-    """Append the signature that the server's listing gives, if it gives one."""
-    renew_before: Duration = "72h"
-    """A signature that expires sooner than this is renewed."""
+    sign: Sign | None = None
+    """Absent: as the server's listing gives it."""
     equivalent_bases: Annotated[list[HttpBase], Field(max_length=16), ListSet()] | None = None
     """Other bases that serve the same paths: a file that has one of them is left as it is."""
     mount_prefix: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\x00-\x1f]*$")] | None = None
@@ -177,8 +190,12 @@ class Sidecars(Model):
 class Update(Model):
     """How existing files are compared and rewritten."""
 
-    verify: Literal["Stat", "Content"] = "Stat"
-    """How a file is known to be as we left it: by size and time, or by reading it."""
+    verify: Literal["Stat", "Content", "DirMtime"] = "Stat"
+    """How a file is known to be as we left it: by size and time, or by reading it. `DirMtime`: as `Stat`, and a
+    directory without subdirectories is not even listed while its time on the server, and that of its copy, are
+    unchanged; only where the server's times can be trusted (`Local` on a local file system), otherwise as `Stat`."""
+    full_every: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Of so many runs with `DirMtime` one lists every directory: a file that changed in place bumps no time."""
     max_rewrite_percent: Annotated[int, Field(ge=0, le=100)] = 50
     """A run that would rewrite more of the existing files stops before it rewrites the first, and asks."""
     mtime_policy: Literal["Now", "Preserve", "Remote"] = "Now"
@@ -224,7 +241,7 @@ class StrmSyncJobSpec(CommonSpec):
     watch: WatchSettings | None = None
     """Absent: changes on the server are not followed."""
     dry_run: bool = False
-    """Runs write nothing and only count what they would do."""
+    """Runs only tell what they would do: nothing is written below the target, not even the job's records."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """What becomes of the files when this object is deleted: they stay, or those that the job made and nobody changed
     are removed."""

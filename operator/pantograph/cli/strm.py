@@ -7,7 +7,7 @@ import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,23 +21,23 @@ from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
 from pantograph.cli.strm_reporting import Place, Reporter
 from pantograph.cli.strm_stop import Stop
+from pantograph.cli.strm_target import purge_target, restore_run
+from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
+from pantograph.providers.notify.mediaservers import open_media_server
+from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
 from pantograph.strm.prune import Approval
-from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job, compile_job
-from pantograph.strm.state import Owner, StateDir, read_owner
-from pantograph.strm.target import Target
-from pantograph.strm.watching import follow
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
 
@@ -49,19 +49,31 @@ def configure(parser: ArgumentParser) -> None:
     watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
     doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
-    for each in (run, watch, doctor, back):
+    rewrite = actions.add_parser("rewrite", help="make the links anew from the records, without listing the server")
+    purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
+    for each in (run, watch, doctor, back, rewrite, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    run.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, rewrite, purge):
+        each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
+    for each in (run, rewrite):
+        each.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
+        each.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
     run.add_argument("--shallow", action="store_true", help="of each --path only itself and what is new in it")
     run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
     run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
-    run.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
-    run.add_argument("--deadline", metavar="DURATION", help="stop when it takes longer; the next run goes on there")
-    strm_reporting.configure(run)
+    run.add_argument("--purge", action="store_true", help="do no run, but what `purge` does")
+    run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
+    for each in (run, rewrite, purge):
+        each.add_argument(
+            "--deadline", metavar="DURATION", help="stop when it takes longer; the next run goes on there"
+        )
+        strm_reporting.configure(each)
+    rewrite.set_defaults(trigger="manual", purge=False)
+    purge.set_defaults(trigger="manual", purge=True)
     watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
 
@@ -73,7 +85,7 @@ def run(arguments: Namespace) -> int:
     try:
         declared, places = read_declared(arguments.spec), _places(arguments)
         if arguments.action == "restore":
-            return _restore(declared, places, arguments)
+            return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError, ValueError) as error:
         remedy = getattr(error, "remedy", None)
@@ -87,13 +99,14 @@ def run(arguments: Namespace) -> int:
 
 async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
-    if arguments.action == "run":
+    if arguments.action in ("run", "rewrite", "purge"):
         report = await _run(declared, places, job, arguments)
         _print(report, as_json=arguments.json)
         return EXIT_CODES[report.result]
     async with _open_source(declared, places, _bucket(declared.server)) as source:
         if arguments.action == "doctor":
-            return await examine(job, source, partial(target_directory, declared.job, places))
+            target = partial(target_directory, declared.job, places)
+            return await examine(job, source, target, _media_servers(declared, places))
         return await _watch(declared, places, job, source, arguments)
 
 
@@ -107,21 +120,51 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
     if place is not None:
         alone = _alone(declared.server)
         reporter = Reporter(place, clock=clock, bucket=bucket, alone_per_minute=alone, cancel=stop.ask)
-    async with _open_source(declared, places, bucket) as source:
-        if reporter is None:
-            show = _show if _shows(arguments) else _show_nothing
-            report = await _once(declared, places, job, source, _request(arguments), stop.is_set, show, arguments)
-            return stop.explain(report)
-        await reporter.open()
-        try:
-            report = await _once(
-                declared, places, job, source, _request(arguments), stop.is_set, reporter.progress, arguments
-            )
-            stop.explain(report)
-            await reporter.conclude(report, hurry=stop.signalled)
-        finally:
-            await reporter.close()
+
+    async def work(show: Callable[[Progress], None]) -> Report:
+        if arguments.purge:
+            name, installation = arguments.run_name or _new_name(), arguments.installation
+            report = await purge_target(declared, places, name, installation, stopped=stop.is_set, show=show)
+        else:
+            async with _open_source(declared, places, bucket) as source:
+                request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)
+                report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
+        return stop.explain(report)
+
+    if reporter is None:
+        return await work(_show if _shows(arguments) else _show_nothing)
+    await reporter.open()
+    try:
+        report = await work(reporter.progress)
+        await reporter.conclude(report, hurry=stop.signalled)
+    finally:
+        await reporter.close()
     return report
+
+
+async def _watch(declared: Declared, places: Places, job: Job, source: MediaSource, arguments: Namespace) -> int:
+    if not source.capabilities.watch:
+        raise StrmError(
+            "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
+        )
+    clock = SystemClock()
+    stop, show = Stop.on_signals(None, clock), _show if _shows(arguments) else _show_nothing
+
+    async def execute(request: Request) -> Report:
+        report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
+        _print(report, as_json=arguments.json)
+        return report
+
+    return await watch(
+        source,
+        job.source,
+        clock=clock,
+        min_interval_s=parse_duration(arguments.min_interval),
+        rebuild=arguments.rebuild_manifest,
+        new_name=_new_name,
+        execute=execute,
+        stop=stop.signalled,
+    )
 
 
 async def _tell_failure(arguments: Namespace, error: Exception) -> None:
@@ -155,20 +198,23 @@ async def _once(
     show: Callable[[Progress], None],
     arguments: Namespace,
 ) -> Report:
-    volume, directory = target_directory(declared.job, places)
+    dry_run = request.dry_run or job.dry_run
+    volume, directory = target_directory(declared.job, places, make=not dry_run)
+    media_servers = _media_servers(declared, places)
     try:
-        server = await source_identity(declared.server, source)
+        server = "" if request.notify_only else await source_identity(declared.server, source)
     except ProviderError as error:
         return Report(
-            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or ""
+            request.run, request.trigger, "Failed", error.reason, error.message, error.remedy or "", dry_run
         )  # fmt: skip
     around = Surroundings(
         source=source,
         root=directory,
         volume=volume,
         clock=SystemClock(),
-        installation=arguments.installation,
+        installation=arguments.installation or "local",
         server=server,
+        media_servers=media_servers,
         parallel=parallelism(job, declared.server),
         on_progress=show,
         cancelled=stopped,
@@ -177,52 +223,6 @@ async def _once(
     if show is _show:
         print("\r\x1b[K", end="", file=sys.stderr)
     return report
-
-
-async def _watch(declared: Declared, places: Places, job: Job, source: MediaSource, arguments: Namespace) -> int:
-    if not source.capabilities.watch:
-        raise StrmError(
-            "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
-        )
-    stop, show = Stop.on_signals(None, SystemClock()), _show if _shows(arguments) else _show_nothing
-
-    async def once(scope: Scope) -> bool:
-        request = Request(run=_new_name(), trigger="watch", scope=scope)
-        report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
-        _print(report, as_json=arguments.json)
-        return report.result != "Failed"
-
-    interval_s = parse_duration(arguments.min_interval)
-    following = asyncio.create_task(
-        follow(source, job.source, clock=SystemClock(), min_interval_s=interval_s, run=once)
-    )
-    stopped = asyncio.create_task(stop.signalled.wait())
-    await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if following.done():
-        stopped.cancel()
-        await following
-        return 1
-    following.cancel()
-    await asyncio.gather(following, return_exceptions=True)
-    return 0
-
-
-def _restore(declared: Declared, places: Places, arguments: Namespace) -> int:
-    volume, directory = target_directory(declared.job, places)
-    job = compile_job(declared.job)
-    owner = read_owner(directory)
-    if owner is None:
-        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
-    mine = Owner(owner.installation, job.namespace, job.name, owner.source)
-    with (
-        closing(Target(directory, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
-    ):
-        restored, taken = restore(target, state, arguments.run_name)
-    print(json.dumps({"restored": restored, "taken": taken}) if arguments.json else f"{restored} files are back")
-    for path in [] if arguments.json else taken:
-        print(f"its place is taken, it stays in the trash: {path}")
-    return 1 if taken else 0
 
 
 @asynccontextmanager
@@ -273,6 +273,15 @@ def _alone(server: DataServer) -> float:
     return limits.requests_per_minute / limits.max_runs
 
 
+def _media_servers(declared: Declared, places: Places) -> dict[str, MediaServer]:
+    job = declared.job
+    servers = job.spec.notify.media_servers if job.spec.notify else []
+    return {
+        each.name: open_media_server(each, places.secret(each.secret_ref.name, namespace=job.metadata.namespace))
+        for each in servers
+    }
+
+
 def _common(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--spec", type=Path, required=True, metavar="FILE", help="YAML with a DataServer and a StrmSyncJob"
@@ -281,9 +290,7 @@ def _common(parser: ArgumentParser) -> None:
         parser.add_argument(
             f"--{option}", action="append", type=_place, default=[], metavar="NAME=DIR", help=f"where the {what} is"
         )
-    parser.add_argument(
-        "--installation", default="local", metavar="ID", help="whose target it is, beside namespace and name (local)"
-    )
+    parser.add_argument("--installation", metavar="ID", help="whose target it is, beside namespace and name (local)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object a line")
 
 
@@ -309,6 +316,17 @@ def _request(arguments: Namespace) -> Request:
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,
+        notify_only=arguments.notify_only,
+        dry_run=arguments.dry_run,
+    )
+
+
+def _rewrite_request(arguments: Namespace) -> Request:
+    return Request(
+        run=arguments.run_name or _new_name(),
+        approve_rewrite=arguments.approve_rewrite,
+        rewrite_only=True,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -345,5 +363,9 @@ def _print(report: Report, *, as_json: bool) -> None:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+    if report.notified:
+        print(f"  media servers were told of {report.notified} folders")
+    for each in report.notify_failed:
+        print(f"  {each.reason}: {each.message}; told later")
     for each in report.samples:
         print(f"  {each.reason} {each.path}: {each.message}")

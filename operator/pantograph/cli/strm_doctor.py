@@ -1,22 +1,33 @@
-"""`pantograph strm doctor`: whether server and target can be used, and what the first link would look like."""
+"""`pantograph strm doctor`: whether server, target and media servers can be used, and what a link would look like."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import Entry, MediaSource
+from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
+from pantograph.strm.folders import MediaServerRules
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.spec import Job
 from pantograph.strm.state import TRASH, read_owner
 
 
-async def examine(job: Job, source: MediaSource, target: Callable[[], tuple[Path, Path]]) -> int:
-    """Print what was seen; 1 if anything would stop a run. Writes nothing but the target's directory itself."""
-    return 0 if all([await _server(job, source), _target(job, target)]) else 1
+async def examine(
+    job: Job,
+    source: MediaSource,
+    target: Callable[[], tuple[Path, Path]],
+    media_servers: Mapping[str, MediaServer],
+) -> int:
+    """Print what was seen; 1 if anything would not work. Writes nothing but the target's directory itself."""
+    usable = [await _server(job, source), _target(job, target)]
+    for rules in job.media_servers:
+        usable.append(await _media_server(rules, media_servers[rules.name]))
+    return 0 if all(usable) else 1
 
 
 async def _server(job: Job, source: MediaSource) -> bool:
@@ -26,6 +37,8 @@ async def _server(job: Job, source: MediaSource) -> bool:
         for note in info.notes:
             _say("note", note)
         listing = await source.list(job.source)
+        file = next((each for each in listing.entries if not each.is_dir), Entry("example.mkv", job.source, False, 1))
+        link = job.links.text(source, file).decode()
     except ProviderError as error:
         _say("FAULT", f"{error.message}" + (f"; {error.remedy}" if error.remedy else ""))
         return False
@@ -33,8 +46,9 @@ async def _server(job: Job, source: MediaSource) -> bool:
          f" ({listing.why})")  # fmt: skip
     able = source.capabilities
     _say("driver", f"watch {able.watch}, proves listings {able.proves_complete_listing}, sign {able.sign}")
-    file = next((each for each in listing.entries if not each.is_dir), Entry("example.mkv", job.source, False, 1))
-    _say("link", job.links.text(source, file).decode())
+    _say("link", link)
+    if job.verify == "DirMtime" and not able.directory_times:
+        _say("note", "update.verify: DirMtime is as Stat here, for the times of this server's directories tell nothing")
     return True
 
 
@@ -59,6 +73,31 @@ def _target(job: Job, target: Callable[[], tuple[Path, Path]]) -> bool:
         _say("FAULT", "the target belongs to another job; choose another directory or set target.adopt: true")
         return False
     return True
+
+
+async def _media_server(rules: MediaServerRules, server: MediaServer) -> bool:
+    try:
+        info = await server.look()
+    except ProviderError as error:
+        _say("FAULT", f"{error.message}" + (f"; {error.remedy}" if error.remedy else ""))
+        return False
+    folder = rules.place("")
+    _say("tells", f"{rules.name}, {info.product} {info.version}, at most every {rules.debounce_s:g} s"
+         f" of {rules.max_paths} folders below {folder}")  # fmt: skip
+    if folder is None:
+        _say(
+            "FAULT", f"nothing in the pathMap of media server {rules.name} fits {rules.base or '/'}: add from: /, to: …"
+        )
+        return False
+    if info.folders is not None and not any(_are_one_above_the_other(folder, each) for each in info.folders):
+        _say("FAULT", f"no library of {rules.name} holds {folder}; it has {', '.join(info.folders) or 'none'}")
+        return False
+    return True
+
+
+def _are_one_above_the_other(one: str, other: str) -> bool:
+    shallow, deep = sorted((re.split(r"[/\\]+", each.rstrip("/\\").casefold()) for each in (one, other)), key=len)
+    return deep[: len(shallow)] == shallow
 
 
 def _say(what: str, text: str) -> None:

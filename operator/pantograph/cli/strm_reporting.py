@@ -130,7 +130,8 @@ class Reporter:
         )
         self._loop = asyncio.create_task(self._report_for_ever(), name="reporting")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._answered.wait(), ANSWER_WITHIN_S)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self._answered.wait()
         self._heed_silence()
 
     async def close(self) -> None:
@@ -190,7 +191,8 @@ class Reporter:
             attempt = 0 if answer is not None else attempt + 1
             pause_s = REPORT_EVERY_S if answer is not None else _BACK_OFF_S[min(attempt, len(_BACK_OFF_S)) - 1]
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._news.wait()
 
     async def _post(self, report: RunReport) -> RunAnswer | None:
         """Say it and obey the answer; None: there was none."""
@@ -267,7 +269,8 @@ async def _rest(seconds: float, hurry: asyncio.Event) -> None:
         await asyncio.sleep(min(seconds, 0.5))
         return
     with suppress(TimeoutError):
-        await asyncio.wait_for(hurry.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await hurry.wait()
 
 
 def result_of(report: Report) -> RunResult:
@@ -280,7 +283,7 @@ def result_of(report: Report) -> RunResult:
 
 def message_of(result: RunResult) -> str:
     """The result in at most 4 KiB: without samples, and with as much of its messages as fits."""
-    said = json.loads(result.model_dump_json(by_alias=True, exclude={"samples"}))
+    said = json.loads(result.model_dump_json(by_alias=True, exclude={"samples", "notify_failed"}))
     for longest in (1024, 256, 64):
         short = {name: value[:longest] if isinstance(value, str) else value for name, value in said.items()}
         text = json.dumps(short, ensure_ascii=False)

@@ -103,7 +103,7 @@ async def describe(scope: ServerScope) -> None:
     """After this the status says what the source is and what can be had from it."""
     status = scope.status
     source = scope.source
-    status.capabilities = _capabilities(Local.capabilities if source is None else source.capabilities)
+    status.capabilities = _capabilities(Local.OF_ANY if source is None else source.capabilities)
     status.refused_secret_version = None
     if source is None:
         status.product = status.version = status.logged_in = status.notes = None

@@ -15,13 +15,14 @@ from typing import Final
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
+from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import FileRow, FrontierItem, Manifest
 from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import below
-from pantograph.strm.writing import NotWritten, Writer
+from pantograph.strm.writing import Hand, NotWritten
 
 MAX_DIRECTORIES: Final = 1000
 MAX_WRITES: Final = 1000
@@ -49,13 +50,20 @@ class Batch:
 
     target: Target
     manifest: Manifest
-    writer: Writer
+    writer: Hand
     source: MediaSource
     clock: Clock
     report: Report
+    run: int
     sync: Callable[[int], None]
+    changes: Changes
     works: list[Work] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    """Directories to be taken off the stored frontier."""
+    planned: int = 0
+    """Directories, since the last commit."""
+    proved: list[int] = field(default_factory=list)
+    """Directories in which nothing was left to do."""
     added: dict[str, FrontierItem] = field(default_factory=dict)
     settlements: list[Callable[[], None]] = field(default_factory=list)
     """What may be said of the directories once their files are written: stored with the frontier, never before it."""
@@ -68,8 +76,9 @@ class Batch:
         """The directory was planned; `found` is to be listed after it."""
         if self.began is None:
             self.began = self.clock.monotonic()
-        self.added.pop(path, None)
-        self.done.append(path)
+        self.planned += 1
+        if self.added.pop(path, None) is None:
+            self.done.append(path)
         self.added |= {item.path: item for item in found}
 
     @property
@@ -78,7 +87,7 @@ class Batch:
             return False
         return (
             len(self.works) >= MAX_WRITES
-            or len(self.done) >= MAX_DIRECTORIES
+            or self.planned >= MAX_DIRECTORIES
             or self.clock.monotonic() - self.began >= MAX_AGE_S
         )
 
@@ -88,9 +97,12 @@ class Batch:
             await self._write()
         for settle in self.settlements:
             settle()
+        if self.proved:
+            self.manifest.prove_directories(self.run, self.proved)
         self.manifest.move_frontier(done=self.done, added=self.added.values())
         self.manifest.commit()
         self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
+        self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
         for work in self.works:
@@ -98,21 +110,27 @@ class Batch:
             if file.kind == "strm":
                 row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
                 self.manifest.intend(work.directory, row, digest_of(file.text))
-        self._intend_directories()
+        made = self._intend_directories()
+        folders = all_of((work.local for work in self.works), "Modified")
+        self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         for work in self.works:
             await self._write_one(work)
+        self.changes.settle()
         self.sync(self.target.fd)
 
-    def _intend_directories(self) -> None:
+    def _intend_directories(self) -> set[str]:
         """What is not there now will be ours."""
+        made: set[str] = set()
         for directory, local in {(work.directory, work.local) for work in self.works if work.local}:
             identity: int | None = directory
             path = local
             while identity is not None and path and not self._exists(path):
                 self.manifest.execute("UPDATE dirs SET made=1 WHERE id=?", (identity,))
                 row = self.manifest.execute("SELECT parent FROM dirs WHERE id=?", (identity,)).fetchone()
+                made.add(path)
                 identity, path = row[0], path.rpartition("/")[0]
+        return made
 
     def _exists(self, local: str) -> bool:
         try:
@@ -152,7 +170,7 @@ class Batch:
                 remote_time=None if entry.modified is None else entry.modified.timestamp(),
             ),
         )
-        self.report.changed_dirs.add(work.local)
+        self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1
         else:

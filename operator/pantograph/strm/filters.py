@@ -11,6 +11,7 @@ from typing import Final
 from pantograph.strm.naming import split_extension
 
 _ANY_DEPTH: Final = "**"
+_BELOW: Final = r"(?:/[\s\S]*)?"
 
 
 class Excludes:
@@ -23,6 +24,45 @@ class Excludes:
     def match(self, path: str) -> bool:
         """Whether `path` (relative, `a/b/c`) is left out. Whether a directory above it is, was asked on the way."""
         return self._pattern is not None and self._pattern.fullmatch(path) is not None
+
+
+class Includes:
+    """Patterns over paths relative to the source; none: everything. A match brings everything below with it."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [_split(pattern) for pattern in patterns]
+        whole = any(all(segment == _ANY_DEPTH for segment in each) for each in self._patterns)
+        if whole or not self._patterns:
+            self._matcher = None
+        else:
+            self._matcher = re.compile("|".join(f"(?:{_segments(each)}){_BELOW}" for each in self._patterns))
+
+    def match(self, path: str) -> bool:
+        """Whether the file `path` is mirrored."""
+        return self._matcher is None or self._matcher.fullmatch(path) is not None
+
+    def may_hold(self, path: str) -> bool:
+        """Whether something in or below the directory `path` may match."""
+        if self._matcher is None:
+            return True
+        names = path.split("/")
+        return any(_reaches(pattern, names) for pattern in self._patterns)
+
+
+class PathFilter:
+    """Which paths below the source are mirrored."""
+
+    def __init__(self, *, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+        self._include = Includes(include)
+        self._exclude = Excludes(exclude)
+
+    def takes(self, path: str) -> bool:
+        """Whether the file is."""
+        return self._include.match(path) and not self._exclude.match(path)
+
+    def enters(self, path: str) -> bool:
+        """Whether the directory, in which such files may be, is looked into."""
+        return self._include.may_hold(path) and not self._exclude.match(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +90,26 @@ def extension_of(name: str) -> str:
 
 
 def _compile(pattern: str) -> str:
+    return _segments(_split(pattern))
+
+
+def _split(pattern: str) -> list[str]:
     segments = [segment for segment in pattern.split("/") if segment]
     while segments and segments[-1] == _ANY_DEPTH:  # `Sample/**` means Sample with all that is below
         segments.pop()
     if "/" not in pattern.rstrip("/"):
         segments = [_ANY_DEPTH, *segments]
-    return _segments(segments)
+    return segments
+
+
+def _reaches(pattern: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether `pattern` matches the directory, something above it, or may match something below it."""
+    for segment, name in zip(pattern, names, strict=False):
+        if segment == _ANY_DEPTH:
+            return True
+        if not fnmatch.fnmatchcase(name, segment):
+            return False
+    return True
 
 
 def _segments(segments: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.report import Report
+from pantograph.strm.spec import Job
 
 KEPT_RUNS: Final = 50
 LONGEST_RUN_S: Final = 24 * 3600.0
@@ -25,12 +26,17 @@ class Begun:
     frontier: list[FrontierItem]
 
 
-def begin_run(manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float) -> Begun:
-    """Go on with the unfinished run if it had the same spec and scope and is not too old, else begin a new one."""
+def begin_run(
+    manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float, afresh: bool
+) -> Begun:
+    """Go on with the unfinished run if it had the same spec and scope and is not too old, else begin a new one.
+
+    `afresh`: begin a new one in any case.
+    """
     row = manifest.execute(
         "SELECT id, shape, scope, started, incomplete FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    if row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
+    if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
         return Begun(row[0], True, row[4], manifest.frontier())
@@ -46,12 +52,13 @@ def begin_run(manifest: Manifest, *, name: str, trigger: str, scope: str, shape:
 
 
 def end_run(
-    manifest: Manifest, run: int, *, report: Report, directories: int, shape: str | None, resumable: bool
+    manifest: Manifest, run: int, *, report: Report, directories: int, job: Job | None, resumable: bool
 ) -> None:
-    """The run is over. `shape`: the spec by which the source was listed as a whole. `resumable`: it was cut short by
+    """The run is over. `job`: the one by which the source was listed as a whole. `resumable`: it was cut short by
     something that passes, and the next one goes on where it stopped."""
-    if shape is not None:
-        manifest.put("shape", shape)
+    if job is not None:
+        manifest.put("shape", job.shape)
+        manifest.put("frame", job.frame)
         manifest.put("directories", str(directories))
     if not resumable:
         manifest.clear_frontier()

@@ -28,13 +28,14 @@ class LinkRules:
 
     @classmethod
     def of(cls, link: api.Link) -> Self:
+        sign = link.sign or api.Sign()
         return cls(
             mode=link.mode,
             base=None if link.public_base is None else normal_base(link.public_base),
             prefix=link.prefix,
             encoding=Encoding(link.encoding),
-            sign=SignMode.FROM_LISTING if link.sign else SignMode.NONE,
-            renew_before_s=parse_duration(link.renew_before),
+            sign=SignMode(sign.mode) if link.mode == "Http" else SignMode.NONE,
+            renew_before_s=parse_duration(sign.renew_before),
             equivalent_bases=tuple(normal_base(each) for each in link.equivalent_bases or ()),
             mount_prefix=link.mount_prefix,
             path_map=tuple((each.prefix.rstrip("/"), each.to.rstrip("/")) for each in link.path_map or ()),

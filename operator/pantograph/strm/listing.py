@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from pantograph.clock import Clock
@@ -18,6 +19,8 @@ ATTEMPTS: Final = 3
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_WAIT_S: Final = 300.0
 """For a server that wants to be left alone; longer than that, the run ends and another one comes."""
+CANCEL_WITHIN_S: Final = 1.0
+"""A run that waits for the server looks so often whether it is cancelled."""
 FAILURES_IN_A_ROW: Final = 10
 """So many directories that cannot be listed, one after another: the server is the fault, not the directories."""
 
@@ -40,7 +43,13 @@ class Lister:
     root: str
     parallel: int = 4
     attempts: int = ATTEMPTS
+    cancelled: Callable[[], bool] = lambda: False
+    """Asked during every wait."""
+    on_cooldown: Callable[[datetime | None], None] = lambda _: None
+    """Told until when the server wants to be left alone, and None once it answers again."""
     requests: int = 0
+    cooling: bool = False
+    """The last answer was that the server wants to be left alone."""
     _failures: int = 0
     _asked: deque[tuple[FrontierItem, asyncio.Task[Listed]]] = field(default_factory=deque)
 
@@ -73,14 +82,34 @@ class Lister:
         for attempt in range(1, self.attempts + 1):
             self.requests += 1
             try:
-                return Listed(item, await self.source.list(path), None)
+                listing = await self.source.list(path)
             except ProviderError as error:
+                self._tell_cooldown(error)
                 wait_s = _wait(error, pause_s)
                 if wait_s is None or attempt == self.attempts:
                     return Listed(item, None, error)
-                await self.clock.sleep(wait_s)
+                if not await self._pause(wait_s):
+                    return Listed(item, None, error)
                 pause_s *= 2
+            else:
+                self._tell_cooldown(None)
+                return Listed(item, listing, None)
         raise AssertionError("the last attempt returns")
+
+    async def _pause(self, seconds: float) -> bool:
+        """Whether it is still worth asking after it."""
+        until = self.clock.monotonic() + seconds
+        while (left_s := until - self.clock.monotonic()) > 0 and not self.cancelled():
+            await self.clock.sleep(min(left_s, CANCEL_WITHIN_S))
+        return not self.cancelled()
+
+    def _tell_cooldown(self, error: ProviderError | None) -> None:
+        if isinstance(error, Busy):
+            self.cooling = True
+            self.on_cooldown(self.clock.now() + timedelta(seconds=_left_alone_s(error)))
+        elif error is None and self.cooling:
+            self.cooling = False
+            self.on_cooldown(None)
 
     def path_of(self, relative: str) -> str:
         """The source's own path of a directory."""
@@ -105,9 +134,13 @@ class Lister:
             ) from error
 
 
+def _left_alone_s(error: Busy) -> float:
+    return error.retry_after_s if error.retry_after_s is not None else 60.0
+
+
 def _wait(error: ProviderError, pause_s: float) -> float | None:
     """How long until it is worth asking again; None: it is not."""
     if isinstance(error, Busy):
-        wanted = error.retry_after_s if error.retry_after_s is not None else 60.0
+        wanted = _left_alone_s(error)
         return wanted if wanted <= LONGEST_WAIT_S else None
     return pause_s if isinstance(error, Unreachable) else None

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pantograph.providers.media.port import Entry
 from pantograph.strm.errors import StrmError
 from pantograph.strm.wanted import Kind
 
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
-_SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE dirs (
@@ -57,6 +57,20 @@ CREATE TABLE candidates (
 ) WITHOUT ROWID;
 CREATE TABLE prunes (at REAL NOT NULL, count INTEGER NOT NULL);
 """
+_STEPS: Final = (
+    _SCHEMA,
+    """
+ALTER TABLE dirs ADD COLUMN times TEXT;       -- of a leaf and its copy, when nothing was left to do
+ALTER TABLE frontier ADD COLUMN modified REAL;
+ALTER TABLE rewrites ADD COLUMN found BLOB;   -- digest of what is to be replaced
+""",
+    """
+CREATE TABLE changes (server TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (server, path))
+ WITHOUT ROWID;  -- folders of which a media server is still to be told
+CREATE TABLE tellings (server TEXT PRIMARY KEY, at REAL NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID;
+""",
+)
+"""From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,7 @@ class DirRow:
     listing: bytes | None
     stats: str | None
     renew_at: float | None
+    times: str | None
     proved_run: int | None
     missing: Missing | None
 
@@ -112,6 +127,8 @@ class FrontierItem:
     depth: int
     proved: bool
     """Every directory above it was listed completely."""
+    modified: float | None = None
+    """As its parent's listing has it; seconds since 1970."""
 
 
 class Manifest:
@@ -136,11 +153,14 @@ class Manifest:
 
     def _create(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == _SCHEMA_VERSION:
-            return
-        if version != 0:
-            raise StrmError("ManifestUnreadable", f"the manifest is of version {version}, not {_SCHEMA_VERSION}")
-        self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;")
+        if version > len(_STEPS):
+            raise StrmError(
+                "ManifestUnreadable",
+                f"the manifest is of version {version}, and this release knows {len(_STEPS)}",
+                remedy="run a newer release of pantograph",
+            )
+        for number in range(version, len(_STEPS)):
+            self._db.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version={number + 1}; COMMIT;")
 
     def close(self) -> None:
         """What was not committed is dropped."""
@@ -206,20 +226,30 @@ class Manifest:
         )
 
     def settle_directory(
-        self, directory: int, *, run: int | None, listing: bytes | None, stats: str | None, renew_at: float | None
+        self,
+        directory: int,
+        *,
+        run: int | None,
+        listing: bytes | None,
+        stats: str | None,
+        renew_at: float | None,
+        times: str | None,
     ) -> None:
         """Record a listing. `run` None: it was not proved."""
         self.execute(
-            "UPDATE dirs SET proved_run=?, listing=?, stats=?, renew_at=? WHERE id=?",
-            (run, listing, stats, renew_at, directory),
+            "UPDATE dirs SET proved_run=?, listing=?, stats=?, renew_at=?, times=? WHERE id=?",
+            (run, listing, stats, renew_at, times, directory),
         )
 
     def drop_short_cut(self, directory: int) -> None:
         """The directory is looked at in full next time."""
         self.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
 
-    def prove_directory(self, directory: int, run: int) -> None:
-        self.execute("UPDATE dirs SET proved_run=? WHERE id=?", (run, directory))
+    def prove_directories(self, run: int, directories: Iterable[int]) -> None:
+        self.executemany("UPDATE dirs SET proved_run=? WHERE id=?", ((run, each) for each in directories))
+
+    def stamp_directory(self, directory: int, times: str | None) -> None:
+        self.execute("UPDATE dirs SET times=? WHERE id=?", (times, directory))
 
     # Files
 
@@ -262,17 +292,33 @@ class Manifest:
         rows = self._db.execute("SELECT kind, count(*) FROM files WHERE digest IS NOT NULL GROUP BY kind")
         return {str(kind): int(count) for kind, count in rows}
 
+    def defer_rewrite(
+        self, directory: int, name: str, text: bytes, entry: Entry, *, reason: str, found: bytes | None
+    ) -> None:
+        """The file, which holds a content of digest `found`, is to hold `text`, once all rewrites are counted."""
+        time = None if entry.modified is None else entry.modified.timestamp()
+        self.execute(
+            "INSERT OR REPLACE INTO rewrites (dir, name, text, remote, remote_size, remote_time, reason, found)"
+            " VALUES (?,?,?,?,?,?,?,?)",
+            (directory, name, text, entry.name, entry.size_bytes, time, reason, found),
+        )
+
+    def drop_rewrites(self) -> None:
+        self.execute("DELETE FROM rewrites")
+
     # The frontier
 
     def frontier(self) -> list[FrontierItem]:
-        rows = self._db.execute("SELECT path, local, depth, proved FROM frontier ORDER BY path DESC")
-        return [FrontierItem(path, local, depth, bool(proved)) for path, local, depth, proved in rows]
+        rows = self._db.execute("SELECT path, local, depth, proved, modified FROM frontier ORDER BY path DESC")
+        return [
+            FrontierItem(path, local, depth, bool(proved), modified) for path, local, depth, proved, modified in rows
+        ]
 
     def move_frontier(self, *, done: Iterable[str], added: Iterable[FrontierItem]) -> None:
         self.executemany("DELETE FROM frontier WHERE path=?", ((path,) for path in done))
         self.executemany(
-            "INSERT OR REPLACE INTO frontier VALUES (?,?,?,?)",
-            ((item.path, item.local, item.depth, item.proved) for item in added),
+            "INSERT OR REPLACE INTO frontier (path, local, depth, proved, modified) VALUES (?,?,?,?,?)",
+            ((item.path, item.local, item.depth, item.proved, item.modified) for item in added),
         )
 
     def clear_frontier(self) -> None:
@@ -285,16 +331,16 @@ class Manifest:
         yield from self._db.execute(sql, tuple(parameters))
 
 
-_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, proved_run, reason, scans, since, counted"
+_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, times, proved_run, reason, scans, since, counted"
 _FILE: Final = (
     "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
 )
 
 
 def _dir(row: tuple[Any, ...]) -> DirRow:
-    identity, path, local, mount, made, listing, stats, renew_at, proved_run, *missing = row
+    identity, path, local, mount, made, listing, stats, renew_at, times, proved_run, *missing = row
     return DirRow(
-        identity, path, local, bool(mount), bool(made), listing, stats, renew_at, proved_run, _missing(missing)
+        identity, path, local, bool(mount), bool(made), listing, stats, renew_at, times, proved_run, _missing(missing)
     )
 
 

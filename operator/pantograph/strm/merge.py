@@ -26,6 +26,8 @@ class Write:
     file: WantedFile
     previous: FileRow | None
     reason: str
+    found: bytes | None = None
+    """Digest of what it replaces, as far as that was read."""
 
 
 @dataclass(slots=True)
@@ -110,12 +112,16 @@ class Merge:
             if row is None or row != replace(record, missing=row.missing, intent=row.intent):
                 plan.records.append(record)
             return
-        if row is None:
+        found_digest = None if content is None else digest_of(content)
+        if row is None and self.job.on_foreign == "Adopt" and found_digest is not None and self.complete:
+            plan.rewrites.append(Write(file, row, "Foreign", found_digest))
+            plan.settled = False
+        elif row is None:
             self._leave(plan, file, "Foreign", "somebody else's file with another content has this name")
-        elif content is None or not (row.owns(digest_of(content)) or content == b""):
+        elif found_digest is None or not (row.owns(found_digest) or content == b""):
             self._leave(plan, file, "Modified", "somebody changed this file")
         elif self.complete:
-            plan.rewrites.append(Write(file, row, verdict.reason if verdict else "ContentChanged"))
+            plan.rewrites.append(Write(file, row, verdict.reason if verdict else "ContentChanged", found_digest))
             plan.settled = False
 
     def _sidecar(self, plan: Plan, file: WantedFile) -> None:
@@ -155,7 +161,7 @@ class Merge:
         return abs(entry.modified.timestamp() - time) > rules.time_tolerance_s
 
     def _as_recorded(self, row: FileRow, found: OnDisk) -> bool:
-        if self.job.verify_content:
+        if self.job.verify == "Content":
             content = self.read(row.name)
             return content is not None and digest_of(content) == row.digest
         return (found.size, found.mtime_ns) == (row.size, row.mtime_ns)

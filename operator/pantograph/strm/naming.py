@@ -13,6 +13,8 @@ STATE_DIR: Final = ".pantograph"
 MAX_NAME_BYTES: Final = 255
 """NAME_MAX of Linux file systems: bytes, not characters."""
 STRM: Final = ".strm"
+SIDECAR_SEPARATORS: Final = ".-_"
+"""What follows a film's name in that of its sidecar: `a.zh.srt`, `a-poster.jpg`."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_PORTABLE: Final = re.compile(r'[<>:"\\|?*]')

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pantograph.strm.limits import Situation, blocked
 from pantograph.strm.manifest import FileRow, Manifest, Missing
 from pantograph.strm.missing import RECONFIGURED, is_confirmed
-from pantograph.strm.naming import STRM
+from pantograph.strm.naming import SIDECAR_SEPARATORS, STRM
 from pantograph.strm.removal import Remover, digest_on_disk
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import PruneRules
@@ -174,9 +174,11 @@ class Pruning:
 
     def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):
-            removed = 0
-            for directory, name, digest in candidates[start : start + _PAGE]:
+            removed, page = 0, candidates[start : start + _PAGE]
+            self.remover.expect(directory for directory, _, _ in page)
+            for directory, name, digest in page:
                 removed += self.remover.remove(directory, name, digest)
+            self.remover.changes.settle()
             self.report.pruned += removed
             if counts and removed:
                 self.manifest.execute("INSERT INTO prunes VALUES (?,?)", (self.now, removed))
@@ -184,7 +186,7 @@ class Pruning:
 
 
 def _belongs(name: str, stem: str) -> bool:
-    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in (".", "-", "_")
+    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in tuple(SIDECAR_SEPARATORS)
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:

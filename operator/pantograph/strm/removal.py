@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
@@ -38,20 +39,30 @@ class Remover:
     """Removes from one target in one run."""
 
     target: Target
-    state: StateDir
+    state: StateDir | None
+    """None: a dry run, which takes nothing away but from its own copy of the records."""
     manifest: Manifest
     report: Report
+    changes: Changes
     trash: bool
     run: str
     _emptied: set[int] = field(default_factory=set)
+
+    def expect(self, directories: Iterable[int]) -> None:
+        """Files of these are about to go."""
+        if self.changes.servers:
+            self.changes.expect(all_of({self._local(each) for each in directories}, "Modified"))
 
     def remove(self, directory: int, name: str, digest: bytes) -> bool:
         """Remove the file if it still holds what was judged; whether it went."""
         local = self._local(directory)
         if digest_on_disk(self.target, local, name) != digest:
             return False
+        if self.state is None:
+            self.manifest.forget_file(directory, name)
+            return True
         if self.trash:
-            self._to_trash(local, name)
+            self._to_trash(self.state, local, name)
         else:
             fd = self.target.open(local)
             assert fd is not None, "read a moment ago"
@@ -59,7 +70,7 @@ class Remover:
         self.manifest.forget_file(directory, name)
         self.manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
         self._emptied.add(directory)
-        self.report.changed_dirs.add(local)
+        self.changes.happened(local)
         return True
 
     def remove_empty_directories(self, run: int) -> None:
@@ -68,6 +79,8 @@ class Remover:
         Never anything but `rmdir`: whatever somebody else keeps there keeps the directory. One that cannot go now
         (a network file system's placeholder) is tried again by a later run.
         """
+        if self.state is None:
+            return
         gone = self.manifest.execute(
             "SELECT d.id FROM dirs d JOIN dirs p ON p.id=d.parent WHERE d.reason IS NOT NULL AND p.proved_run=?", (run,)
         )
@@ -116,12 +129,13 @@ class Remover:
             if fd is not None:
                 os.rmdir(name, dir_fd=fd)
         except OSError as error:
-            return error.errno in _GONE
-        self.report.changed_dirs.add(above)
+            if error.errno not in _GONE:
+                return False
+        self.changes.note(local, "Deleted")
         return True
 
-    def _to_trash(self, local: str, name: str) -> None:
-        place = self.state.trash_path(self.run) + (f"/{local}" if local else "")
+    def _to_trash(self, state: StateDir, local: str, name: str) -> None:
+        place = state.trash_path(self.run) + (f"/{local}" if local else "")
         opened = self.target.open(place, make=True)
         assert opened is not None, "made"
         trash = os.dup(opened)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final, Literal
+
+from pantograph.api.units import format_timestamp
 
 MAX_SAMPLES: Final = 10
 MAX_MESSAGE: Final = 300
@@ -26,12 +30,14 @@ class Issue:
 class Progress:
     """Where a run stands."""
 
-    phase: Literal["List", "Apply", "Prune"] = "List"
+    phase: Literal["List", "Apply", "Prune", "Notify"] = "List"
     dirs_done: int = 0
     dirs_known: int = 0
     files_seen: int = 0
     percent: int | None = None
     """Of the directories that the last complete run found; None when there was none."""
+    rate_limited_until: datetime | None = None
+    """The server wants to be left alone until then; None: it answers."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,8 @@ class Report:
     reason: str = ""
     message: str = ""
     remedy: str = ""
+    dry_run: bool = False
+    """Nothing was written: the numbers say what would be."""
     created: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -58,6 +66,12 @@ class Report:
     pending_confirmation: int = 0
     remote_requests: int = 0
     incomplete_dirs: int = 0
+    incomplete_samples: list[Issue] = field(default_factory=list)
+    """The first of them, and why."""
+    unlisted_dirs: int = 0
+    """Directories that were not listed, because their times had not changed (`update.verify: DirMtime`)."""
+    rate_limited_until: datetime | None = None
+    """The server asked to be left alone until then, when it was last met."""
     collisions: int = 0
     inventory_strm: int = 0
     inventory_sidecars: int = 0
@@ -67,19 +81,32 @@ class Report:
     rewrites: Counter[str] = field(default_factory=Counter)
     """Files that were to be written anew, by reason."""
     samples: list[Issue] = field(default_factory=list)
-    changed_dirs: set[str] = field(default_factory=set)
-    """Directories of the target in which files changed: what a media server is told."""
+    notified: int = 0
+    """Folders that media servers were told of."""
+    notify_due: float | None = None
+    """When somebody should be told what is still pending (a run with `notify_only` does no more); seconds since 1970.
+    None: everybody knows everything."""
+    notify_failed: list[Issue] = field(default_factory=list)
+    """Media servers, as `path`, that could not be told."""
 
     def note(self, issue: Issue) -> None:
         """Keep the first few, fit to be printed and stored whatever a remote name holds."""
         if len(self.samples) < MAX_SAMPLES:
-            self.samples.append(Issue(issue.reason, _printable(issue.path), _printable(issue.message)))
+            self.samples.append(_fit(issue))
+
+    def note_incomplete(self, issue: Issue) -> None:
+        """A directory that was not listed to its end: nothing in it may be judged."""
+        self.incomplete_dirs += 1
+        self.note(issue)
+        if len(self.incomplete_samples) < MAX_SAMPLES:
+            self.incomplete_samples.append(_fit(issue))
 
     def as_json(self) -> dict[str, Any]:
         """For machines; camelCase, bounded."""
         return {
             "run": self.run,
             "trigger": self.trigger,
+            "dryRun": self.dry_run,
             "result": self.result,
             "reason": self.reason,
             "message": self.message[:MAX_MESSAGE],
@@ -97,18 +124,37 @@ class Report:
             "pendingConfirmation": self.pending_confirmation,
             "remoteRequests": self.remote_requests,
             "incompleteDirs": self.incomplete_dirs,
+            "incompleteSamples": [_issue_json(each) for each in self.incomplete_samples],
+            "unlistedDirs": self.unlisted_dirs,
+            "rateLimitedUntil": self.rate_limited_until.isoformat() if self.rate_limited_until else None,
             "inventory": {
                 "strm": self.inventory_strm,
                 "sidecars": self.inventory_sidecars,
                 "collisions": self.collisions,
             },
+            "notified": self.notified,
+            "notifyDue": None if self.notify_due is None else _timestamp(self.notify_due),
+            "notifyFailed": [
+                {"server": each.path, "reason": each.reason, "message": each.message[:MAX_MESSAGE]}
+                for each in self.notify_failed
+            ],
             "kept": dict(self.kept),
             "rewrites": dict(self.rewrites),
-            "samples": [
-                {"reason": each.reason, "path": each.path[:MAX_MESSAGE], "message": each.message[:MAX_MESSAGE]}
-                for each in self.samples
-            ],
+            "samples": [_issue_json(each) for each in self.samples],
         }
+
+
+def _timestamp(seconds: float) -> str:
+    """Not before it: who comes back then is not too early."""
+    return format_timestamp(datetime.fromtimestamp(ceil(seconds), UTC))
+
+
+def _fit(issue: Issue) -> Issue:
+    return Issue(issue.reason, _printable(issue.path), _printable(issue.message))
+
+
+def _issue_json(issue: Issue) -> dict[str, str]:
+    return {"reason": issue.reason, "path": issue.path[:MAX_MESSAGE], "message": issue.message[:MAX_MESSAGE]}
 
 
 def _printable(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pantograph.providers.media.port import Entry
 from pantograph.strm.batch import MAX_WRITES, Batch, Work
-from pantograph.strm.manifest import Manifest
+from pantograph.strm.manifest import FileRow, Manifest
 from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import Job
@@ -57,7 +57,7 @@ class Rewriting:
     def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
         """What is left to do; each page is deleted with the commit of its files."""
         question = (
-            "SELECT r.dir, r.name, r.text, r.remote, r.remote_size, r.remote_time, r.reason, d.path, d.local"
+            "SELECT r.dir, r.name, r.text, r.remote, r.remote_size, r.remote_time, r.reason, r.found, d.path, d.local"
             " FROM rewrites r JOIN dirs d ON d.id=r.dir ORDER BY r.dir, r.name LIMIT ?"
         )
         while page := self.manifest.execute(question, (MAX_WRITES,)).fetchall():
@@ -67,12 +67,12 @@ class Rewriting:
             yield page
 
     def _plan(self, planned: tuple[Any, ...]) -> None:
-        directory, name, text, remote, size, time, reason, path, local = planned
+        directory, name, text, remote, size, time, reason, replaced, path, local = planned
         fd = self.target.open(local)
         found = None if fd is None else look(fd, name)
         content = None if fd is None else read_small(fd, name)
         row = self.manifest.file(directory, name)
-        if row is None or content is None or not (content == b"" or row.owns(digest_of(content))):
+        if content is None or not self._is_replaced(row, content, replaced):
             self.report.skipped += 1
             self.report.note(Issue("Modified", below(local, name), "somebody changed it since it was compared"))
             return
@@ -80,3 +80,8 @@ class Rewriting:
         entry = Entry(remote, path, False, size, modified)
         write = Write(WantedFile(name, "strm", entry, text), row, reason)
         self.batch.add(Work(directory, path, local, write, found))
+
+    def _is_replaced(self, row: FileRow | None, content: bytes, replaced: bytes | None) -> bool:
+        """Whether this is what was to be replaced, or what a killed run put in its place."""
+        digest = digest_of(content)
+        return digest == replaced or (row is not None and (content == b"" or row.owns(digest)))

@@ -71,12 +71,12 @@ def read_declared(path: Path) -> Declared:
     raise StrmError("InvalidSpec", f"{path} does not declare {wanted}, which the job's serverRef names")
 
 
-def target_directory(job: StrmSyncJob, places: Places) -> tuple[Path, Path]:
-    """The volume, and the directory in it, which is made if there is none. Raises StrmError."""
+def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
+    """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
     with closing(Target(volume)) as target:
         try:
-            target.open("/".join(part for part in sub_path.split("/") if part), make=True)
+            target.open("/".join(part for part in sub_path.split("/") if part), make=make)
         except OSError as error:
             raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
     return volume, volume / sub_path
@@ -111,8 +111,19 @@ def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": {"namespace": "default", **(body.get("metadata") or {})}}
 
 
+def secrets_of(job: StrmSyncJob, server: DataServer) -> frozenset[tuple[str, str]]:
+    """The Secrets that a run reads, as (namespace, name)."""
+    found = set()
+    if server.spec.credentials_ref is not None:
+        found.add((server.metadata.namespace, server.spec.credentials_ref.name))
+    for each in job.spec.notify.media_servers if job.spec.notify else ():
+        found.add((job.metadata.namespace, each.secret_ref.name))
+    return frozenset(found)
+
+
 def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
     """What the API server's CEL rules say, for a file that no API server saw."""
+    names = [each.name for each in job.spec.notify.media_servers] if job.spec.notify else []
     target, link, spec = job.spec.target, job.spec.link, server.spec
     faults = [
         (
@@ -127,6 +138,7 @@ def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
             spec.local is not None and (spec.local.root is None) == (spec.local.persistent_volume_claim is None),
             "local needs root or persistentVolumeClaim",
         ),
+        (len(names) != len(set(names)), "two of notify.mediaServers have the same name"),
     ]
     for is_fault, message in faults:
         if is_fault:

@@ -12,14 +12,17 @@ from pantograph.api.strmsyncjob import (
     SIDECAR_EXTENSIONS,
     VIDEO_EXTENSIONS,
     Filter,
+    Link,
     Prune,
     Sidecars,
+    Sign,
     StrmSyncJob,
     StrmSyncJobSpec,
     Update,
 )
 from pantograph.api.units import parse_duration, parse_quantity
-from pantograph.strm.filters import Excludes, FileFilter
+from pantograph.strm.filters import FileFilter, PathFilter
+from pantograph.strm.folders import MediaServerRules
 from pantograph.strm.links import LinkRules
 from pantograph.strm.naming import NameRules
 
@@ -57,16 +60,23 @@ class Job:
     file_mode: int
     dir_mode: int
     adopt: bool
-    excludes: Excludes
+    dry_run: bool
+    paths: PathFilter
     filter: FileFilter
     links: LinkRules
     sidecars: SidecarRules
-    verify_content: bool
+    on_foreign: Literal["Keep", "Adopt"]
+    verify: Literal["Stat", "Content", "DirMtime"]
+    full_every: int
     max_rewrite_percent: int
     mtime_policy: Literal["Now", "Preserve", "Remote"]
     prune: PruneRules
+    media_servers: tuple[MediaServerRules, ...]
+    """Who is told what changed."""
     shape: str
     """Digest of everything that decides which files are wanted and what they contain."""
+    frame: str
+    """The same without what links can be made anew from without the source: base, encoding, mapping."""
 
 
 def compile_job(resource: StrmSyncJob) -> Job:
@@ -84,15 +94,20 @@ def compile_job(resource: StrmSyncJob) -> Job:
         file_mode=int(target.file_mode, 8),
         dir_mode=int(target.dir_mode, 8),
         adopt=target.adopt,
-        excludes=Excludes(chosen.exclude or ()),
+        dry_run=spec.dry_run,
+        paths=PathFilter(include=chosen.include or (), exclude=chosen.exclude or ()),
         filter=_file_filter(chosen, spec.sidecars),
         links=LinkRules.of(spec.link),
         sidecars=_sidecars(spec.sidecars or Sidecars()),
-        verify_content=update.verify == "Content",
+        on_foreign=target.on_foreign,
+        verify=update.verify,
+        full_every=update.full_every,
         max_rewrite_percent=update.max_rewrite_percent,
         mtime_policy=update.mtime_policy,
         prune=_prune(spec.prune or Prune(), allow_empty_source=spec.source.allow_empty_source),
-        shape=_shape(spec),
+        media_servers=_media_servers(spec),
+        shape=_digest(_parts(spec, link=_link(spec.link))),
+        frame=_digest(_parts(spec, link=[spec.link.mode, (spec.link.sign or Sign()).mode])),
     )
 
 
@@ -128,12 +143,26 @@ def _prune(prune: Prune, *, allow_empty_source: bool) -> PruneRules:
     )
 
 
-def _shape(spec: StrmSyncJobSpec) -> str:
-    parts: dict[str, Any] = {
+def _media_servers(spec: StrmSyncJobSpec) -> tuple[MediaServerRules, ...]:
+    volume = spec.target.root or spec.target.persistent_volume_claim
+    sub_path = volume.sub_path if volume is not None else None
+    declared = spec.notify.media_servers if spec.notify is not None else []
+    return tuple(MediaServerRules.of(each, sub_path or "") for each in declared)
+
+
+def _parts(spec: StrmSyncJobSpec, *, link: Any) -> dict[str, Any]:
+    return {
         "source": [spec.source.path.rstrip("/"), spec.source.max_depth],
         "target": [spec.target.name_profile, spec.target.on_long_name, spec.target.on_collision],
         "filter": to_body(spec.filter or Filter()),
-        "link": to_body(spec.link),
+        "link": link,
         "sidecars": None if spec.sidecars is None else to_body(spec.sidecars),
     }
+
+
+def _link(link: Link) -> dict[str, Any]:
+    return to_body(link) | {"sign": to_body(link.sign or Sign())}
+
+
+def _digest(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

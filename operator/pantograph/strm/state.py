@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -50,19 +52,17 @@ class StateDir:
         Raises StrmError: TargetBusy, TargetOverlaps, OwnedByAnother, SourceChanged.
         """
         _refuse_overlap(target.root, above)
+        _refuse_links(target)
         fd = target.open(STATE_DIR, make=True)
         assert fd is not None, "made"
         fd = os.dup(fd)
-        _refuse_links(target.root, fd)
         lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
             os.close(fd)
-            raise StrmError(
-                "TargetBusy", f"another run works on {target.root}", remedy="wait for it or cancel it"
-            ) from error
+            raise _busy(target.root) from error
         state = cls(target, Path(f"/proc/self/fd/{fd}"), fd, lock)
         try:
             state._take(owner, adopt=adopt)
@@ -115,21 +115,62 @@ class StateDir:
         shutil.rmtree(self.path / TRASH / run, ignore_errors=True)
 
 
+def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | None, to: Path) -> None:
+    """Copy the manifest, if there is one, into the directory `to`, without a write below the target.
+
+    Raises StrmError as `StateDir.open` would.
+    """
+    _refuse_overlap(target.root, above)
+    _refuse_links(target)
+    fd = target.open(STATE_DIR)
+    if fd is None:
+        return
+    state = Path(f"/proc/self/fd/{fd}")
+    if (state / _OWNER).exists():
+        _refuse_other(target.root, json.loads((state / _OWNER).read_text()), owner, adopt=adopt)
+    with _shared_lock(target.root, fd):
+        for name in (MANIFEST, f"{MANIFEST}-journal"):  # the journal undoes what a killed run left half done
+            if (state / name).exists():
+                shutil.copyfile(state / name, to / name)
+
+
+@contextmanager
+def _shared_lock(root: Path, fd: int) -> Iterator[None]:
+    try:
+        lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+    except FileNotFoundError:  # no run was ever here
+        yield
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise _busy(root) from error
+    finally:
+        os.close(lock)
+
+
+def _busy(root: Path) -> StrmError:
+    return StrmError("TargetBusy", f"another run works on {root}", remedy="wait for it or cancel it")
+
+
 def read_owner(root: Path) -> Owner | None:
     """Whose target this is; None: nobody's."""
     path = root / STATE_DIR / _OWNER
     return Owner(**json.loads(path.read_text())) if path.exists() else None
 
 
-def _refuse_links(root: Path, fd: int) -> None:
+def _refuse_links(target: Target) -> None:
+    fd = target.open(STATE_DIR)
+    if fd is None:
+        return
     with os.scandir(fd) as entries:
         links = [entry.name for entry in entries if entry.is_symlink()]
     if links:
-        os.close(fd)
         raise StrmError(
             "TargetUnusable",
-            f"{root / STATE_DIR} holds a symbolic link, {links[0]!r}, that would lead outside",
-            remedy=f"look where it leads, then rm {root / STATE_DIR / links[0]}",
+            f"{target.root / STATE_DIR} holds a symbolic link, {links[0]!r}, that would lead outside",
+            remedy=f"look where it leads, then rm {target.root / STATE_DIR / links[0]}",
         )
 
 

@@ -11,8 +11,9 @@ from functools import partial
 
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.batch import Batch, Work
+from pantograph.strm.dirtimes import DirTimes
 from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing
-from pantograph.strm.merge import Merge, Plan, Write
+from pantograph.strm.merge import Merge, Plan
 from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
 from pantograph.strm.naming import STATE_DIR, RefusedName
 from pantograph.strm.removal import digest_on_disk
@@ -21,6 +22,9 @@ from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
 from pantograph.strm.target import OnDisk, Target, read_small, scan, scan_all
 from pantograph.strm.wanted import Wanted, below, judge_listing, listing_digest
+
+Stats = dict[str, list[int]]
+"""Size and time (ns) of our files in a directory, by name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +38,9 @@ class Walk:
     batch: Batch
     report: Report
     run: int
+    shape: str
+    """Of the spec, and of what else decides what files contain."""
+    times: DirTimes
     scope: Scope
     proves: bool
     """The driver can prove a listing complete."""
@@ -50,6 +57,11 @@ class Walk:
     root_proved: bool = False
     _root: frozenset[Entry] = frozenset()
     frontier: list[FrontierItem] = field(default_factory=list)
+
+    @property
+    def ordinary(self) -> bool:
+        """All is listed, by this process, whatever the times say: no child of a directory needs a look at its row."""
+        return self.scope.is_whole and not self.resumed and not self.times.skips
 
     def pop(self) -> FrontierItem | None:
         """The next directory to list: the deepest first, so that few wait."""
@@ -74,9 +86,11 @@ class Walk:
             self.root_proved = complete
         if not complete:
             self._incomplete(item, listing.why)
-        digest = listing_digest(listing, self.job)
-        if complete and item.proved and row is not None and self._is_as_left(item, row, digest):
-            found = self._short_cut(item, row, listing)
+        digest = listing_digest(listing, shape=self.shape, with_times=bool(self.job.filter.sidecars))
+        left = self._as_left(item, row, digest) if complete and item.proved and row is not None else None
+        if left is not None:
+            assert row is not None, "or nothing was left there"
+            found = self._short_cut(item, row, listing, left)
         else:
             found = self._merge(item, row, listing, digest, complete=complete)
         self.frontier.extend(reversed(found))
@@ -104,37 +118,45 @@ class Walk:
             not self.manifest.files(row.id) and all(child.mount for child in self.manifest.children(row.id))
         )
 
-    def _is_as_left(self, item: FrontierItem, row: DirRow, digest: bytes) -> bool:
-        """Listing, spec and disk are as they were when nothing was left to do here."""
-        if row.listing != digest or row.stats is None or self.job.verify_content or row.local != item.local:
-            return False
+    def _as_left(self, item: FrontierItem, row: DirRow, digest: bytes) -> Stats | None:
+        """Our files, if listing, spec and disk are as they were when nothing was left to do here."""
+        if row.listing != digest or row.stats is None or self.job.verify == "Content" or row.local != item.local:
+            return None
         if row.renew_at is not None and self.now().timestamp() >= row.renew_at:
-            return False
-        stats: dict[str, list[int]] = json.loads(row.stats)
+            return None
+        stats: Stats = json.loads(row.stats)
         try:
             fd = self.target.open(item.local)
-            return not stats if fd is None else _match(fd, stats, root=not item.local)
+            as_left = not stats if fd is None else _match(fd, stats, root=not item.local)
         except OSError:
-            return False
+            return None
+        return stats if as_left else None
 
-    def _short_cut(self, item: FrontierItem, row: DirRow, listing: Listing) -> list[FrontierItem]:
-        assert row.stats is not None
-        count = len(json.loads(row.stats))
-        self.report.unchanged += count
-        self.progress.files_seen += count
-        self.batch.settlements.append(partial(self.manifest.prove_directory, row.id, self.run))
-        if self.job.max_depth is not None and item.depth >= self.job.max_depth:
-            return []
+    def _short_cut(self, item: FrontierItem, row: DirRow, listing: Listing, left: Stats) -> list[FrontierItem]:
+        """The path of every directory of a quiet run: nothing is judged, named or read anew."""
+        self.report.unchanged += len(left)
+        self.progress.files_seen += len(left)
+        self.batch.proved.append(row.id)
+        dirs: dict[str, str] = {}
+        if self.job.max_depth is None or item.depth < self.job.max_depth:
+            dirs = self._names_of(item, listing)
+        children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
+        if self.times.records and not dirs:
+            times = self.times.stamp(item.local, item.modified)
+            if times != row.times and not self.manifest.children(row.id):
+                self.batch.settlements.append(partial(self.manifest.stamp_directory, row.id, times))
+        return self._descend(item, dirs, children, listing, complete=True)
+
+    def _names_of(self, item: FrontierItem, listing: Listing) -> dict[str, str]:
+        """Remote and local names of the directories to descend into."""
         dirs: dict[str, str] = {}
         for entry in listing.entries:
-            if entry.is_dir and not entry.is_locked and not self.job.excludes.match(below(item.path, entry.name)):
+            if entry.is_dir and not entry.is_locked and self.job.paths.enters(below(item.path, entry.name)):
                 try:
                     dirs[entry.name] = self.job.names.local(entry.name)
                 except RefusedName:  # then there was something to report, and no short cut
                     continue
-        ordinary = self.scope.is_whole and not self.resumed
-        children = None if ordinary else {child.path: child for child in self.manifest.children(row.id)}
-        return self._descend(item, dirs, children, complete=True)
+        return dirs
 
     def _merge(
         self, item: FrontierItem, row: DirRow | None, listing: Listing, digest: bytes, *, complete: bool
@@ -145,6 +167,7 @@ class Walk:
         self.report.skipped += len(wanted.issues)
         for issue in wanted.issues:
             self.report.note(issue)
+        times = self.times.stamp(item.local, item.modified)  # before anything is looked at
         disk = self._scan(item)
         if disk is None:
             return []
@@ -164,10 +187,11 @@ class Walk:
             listing=digest if settled else None,
             stats=_stats(wanted, disk) if settled else None,
             renew_at=plan.renew_at,
+            times=times if settled and not wanted.dirs and not children else None,
         )
         self.batch.settlements.append(settle)
         self._register(item, directory, children, wanted)
-        return self._descend(item, wanted.dirs, children, complete=complete)
+        return self._descend(item, wanted.dirs, children, listing, complete=complete)
 
     def _scan(self, item: FrontierItem) -> dict[str, OnDisk] | None:
         """The directory on disk, None if we must keep out of it."""
@@ -207,29 +231,16 @@ class Walk:
         for write in plan.creates:
             self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name)))
         for write in plan.rewrites:
-            self._defer(directory, write)
+            file = write.file
+            self.manifest.defer_rewrite(
+                directory, file.name, file.text, file.entry, reason=write.reason, found=write.found
+            )
             self.report.rewrites[write.reason] += 1
         self.report.unchanged += plan.unchanged
         self.report.skipped += plan.skipped
         self.report.kept += plan.kept
         for issue in plan.issues:
             self.report.note(issue)
-
-    def _defer(self, directory: int, write: Write) -> None:
-        entry = write.file.entry
-        self.manifest.execute(
-            "INSERT OR REPLACE INTO rewrites (dir, name, text, remote, remote_size, remote_time, reason)"
-            " VALUES (?,?,?,?,?,?,?)",
-            (
-                directory,
-                write.file.name,
-                write.file.text,
-                entry.name,
-                entry.size_bytes,
-                None if entry.modified is None else entry.modified.timestamp(),
-                write.reason,
-            ),
-        )
 
     def _mark(
         self, directory: int, rows: dict[str, FileRow], children: Iterable[DirRow], wanted: Wanted
@@ -258,23 +269,40 @@ class Walk:
                 self.manifest.add_directory(path, place, parent=directory, mount=mount)
 
     def _descend(
-        self, item: FrontierItem, dirs: dict[str, str], children: dict[str, DirRow] | None, *, complete: bool
+        self,
+        item: FrontierItem,
+        dirs: dict[str, str],
+        children: dict[str, DirRow] | None,
+        listing: Listing,
+        *,
+        complete: bool,
     ) -> list[FrontierItem]:
         """What is to be listed next. `children` None: all of them are known, and none was listed by this run."""
         found: list[FrontierItem] = []
+        modified = _dir_times(listing) if self.times.records and dirs else {}
         for name, local in sorted(dirs.items()):
-            path = below(item.path, name)
+            path, place, time = below(item.path, name), below(item.local, local), modified.get(name)
             known = None if children is None else children.get(path)
             if path in self.queued or not self.scope.covers(path, known=children is None or known is not None):
                 continue
-            if known is None or known.proved_run != self.run:
-                found.append(FrontierItem(path, below(item.local, local), item.depth + 1, item.proved and complete))
+            if known is not None and self.times.untouched(known, place, time):
+                self._pass_over(known)
+            elif known is None or known.proved_run != self.run:
+                found.append(FrontierItem(path, place, item.depth + 1, item.proved and complete, time))
         self.progress.dirs_known += len(found)
         return found
 
+    def _pass_over(self, row: DirRow) -> None:
+        """Its times say that nothing changed. It is not proved by that."""
+        files = len(json.loads(row.stats or "{}"))
+        self.report.unlisted_dirs += 1
+        self.report.unchanged += files
+        self.progress.files_seen += files
+        self.progress.dirs_known += 1
+        self.progress.dirs_done += 1
+
     def _incomplete(self, item: FrontierItem, why: str) -> None:
-        self.report.incomplete_dirs += 1
-        self.report.note(Issue("Incomplete", f"/{item.path}", why))
+        self.report.note_incomplete(Issue("Incomplete", f"/{item.path}", why))
         self.manifest.execute("UPDATE dirs SET listing=NULL, proved_run=NULL WHERE path=?", (item.path,))
         self.manifest.execute("UPDATE runs SET incomplete=incomplete+1 WHERE id=?", (self.run,))
 
@@ -286,7 +314,12 @@ def _bare(entry: Entry) -> Entry:
     )
 
 
-def _match(fd: int, stats: dict[str, list[int]], *, root: bool) -> bool:
+def _dir_times(listing: Listing) -> dict[str, float]:
+    """Seconds since 1970."""
+    return {each.name: each.modified.timestamp() for each in listing.entries if each.is_dir and each.modified}
+
+
+def _match(fd: int, stats: Stats, *, root: bool) -> bool:
     """Whether the directory holds these files with these sizes and times; what else it holds does not matter."""
     matched = 0
     for entry in scan(fd):

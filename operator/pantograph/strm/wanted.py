@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.filters import extension_of
-from pantograph.strm.naming import RefusedName, sidecar_name, strm_name
+from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension, strm_name
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
@@ -64,17 +65,17 @@ def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str,
             claims.directory(entry, descend=job.max_depth is None or depth < job.max_depth)
         else:
             claims.file(entry)
+    claims.sidecars()
     for name, kind, entry in claims.settle():
         _want(wanted, name, kind, entry, job=job, source=source, path=path)
     return wanted
 
 
-def listing_digest(listing: Listing, job: Job) -> bytes:
-    """Of all that decides what a directory should hold; equal digests want equal files.
+def listing_digest(listing: Listing, *, shape: str, with_times: bool) -> bytes:
+    """Of all that decides what a directory should hold; equal digests want equal files. `shape`: the spec's.
 
     A signature that expires is new in every listing, so it does not count: `renew_at` says when it must be looked at.
     """
-    with_times = bool(job.filter.sidecars)
     facts = [
         (
             entry.name,
@@ -89,7 +90,7 @@ def listing_digest(listing: Listing, job: Job) -> bytes:
         for entry in listing.entries
     ]
     facts.sort(key=_by_name)
-    return hashlib.blake2b((job.shape + repr(facts)).encode(errors="surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b((shape + repr(facts)).encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def below(path: str, name: str) -> str:
@@ -110,10 +111,13 @@ class _Claims:
         self._path = path
         self._taken: dict[str, str] = {}
         self._files: dict[str, list[tuple[str, Kind, Entry]]] = defaultdict(list)
+        self._films: dict[str, list[str]] = defaultdict(list)
+        """By their names without extensions."""
+        self._sidecars: list[Entry] = []
 
     def directory(self, entry: Entry, *, descend: bool) -> None:
         wanted, path = self._wanted, below(self._path, entry.name)
-        if self._job.excludes.match(path):
+        if not self._job.paths.enters(path):
             wanted.excluded.add(entry.name)
             return
         if entry.is_mount:
@@ -136,24 +140,49 @@ class _Claims:
             wanted.dirs[entry.name] = local
 
     def file(self, entry: Entry) -> None:
-        job, path = self._job, below(self._path, entry.name)
-        media = job.filter.is_media(entry.name, entry.size_bytes)
-        if not media and not job.filter.is_sidecar(entry.name, entry.size_bytes):
+        files = self._job.filter
+        media = files.is_media(entry.name, entry.size_bytes)
+        if not media and not files.is_sidecar(entry.name, entry.size_bytes):
             return
-        if job.excludes.match(path):
+        if not self._job.paths.takes(below(self._path, entry.name)):
             return
+        if not media:
+            self._sidecars.append(entry)
+            return
+        self._films[split_extension(entry.name)[0]].append(entry.name)
+        keep = self._job.on_collision == "KeepExt"
+        self._claim(entry, "strm", lambda: strm_name(entry.name, self._job.names, keep_extension=keep))
+
+    def sidecars(self) -> None:
+        """Claims of the sidecars: their names follow the films', which are all known now."""
+        for entry in self._sidecars:
+            for name in self._sidecar_names(entry.name):
+                self._claim(entry, "sidecar", partial(sidecar_name, name, self._job.names))
+
+    def _claim(self, entry: Entry, kind: Kind, named: Callable[[], str]) -> None:
         try:
-            if media:
-                name = strm_name(entry.name, job.names, keep_extension=job.on_collision == "KeepExt")
-            else:
-                name = sidecar_name(entry.name, job.names)
+            name = named()
         except RefusedName as error:
-            self._wanted.issues.append(Issue("NameRefused", path, str(error)))
+            self._wanted.issues.append(Issue("NameRefused", below(self._path, entry.name), str(error)))
             return
         if entry.is_locked:
             self._wanted.protected.add(name)
             return
-        self._files[job.names.fold(name)].append((name, "strm" if media else "sidecar", entry))
+        self._files[self._job.names.fold(name)].append((name, kind, entry))
+
+    def _sidecar_names(self, name: str) -> list[str]:
+        """`a.zh.srt` of `a.mkv` is `a.mkv.zh.srt` beside `a.mkv.strm`: players match names. One for each such film."""
+        if self._job.on_collision != "KeepExt":
+            return [name]
+        for end in range(len(name) - 1, 0, -1):
+            if name[end] not in SIDECAR_SEPARATORS:
+                continue
+            stem = name[:end]
+            if stem in self._films.get(split_extension(stem)[0], ()):
+                return [name]
+            if films := self._films.get(stem):
+                return [film + name[end:] for film in films]
+        return [name]
 
     def settle(self) -> Iterable[tuple[str, Kind, Entry]]:
         """The winners, once every claim is known."""

@@ -11,6 +11,8 @@ from pantograph.clock import Clock
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
 from pantograph.strm.scope import Scope
 
+LONGEST_PAUSE_S: Final = 300.0
+"""Between two runs while they fail: a server that is down for hours is asked a dozen times an hour."""
 MAX_DIRECTORIES: Final = 500
 """More than that, and one whole run is cheaper and surer."""
 
@@ -83,8 +85,10 @@ async def follow(
     clock: Clock,
     min_interval_s: float,
     run: Callable[[Scope], Awaitable[bool]],
+    tell: Callable[[Hint], None] = lambda _: None,
 ) -> None:
-    """Run over what changes, at most once in `min_interval_s`, for ever. `run` says whether it could be done.
+    """Run over what changes, at most once in `min_interval_s`, for ever. `run` says whether it could be done: after a
+    failure the interval doubles, to `LONGEST_PAUSE_S`. `tell` hears every hint.
 
     Raises what ends the watch for good (refused credentials).
     """
@@ -92,9 +96,11 @@ async def follow(
 
     async def listen() -> None:
         async for hint in source.watch(root):
+            tell(hint)
             hints.hear(hint)
 
     listener = asyncio.create_task(listen())
+    pause_s = min_interval_s
     try:
         while not listener.done():
             taking = asyncio.create_task(hints.take())
@@ -103,9 +109,12 @@ async def follow(
                 taking.cancel()
                 break
             scope = taking.result()
-            if not await run(scope):
+            if await run(scope):
+                pause_s = min_interval_s
+            else:
                 hints.again(scope)
-            await clock.sleep(min_interval_s)
+                pause_s = max(min_interval_s, min(pause_s * 2, LONGEST_PAUSE_S))
+            await clock.sleep(pause_s)
         await listener
     finally:
         listener.cancel()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES, digest_of
@@ -38,8 +39,28 @@ class Staged:
     size: int
 
 
+class Hand(Protocol):
+    """Makes one file after another, or (in a dry run) only tells of it."""
+
+    def stage(self, content: bytes) -> Staged:
+        """Have `content` ready beside the tree."""
+        ...
+
+    async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
+        """Have a remote file's content ready beside the tree. Raises NotWritten if it is not as it was listed."""
+        ...
+
+    def discard(self) -> None:
+        """Drop what is ready, if anything is."""
+        ...
+
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
+        """Give it its name, whose state must still be `expected`. Raises NotWritten, OSError."""
+        ...
+
+
 class Writer:
-    """Writes into one target, one file after another."""
+    """The hand that writes into one target."""
 
     def __init__(
         self,
@@ -56,13 +77,15 @@ class Writer:
         self._mode = file_mode
         self._mtime_policy = mtime_policy
         self._max_bytes = max_bytes
+        self._exact: bool | None = None
+        """The umask leaves the mode as it is; None: no file was made yet."""
 
     def stage(self, content: bytes) -> Staged:
         """Lay `content` beside the tree."""
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
             os.write(handle, content)
-            os.fchmod(handle, self._mode)  # whatever the umask says
+            self._set_mode(handle)
         finally:
             os.close(handle)
         return Staged(digest_of(content), len(content))
@@ -79,7 +102,7 @@ class Writer:
                     raise NotWritten(f"larger than {self._max_bytes} bytes")
                 os.write(handle, piece)
                 digest.update(piece)
-            os.fchmod(handle, self._mode)
+            self._set_mode(handle)
         finally:
             os.close(handle)
         if size != entry.size_bytes:
@@ -108,6 +131,13 @@ class Writer:
         if state is None:
             raise NotWritten("somebody removed it at once")
         return Written(staged.digest, state)
+
+    def _set_mode(self, handle: int) -> None:
+        """Whatever the umask says; asked once, for all files are made in the same directory."""
+        if self._exact is None:
+            self._exact = stat.S_IMODE(os.fstat(handle).st_mode) == self._mode
+        if not self._exact:
+            os.fchmod(handle, self._mode)
 
     def _set_time(self, found: OnDisk | None, remote: Entry) -> None:
         """The file's time, by the policy; before the rename, so that nobody sees another one."""

@@ -112,7 +112,7 @@ async def test_what_is_no_bot_token_leads_to_no_request(receivers: Receivers, to
     assert receivers.asked == []
 
 
-@pytest.mark.parametrize("fault", ["500", "302", "hangs", "gone"])
+@pytest.mark.parametrize("fault", ["500", "302", "hangs", "garbles", "gone"])
 @pytest.mark.parametrize("channel", ["telegram", "webhook"])
 async def test_a_failure_shows_neither_the_address_nor_what_was_answered(
     receivers: Receivers, fault: str, channel: str, caplog: pytest.LogCaptureFixture
@@ -124,7 +124,7 @@ async def test_a_failure_shows_neither_the_address_nor_what_was_answered(
     if fault == "gone":
         text = declared.model_dump_json(by_alias=True).replace(receivers.base_url, "http://127.0.0.1:1")
         declared, secrets = AlertReceiver.model_validate_json(text), _moved(secrets, receivers)
-    receivers.hangs, receivers.echo = fault == "hangs", True
+    receivers.hangs, receivers.garbles, receivers.echo = fault == "hangs", fault == "garbles", True
     receivers.status = int(fault) if fault.isdecimal() else None
     with pytest.raises(ProviderError, match="alert receiver me") as error:
         await send_alert(declared, ALERT, secrets=secrets, timeout_s=0.3)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.providers.notify.port import FolderChange, MediaServerInfo
 from pantograph.strm.prune import Approval
-from pantograph.strm.report import Report
+from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import compile_job
@@ -37,6 +39,37 @@ class HandClock:
         self.seconds += seconds
 
 
+@dataclass
+class Ear:
+    """A media server that remembers what it was told."""
+
+    messages: list[list[tuple[str, str]]] = field(default_factory=list)
+    fault: Exception | None = None
+    before: Callable[[], None] = lambda: None
+    """Called when a message comes in, before it is heard."""
+
+    async def tell(self, changes: Sequence[FolderChange]) -> None:
+        self.before()
+        if self.fault is not None:
+            raise self.fault
+        self.messages.append([(each.path, each.kind) for each in changes])
+
+    async def look(self) -> MediaServerInfo:
+        return MediaServerInfo("Ear", "1", None)
+
+    def heard(self) -> list[tuple[str, str]]:
+        """All of it since the last time."""
+        heard = sorted(each for message in self.messages for each in message)
+        self.messages.clear()
+        return heard
+
+
+def media_server(name: str = "den", **more: Any) -> dict[str, Any]:
+    """One of `notify.mediaServers`."""
+    body = {"name": name, "type": "Jellyfin", "url": "http://den:8096", "secretRef": {"name": "den"}}
+    return {**body, "pathMap": [{"from": "/", "to": "/media"}], **more}
+
+
 class Stage:
     """One library."""
 
@@ -54,6 +87,7 @@ class Stage:
             "prune": {"mode": "Delete"},
         } | spec
         self.name = "films"
+        self.ears: Mapping[str, Ear] = {"den": Ear(), "attic": Ear()}
         self.server = ""
         self._numbers = itertools.count(1)
 
@@ -69,6 +103,7 @@ class Stage:
         shallow: bool = False,
         approve: Approval | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Progress], None] = lambda _: None,
         **flags: Any,
     ) -> Report:
         body = {"metadata": {"name": self.name, "namespace": "media"}, "spec": self.spec}
@@ -77,9 +112,11 @@ class Stage:
             root=self.target,
             clock=self.clock,
             server=self.server,
+            media_servers=self.ears,
             parallel=2,
             durable=False,
             cancelled=cancelled,
+            on_progress=on_progress,
         )
         request = Request(
             run=name or self.run_name(),

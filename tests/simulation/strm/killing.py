@@ -1,6 +1,7 @@
 """A process of its own that plays one run many times, kills it with SIGKILL at random points, and lets it be resumed.
 
-It forks once a point from a warm interpreter, so that two hundred points cost seconds. Prints one JSON object.
+It forks once a point from a warm interpreter, so that two hundred points cost seconds. Whether a media server heard of
+every folder that changed, whoever was killed, is looked at as well. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from pantograph.providers.notify.port import FolderChange
 from tests.fakes.mediatree import MediaTree
-from tests.simulation.strm.bench import ROOT, Stage, films
+from tests.simulation.strm.bench import ROOT, Ear, Stage, films, media_server
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
 """Audit events before which a run is killed; what lies between them is reached by killing at random times."""
@@ -42,9 +44,29 @@ def after() -> MediaTree:
     return tree
 
 
-def stage(target: Path) -> Stage:
+class Diary(Ear):
+    """A media server whose memory outlives the process that tells it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    async def tell(self, changes: Sequence[FolderChange]) -> None:
+        with self.path.open("a") as diary:
+            diary.write("".join(f"{each.path}\n" for each in changes))
+
+    def knows(self, folder: str) -> bool:
+        """Whether it was led to the folder, or to one above it."""
+        told = self.path.read_text().splitlines() if self.path.exists() else []
+        return any(folder == each or folder.startswith(f"{each}/") for each in told)
+
+
+def stage(target: Path, tree: MediaTree | None = None, link: str = "http://new.lan") -> Stage:
     spec: dict[str, Any] = {"sidecars": {"policy": "IfNewer"}, "prune": {"mode": "Trash", "maxPercent": 50}}
-    return Stage(target, after(), link={"publicBase": "http://new.lan"}, **spec)
+    notify = {"mediaServers": [media_server(debounce="0s")]}
+    made = Stage(target, tree or after(), link={"publicBase": link}, notify=notify, **spec)
+    made.ears = {"den": Diary(target.with_suffix(".told"))}
+    return made
 
 
 async def second_run(target: Path) -> None:
@@ -102,7 +124,7 @@ def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
     """The faults that were found, by point; none is what should come."""
     first = folder / "first"
     first.mkdir()
-    whole = Stage(first, before(), sidecars={"policy": "IfNewer"})
+    whole = stage(first, before(), "http://player.lan")
     asyncio.run(whole.run())
     old = whole.files()
     reference = folder / "reference"
@@ -119,6 +141,7 @@ def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
         while not _died(first, target, at=at, after_s=random.uniform(0, within_s)):
             # It was done before the kill came: this run was quicker than the one that was timed.
             shutil.rmtree(target)
+            target.with_suffix(".told").unlink(missing_ok=True)
             within_s *= 0.7
         faults += [f"point {point}: {fault}" for fault in _torn(stage(target).files(), old, wanted)]
         code = os.waitpid(forked(lambda target=target: asyncio.run(second_run(target))), 0)[1]  # type: ignore[misc]
@@ -126,6 +149,7 @@ def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
         wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         if code or wrong:
             faults.append(f"point {point} (event {at}), exit {code}: not what an undisturbed run makes: {wrong[:5]}")
+        faults += [f"point {point} (event {at}): nobody was told of {each}" for each in _untold(target, old, found)]
         shutil.rmtree(target)
     return {"points": points, "events": events, "faults": faults}
 
@@ -147,7 +171,16 @@ def _run_and_die(target: Path, at: int) -> None:
 
 
 def _torn(found: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
-    return [name for name, content in found.items() if content not in (old.get(name), new.get(name))]
+    """What holds neither its old content, nor the new one, nor (before it goes) its old link with the new base."""
+    moved = {name: content.replace(b"http://player.lan", b"http://new.lan") for name, content in old.items()}
+    return [name for name, content in found.items() if content not in (old.get(name), new.get(name), moved.get(name))]
+
+
+def _untold(target: Path, old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
+    """Folders in which something changed and that the media server was not led to."""
+    changed = {name.rpartition("/")[0] for name in {*old, *new} if old.get(name) != new.get(name)}
+    diary = Diary(target.with_suffix(".told"))
+    return sorted(folder for folder in changed if not diary.knows(f"/media/{folder}".rstrip("/")))[:5]
 
 
 def main() -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pantograph.providers.errors import Busy
+from pantograph.providers.media.port import Listing
 from pantograph.strm.manifest import Manifest
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -119,3 +126,88 @@ async def test_another_name_profile_moves_directories_new_ones_first(tmp_path: P
     assert stage.names() == {f"What_/s{n % 2}/film{n}.strm" for n in range(30)}
     assert not (tmp_path / "What?").exists()
     assert (await stage.run()).unchanged == 30
+
+
+async def test_a_run_that_waits_out_a_ban_says_until_when(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(60))
+    bans = [30.0]
+
+    def ban_once(tree: MediaTree, path: str, honest: Listing) -> Listing:
+        if bans:
+            raise Busy("429 slow down", retry_after_s=bans.pop())
+        return honest
+
+    stage.tree.faults[f"{ROOT}/shelf1"] = ban_once
+    seen: list[datetime | None] = []
+    until = stage.clock.now() + timedelta(seconds=30)
+    report = await stage.run(on_progress=lambda progress: seen.append(progress.rate_limited_until))
+    assert (report.result, report.created) == ("Succeeded", 60)
+    assert report.rate_limited_until == until
+    assert report.as_json()["rateLimitedUntil"] == until.isoformat()
+    assert seen[0] is None
+    assert until in seen
+    assert seen[-1] is None
+
+
+async def test_a_run_that_waits_for_the_server_can_be_stopped(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(60))
+    stage.tree.faults[f"{ROOT}/shelf1"] = mediatree.banned
+    asked: list[float] = []
+
+    def cancelled() -> bool:
+        asked.append(stage.clock.seconds)
+        return stage.clock.seconds >= 5
+
+    report = await stage.run(cancelled=cancelled)
+    assert (report.result, stage.clock.seconds) == ("Cancelled", 5.0)
+
+
+async def test_directories_that_could_not_be_listed_are_named_however_much_else_there_is_to_say(tmp_path: Path) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/a/bad\x01{n}.mkv" for n in range(20)), f"{ROOT}/z/film.mkv")
+    tree.faults[f"{ROOT}/z"] = mediatree.server_error
+    report = await Stage(tmp_path, tree).run()
+    assert {each.reason for each in report.samples} == {"NameRefused"}
+    assert report.as_json()["incompleteSamples"] == [
+        {"reason": "Incomplete", "path": "/z", "message": "500 failed get objs: /lib/z"}
+    ]
+
+
+async def test_modes_hold_whatever_the_umask_says(tmp_path: Path) -> None:
+    for mode, umask in (("0644", 0o022), ("0664", 0o022), ("0640", 0o077), ("0666", 0o000)):
+        before = os.umask(umask)
+        try:
+            stage = Stage(tmp_path / f"{mode}{umask}", films(3), target={"root": {"name": "media"}, "fileMode": mode})
+            await stage.run()
+        finally:
+            os.umask(before)
+        modes = {stat.S_IMODE((stage.target / name).stat().st_mode) for name in stage.names()}
+        assert modes == {int(mode, 8)}
+
+
+async def test_only_what_is_included_is_mirrored_and_the_rest_is_not_asked_for(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100), filter={"include": ["shelf0/show[01]"]}, prune={"mode": "Report"})
+    report = await stage.run()
+    assert (report.created, report.remote_requests) == (20, 4)
+    stage.spec["filter"] = {"include": ["shelf0/show0"]}
+    assert (await stage.run()).prune_candidates == 10
+    assert len(stage.names()) == 20
+
+
+async def test_records_of_an_older_release_are_taken_over(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(30))
+    await stage.run()
+    file = tmp_path / ".pantograph/manifest.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        for table, column in (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found")):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in ("changes", "tellings"):
+            database.execute(f"DROP TABLE {table}")
+        database.execute("PRAGMA user_version=1")
+    before = stage.digest()
+    report = await stage.run()
+    assert (report.result, report.unchanged) == ("Succeeded", 30)
+    assert stage.digest() == before
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version=99")
+    report = await stage.run()
+    assert (report.reason, report.remedy) == ("ManifestUnreadable", "run a newer release of pantograph")

@@ -42,6 +42,9 @@ class History:
     def __init__(self, target: Path, seed: int) -> None:
         self.random = Random(seed)
         self.stage = Stage(target, prune={"mode": "Delete", "maxPercent": 100, "maxCount": 1000})
+        if self.random.random() < 0.5:
+            self.stage.spec["update"] = {"verify": "DirMtime", "fullEvery": 3}
+            self.stage.tree.directory_times = True
         self.ever: dict[str, str] = {}
         """Local path to remote path, of everything that the source ever had."""
         self.theirs: dict[str, bytes] = {}
@@ -85,6 +88,10 @@ class History:
                 if name not in self.theirs:
                     path.unlink()
 
+    def move(self) -> None:
+        """The players see the server at another address."""
+        self.stage.spec["link"] = {"publicBase": f"http://player{self.random.randrange(3)}.lan"}
+
     async def faulty_scans(self) -> None:
         tree = self.stage.tree
         known = sorted(tree.dirs - {"/"})
@@ -107,7 +114,7 @@ class History:
             path = self.random.choice(sorted(self.stage.tree.dirs - {"/"})).removeprefix(ROOT).strip("/")
             await self.stage.run(trigger="watch", paths=(path,), shallow=True)
         else:
-            await self.stage.run()
+            await self.stage.run(approve_rewrite=self.random.random() < 0.5)
         self.stage.clock.seconds += self.random.choice((1.0, HOUR))
 
     async def killed_run(self) -> None:
@@ -136,7 +143,7 @@ class History:
     async def settle(self) -> None:
         """Nothing changes and nothing fails any more: enough scans, far enough apart, and a person's word if asked."""
         for _ in range(5):
-            report = await self.stage.run()
+            report = await self.stage.run(approve_rewrite=True)
             if report.prune_blocked:
                 approval = Approval(run=report.run, digest=report.candidates_digest)
                 report = await self.stage.run(approve=approval)
@@ -145,7 +152,8 @@ class History:
         files = {name: content for name, content in self.stage.files().items() if name not in self.theirs}
         assert set(files) == self.wanted() - set(self.theirs)
         for name, content in files.items():
-            assert content.startswith(b"http://player.lan/d/lib/"), name
+            base = self.stage.spec["link"]["publicBase"]
+            assert content.decode() == f"{base}/d{self.ever[name]}", name
         before = self.stage.digest()
         report = await self.stage.run()
         assert (report.created, report.updated, report.pruned) == (0, 0, 0)
@@ -155,7 +163,7 @@ class History:
         await self.stage.run()
         for _ in range(self.random.randint(2, 6)):
             for _ in range(self.random.randint(0, 4)):
-                self.random.choice((self.add, self.add, self.remove, self.meddle))()
+                self.random.choice((self.add, self.add, self.remove, self.meddle, self.move))()
             if self.random.random() < 0.6:
                 await self.faulty_scans()
             else:

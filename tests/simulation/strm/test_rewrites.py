@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from pantograph.strm.batch import Batch, Work
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 
@@ -93,3 +96,121 @@ async def test_times_of_written_files_follow_the_policy(tmp_path: Path) -> None:
     assert report.updated == 1
     assert file.stat().st_mtime == 1767225600.0
     assert oct(file.stat().st_mode & 0o777) == "0o644"
+
+
+async def test_new_links_are_made_from_the_records_before_anything_is_listed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan", "encoding": "Minimal"}
+    seen: list[bytes] = []
+    stage.tree.on_list = lambda _: seen.append(stage.files()["shelf0/show0/film 0000.strm"])
+    report = await stage.run(approve_rewrite=True)
+    assert seen[0] == b"https://other.lan/d/lib/shelf0/show0/film 0000.mkv"
+    assert (report.result, report.reason, report.updated, report.rewrites) == (
+        "Succeeded",
+        "Reconfigured",
+        40,
+        {"BaseChanged": 40},
+    )
+    before = stage.digest()
+    assert ((await stage.run()).unchanged, stage.digest()) == (40, before)
+
+
+async def test_new_links_alone_ask_the_source_nothing(tmp_path: Path) -> None:
+    tree = films(40).add(f"{ROOT}/signed.mkv", sign="abc+/=:0")
+    stage = Stage(tmp_path, tree)
+    await stage.run()
+    (tmp_path / "shelf0/show0/film 0000.strm").write_text("http://mine")
+    tree.listed.clear()
+    stage.spec["link"] = {"publicBase": "https://other.lan", "pathMap": [{"from": "/lib", "to": "/cloud"}]}
+    report = await stage.run(rewrite_only=True)
+    assert (report.result, report.reason) == ("Blocked", "RewriteLimit")
+    report = await stage.run(rewrite_only=True, dry_run=True, approve_rewrite=True)
+    assert report.updated == 40
+    assert stage.files()["signed.strm"].startswith(b"http://player.lan/d/lib/")
+    report = await stage.run(rewrite_only=True, approve_rewrite=True)
+    assert (report.result, report.updated, report.remote_requests, tree.listed) == ("Succeeded", 40, 0, [])
+    files = stage.files()
+    assert files["signed.strm"] == b"https://other.lan/d/cloud/signed.mkv?sign=abc+/=:0"
+    assert files.pop("shelf0/show0/film 0000.strm") == b"http://mine"
+    assert all(text.startswith(b"https://other.lan/d/cloud/") for text in files.values())
+    assert (await stage.run()).updated == 0, "and the source wants nothing else"
+
+
+async def test_what_the_records_do_not_tell_is_not_rewritten_from_them(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10), link={"publicBase": "http://player.lan", "sign": {"mode": "None"}})
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    report = await stage.run(rewrite_only=True, approve_rewrite=True)
+    assert (report.result, report.reason, report.remedy) == ("Failed", "NotRewritable", "pantograph strm run")
+    assert all(text.startswith(b"http://player.lan/") for text in stage.files().values())
+
+
+async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    original = Batch._write_one
+    with monkeypatch.context() as patch:
+
+        async def die(batch: Batch, work: Work) -> None:
+            if batch.report.updated == 7:
+                raise Killed
+            await original(batch, work)
+
+        patch.setattr(Batch, "_write_one", die)
+        with pytest.raises(Killed):
+            await stage.run(approve_rewrite=True)
+    report = await stage.run(approve_rewrite=True)
+    assert (report.result, report.skipped) == ("Succeeded", 0)
+    assert all(text.startswith(b"https://other.lan/d/lib/") for text in stage.files().values())
+    assert len(stage.names()) == 40
+
+
+async def test_somebodys_file_with_our_name_is_taken_over_if_the_job_says_so(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10), target={"root": {"name": "media"}, "onForeign": "Adopt"})
+    (tmp_path / "shelf0/show0").mkdir(parents=True)
+    for number in range(8):
+        (tmp_path / f"shelf0/show0/film 000{number}.strm").write_bytes(b"http://mine/own")
+    (tmp_path / "shelf0/show0/film 0008.strm").mkdir()
+    report = await stage.run()
+    assert (report.result, report.created, report.updated) == ("Blocked", 1, 0)
+    assert report.rewrites == {"Foreign": 8}
+    assert (tmp_path / "shelf0/show0/film 0001.strm").read_bytes() == b"http://mine/own"
+    report = await stage.run(approve_rewrite=True)
+    assert (report.updated, report.skipped, report.inventory_strm) == (8, 1, 9)
+    assert (tmp_path / "shelf0/show0/film 0001.strm").read_bytes().startswith(b"http://player.lan/d/lib/")
+
+
+async def test_a_changed_file_of_ours_is_not_foreign_and_stays(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10), target={"root": {"name": "media"}, "onForeign": "Adopt"})
+    await stage.run()
+    (tmp_path / "shelf0/show0/film 0001.strm").write_bytes(b"http://mine/own")
+    assert (await stage.run(approve_rewrite=True)).skipped == 1
+    assert (tmp_path / "shelf0/show0/film 0001.strm").read_bytes() == b"http://mine/own"
+
+
+async def test_a_new_key_of_the_server_signs_every_link_anew(tmp_path: Path) -> None:
+    tree = films(40)
+    tree.key = "first"
+    link = {"publicBase": "http://player.lan", "sign": {"mode": "Compute"}}
+    stage = Stage(tmp_path, tree, link=link, update={"maxRewritePercent": 100})
+    await stage.run()
+    assert stage.files()["shelf0/show0/film 0000.strm"].endswith(b".mkv?sign=first-/lib/shelf0/show0/film 0000.mkv:0")
+    before = stage.digest()
+    assert ((await stage.run()).unchanged, stage.digest()) == (40, before)
+    tree.key = "second"
+    assert (await stage.run()).rewrites == {"SignChanged": 40}
+    assert b"?sign=second-" in stage.files()["shelf0/show0/film 0000.strm"]
+
+
+async def test_without_a_key_nothing_is_signed_and_nothing_written(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10), link={"publicBase": "http://player.lan", "sign": {"mode": "Compute"}})
+    report = await stage.run()
+    assert (report.result, report.message) == ("Failed", "the credentials hold no key")
+    assert stage.names() == set()

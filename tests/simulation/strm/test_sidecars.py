@@ -66,3 +66,40 @@ async def test_what_comes_short_is_not_kept(tmp_path: Path) -> None:
     assert "5 bytes came, 500 were listed" in report.samples[0].message
     stage.tree.files[f"{ROOT}/film.srt"].size = 5
     assert (await stage.run()).created == 1
+
+
+async def test_sidecars_keep_the_extension_of_their_film_where_films_do(tmp_path: Path) -> None:
+    tree = MediaTree().add(f"{ROOT}/a.mkv", f"{ROOT}/b.mkv", f"{ROOT}/b.mp4", f"{ROOT}/b.part2.mkv")
+    names = ("a.zh.srt", "a-poster.jpg", "b.srt", "b.part2.nfo", "a.mkv.ass", "folder.jpg", "abc.srt")
+    tree.add(*(f"{ROOT}/{name}" for name in names), content=b"text")
+    keep = {"root": {"name": "media"}, "onCollision": "KeepExt"}
+    stage = Stage(tmp_path, tree, sidecars={}, target=keep, prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    assert stage.names() == {
+        "a.mkv.strm",
+        "a.mkv.zh.srt",
+        "a.mkv-poster.jpg",
+        "a.mkv.ass",
+        "b.mkv.strm",
+        "b.mkv.srt",
+        "b.mp4.strm",
+        "b.mp4.srt",
+        "b.part2.mkv.strm",
+        "b.part2.mkv.nfo",
+        "folder.jpg",
+        "abc.srt",
+    }
+    before = stage.digest()
+    assert ((await stage.run()).unchanged, stage.digest()) == (12, before)
+
+
+async def test_a_renamed_sidecar_goes_with_its_film(tmp_path: Path) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/film{n}.mkv" for n in range(40)))
+    tree.add(f"{ROOT}/film1.srt", f"{ROOT}/film2.srt", content=b"text")
+    keep = {"root": {"name": "media"}, "onCollision": "KeepExt"}
+    stage = Stage(tmp_path, tree, sidecars={}, target=keep, prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    for gone in ("film1.mkv", "film1.srt", "film2.srt"):
+        tree.remove(f"{ROOT}/{gone}")
+    assert (await stage.run()).pruned == 2
+    assert {name for name in stage.names() if name.endswith("srt")} == {"film2.mkv.srt"}

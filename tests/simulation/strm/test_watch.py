@@ -57,13 +57,20 @@ async def test_what_could_not_be_looked_at_is_looked_at_again() -> None:
             raise Enough
         return False
 
+    clock = _Instant()
     with pytest.raises(Enough):
-        await follow(Watched(), ROOT, clock=_Instant(), min_interval_s=10, run=run)
+        await follow(Watched(), ROOT, clock=clock, min_interval_s=10, run=run)
     assert [each.is_whole for each in seen] == [True, True, True]
+    assert clock.pauses == [20, 40], "and less and less often"
 
 
 class _Instant(HandClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
     async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
         await asyncio.sleep(0)
 
 

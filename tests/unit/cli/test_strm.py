@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +85,58 @@ def test_a_run_that_waits_for_a_word_has_an_exit_code_of_its_own(call: Call, tmp
     assert (code, result["result"], result["reason"]) == (3, "Blocked", "RewriteLimit")
     code, result = call("run", "--approve-rewrite")
     assert (code, result["updated"]) == (0, 30)
+
+
+def test_a_dry_run_makes_not_even_the_targets_directory(call: Call, tmp_path: Path) -> None:
+    code, result = call("run", "--dry-run")
+    assert (code, result["dryRun"], result["created"], len(result["samples"])) == (0, True, 30, 10)
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_a_purge_needs_no_source_and_takes_what_the_job_made(call: Call, tmp_path: Path) -> None:
+    call("run")
+    (tmp_path / "target/library/films/shows/film 3.strm").write_text("/mine")
+    shutil.rmtree(tmp_path / "source")
+    code, result = call("purge")
+    assert (code, result["pruned"], result["skipped"]) == (0, 29, 1)
+    assert [each.name for each in (tmp_path / "target").rglob("*.strm")] == ["film 3.strm"]
+    assert call("purge")[0] == 0
+
+
+def test_links_are_made_anew_from_the_records(call: Call, tmp_path: Path) -> None:
+    call("run")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("/mnt/nas", "/mnt/other"))
+    for number in range(10):
+        (tmp_path / f"source/shows/film {number}.mkv").unlink()
+    code, result = call("rewrite", "--dry-run", "--approve-rewrite")
+    assert (code, result["updated"], result["dryRun"]) == (0, 30, True)
+    code, result = call("rewrite", "--approve-rewrite")
+    assert (code, result["updated"], result["reason"], result["remoteRequests"]) == (0, 30, "Reconfigured", 0)
+    texts = {file.read_text() for file in (tmp_path / "target").rglob("*.strm")}
+    assert texts == {f"/mnt/other/shows/film {number}.mkv" for number in range(30)}
+
+
+def test_a_watch_mirrors_follows_and_ends_at_a_signal(call: Call, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pantograph.cli.main", "strm", "watch", "--json", "--min-interval", "1s"]
+    places = [f"--spec={tmp_path}/spec.yaml", f"--root=source={tmp_path}/source", f"--root=target={tmp_path}/target"]
+    with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        try:
+            assert watch.stdout is not None
+            assert watch.stderr is not None
+            assert json.loads(watch.stdout.readline())["created"] == 30
+            (tmp_path / "source/shows/new.mkv").touch()
+            heard = json.loads(watch.stdout.readline())
+            assert (heard["trigger"], heard["created"], heard["remoteRequests"]) == ("watch", 1, 2)
+            (tmp_path / "source").rename(tmp_path / "elsewhere")
+            (tmp_path / "source").mkdir()
+            assert watch.stderr.readline() == "pantograph strm: watching\n"
+            assert "the watch is lost" in watch.stderr.readline()
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(timeout=30) == 0
+        finally:
+            watch.kill()
+    assert len(list((tmp_path / "target").rglob("*.strm"))) == 31
 
 
 def test_doctor_says_who_keeps_the_target(

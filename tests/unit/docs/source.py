@@ -85,7 +85,10 @@ def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 
 def _operator_code() -> list[Path]:
     """The code behind the kinds that the operator serves: what the STRM engine says, no object's condition says yet."""
-    apart = ("strm", "providers/media", "controllers/dataserver", "controllers/strmsyncjob", "controllers/mediaservers")
+    apart = (
+        *("strm", "providers/media", "providers/notify"),
+        *("controllers/dataserver", "controllers/strmsyncjob", "controllers/mediaservers", "controllers/runs"),
+    )
     return sorted(path for path in CODE.rglob("*.py") if not path.relative_to(CODE).as_posix().startswith(apart))
 
 

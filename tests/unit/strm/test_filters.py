@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pantograph.strm.filters import Excludes, FileFilter
+from pantograph.strm.filters import Excludes, FileFilter, PathFilter
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,32 @@ def test_extension_and_size() -> None:
     ]
     assert not chosen.is_media("mkv", 100)
     assert [chosen.is_sidecar("a.srt", size) for size in (1, 1001, None)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "taken", "left", "entered", "passed"),
+    [
+        (["Movies"], ["Movies/a.mkv", "x/Movies/a.mkv"], ["a.mkv", "Movies2/a.mkv"], ["x", "Movies", "x/y"], []),
+        (["Shows/*/S1"], ["Shows/A/S1/e.mkv"], ["Shows/A/S2/e.mkv", "Shows/A/e.mkv"], ["Shows/A", "Shows/A/S1/x"],
+         ["Films", "Shows/A/S2"]),
+        (["Shows/**", "*.iso"], ["Shows/a.mkv", "x/y.iso"], ["x/y.mkv"], ["x", "Shows/A"], []),
+        (["A/**/4K"], ["A/4K/f.mkv", "A/b/c/4K/f.mkv"], ["A/f.mkv", "B/4K/f.mkv"], ["A", "A/b/c"], ["B", "B/4K"]),
+        (["**"], ["a.mkv", "b/c.mkv"], [], ["a"], []),
+        ([], ["a.mkv"], [], ["a"], []),
+    ],
+)  # fmt: skip
+def test_only_what_is_included_is_taken_and_only_where_it_may_be_is_looked(
+    patterns: list[str], taken: list[str], left: list[str], entered: list[str], passed: list[str]
+) -> None:
+    paths = PathFilter(include=patterns)
+    assert [path for path in taken if not paths.takes(path)] == []
+    assert [path for path in left if paths.takes(path)] == []
+    assert [path for path in entered if not paths.enters(path)] == []
+    assert [path for path in passed if paths.enters(path)] == []
+
+
+def test_what_is_excluded_is_not_included() -> None:
+    paths = PathFilter(include=["Movies"], exclude=["Sample"])
+    assert paths.takes("Movies/a.mkv")
+    assert not paths.takes("Movies/Sample")
+    assert not paths.enters("Movies/Sample")

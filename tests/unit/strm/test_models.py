@@ -10,7 +10,9 @@ from pantograph.api import crd
 from pantograph.api.base import InvalidObject
 from pantograph.api.dataserver import DataServer
 from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.cli.strm_reporting import result_of
 from pantograph.strm.errors import StrmError
+from pantograph.strm.report import Issue, Report
 from pantograph.strm.runner import Places, read_declared
 from pantograph.strm.spec import compile_job
 
@@ -89,3 +91,15 @@ def test_paths_are_mapped_by_segments_and_then_replaced_in_order(tmp_path: Path)
     rules = compile_job(declared(tmp_path, text)).links
     assert rules.mapped("/115/Films/a") == "/cloud/G/a"
     assert rules.mapped("/1155/x") == "/1155/x"
+
+
+def test_a_run_says_in_its_result_whom_it_could_not_tell_and_when_to_come_back() -> None:
+    report = Report("run-1", "cron", notified=3, notify_due=1767225600.2)
+    report.notify_failed.append(Issue("Unreachable", "den", "media server den (Emby) answered 502"))
+    result = result_of(report)
+    assert (result.notified, [(each.server, each.reason) for each in result.notify_failed]) == (
+        3,
+        [("den", "Unreachable")],
+    )
+    assert result.notify_due is not None
+    assert result.notify_due.timestamp() == 1767225601, "never before it is due"

@@ -70,7 +70,8 @@ def application(
             registry.hear(run, said)
             if said.result is not None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(known.recorded.wait(), record_within_s)
+                    async with asyncio.timeout(record_within_s):
+                        await known.recorded.wait()
         answer = registry.answer(run)
         return web.Response(text=answer.model_dump_json(by_alias=True), content_type="application/json")
 

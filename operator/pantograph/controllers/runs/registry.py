@@ -58,7 +58,8 @@ class Registry:
         self._limit_of = limit_of
         self._wake = wake
         self._runs: dict[str, KnownRun] = {}
-        self._recorded: OrderedDict[str, None] = OrderedDict()
+        self._recorded: OrderedDict[str, bytes | None] = OrderedDict()
+        """With what a child proves itself: it may say its result once more."""
 
     def enter(self, run: str, *, key: Key, server: Key, secret: str | None = None) -> KnownRun:
         """Expect reports of this run. One that is known already stays as it is, but for a new secret."""
@@ -73,9 +74,8 @@ class Registry:
     def opens(self, run: str, secret: str) -> bool:
         """Whether `secret` is the one that this child was given."""
         known = self._runs.get(run)
-        if known is None or known.secret_digest is None:
-            return False
-        return hmac.compare_digest(known.secret_digest, _digest(secret))
+        digest = known.secret_digest if known else self._recorded.get(run)
+        return digest is not None and hmac.compare_digest(digest, _digest(secret))
 
     def is_recorded(self, run: str) -> bool:
         return run in self._recorded
@@ -124,7 +124,9 @@ class Registry:
         known = self._runs.pop(run, None)
         if known is not None:
             known.recorded.set()
-        self._recorded[run] = None
+            self._recorded[run] = known.secret_digest
+        else:
+            self._recorded.setdefault(run, None)
         if len(self._recorded) > REMEMBERED:
             self._recorded.popitem(last=False)
 

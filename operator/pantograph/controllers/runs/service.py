@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
@@ -55,11 +56,16 @@ class RunsSettings:
     @property
     def names(self) -> tuple[str, ...]:
         """At which the endpoint is reached, for its certificate: the Service's, short and long, and loopback."""
-        host = urlsplit(self.url).hostname or ""
-        parts = host.split(".")
-        short = tuple(".".join(parts[:count]) for count in (1, 2)) if parts[2:3] == ["svc"] else ()
-        long = (f"{host}.cluster.local",) if parts[-1:] == ["svc"] else ()
-        return tuple(name for name in dict.fromkeys((*short, host, *long, "localhost", LOOPBACK)) if name)
+        return names_of(self.url)
+
+
+def names_of(url: str) -> tuple[str, ...]:
+    """What the certificate of an endpoint is good for; with `https://<name>.<namespace>.svc` also its other forms."""
+    host = urlsplit(url).hostname or ""
+    parts = host.split(".")
+    short = tuple(".".join(parts[:count]) for count in (1, 2)) if parts[2:3] == ["svc"] else ()
+    long = (f"{host}.cluster.local",) if parts[-1:] == ["svc"] else ()
+    return tuple(name for name in dict.fromkeys((*short, host, *long, "localhost", LOOPBACK)) if name)
 
 
 class RunsService:
@@ -79,6 +85,7 @@ class RunsService:
         self._services = services
         self._secret = secret
         self._certificate = certificate
+        self.listening = asyncio.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.load_into(self._context)
         wake: Callable[[Key], None] = services.queue.add
@@ -135,6 +142,7 @@ class RunsService:
         try:
             site = web.TCPSite(runner, self._settings.host, self._settings.port, ssl_context=self._context)
             await site.start()
+            self.listening.set()
             logger.info("hearing runs on port %d", self._settings.port)
             await self._renew_for_ever()
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,7 @@ from pantograph.providers.media.port import Link
 
 _GO_PATH_SAFE = "$&+=:@"
 """What Go's url.PathEscape leaves as it is, beside letters, digits and `-_.~`: OpenList's own links are made so."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 
 
@@ -100,6 +102,6 @@ def sign_expiry(sign: str) -> datetime | None:
 
 
 def _one_line(line: str) -> str:
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in line):
+    if _CONTROL.search(line):
         raise Rejected(f"{line!r} holds a control character, which would break the one line of a .strm file; rename it")
     return line

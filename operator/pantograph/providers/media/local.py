@@ -12,12 +12,14 @@ import os
 import stat as statmodes
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
-from pantograph.providers.media.local_watch import watch_folder
+from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.port import (
     Capabilities,
     Entry,
@@ -40,9 +42,10 @@ _PIECE_BYTES = 256 << 10
 class Local:
     """Lists in threads, for a network mount may hang."""
 
-    capabilities = Capabilities(
+    OF_ANY: ClassVar = Capabilities(
         watch=True, http=False, mount=True, pickcode=False, sign=False, proves_complete_listing=True
     )
+    """What can be had from a folder, whichever it is."""
 
     def __init__(self, settings: LocalSettings, *, clock: Clock) -> None:
         self._name = settings.name
@@ -51,6 +54,11 @@ class Local:
         self._volume = settings.volume
         self._poll_interval_s = settings.poll_interval_s
         self._clock = clock
+
+    @property
+    def capabilities(self) -> Capabilities:
+        # What lies behind a network or FUSE mount may be a cloud.
+        return replace(self.OF_ANY, directory_times=not sees_nothing(self._root))
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         return await asyncio.to_thread(self._list, path)

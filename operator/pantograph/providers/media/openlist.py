@@ -44,6 +44,7 @@ class OpenList:
         self._session = Session(settings.name, self._files, self._log_in)
         self._echo = EchoGuard(settings.name)
         self._base_path: str | None = None
+        self._key = ""
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         listing = await self._listing(path, refresh=refresh)
@@ -103,13 +104,12 @@ class OpenList:
             return ""
         if mode is SignMode.FROM_LISTING:
             return entry.sign
-        key = self._files.read().token
-        if not key:
+        if not self._key:
             raise Rejected(
                 f"{self._name}: signatures are made with the server's admin token, and the credentials hold none",
                 remedy="put the token (Settings, Other) under the key `token`, or set link.sign.mode: FromListing",
             )
-        return openlist_sign(path, key=key)
+        return openlist_sign(path, key=self._key)
 
     async def _listing(self, path: str, *, refresh: bool) -> Listing:
         """All at once, for pages are slices of a cache that may end between two of them; in pages when it must be."""
@@ -146,7 +146,7 @@ class OpenList:
 
     async def _log_in(self, credentials: Credentials) -> str:
         """A session whose paths mean what they meant before: nothing is asked with another one, not even once."""
-        token = credentials.token
+        self._key = token = credentials.token
         if credentials.username and not token:
             question = {"username": credentials.username, "password": credentials.password}
             code = credentials.otp_code(self._clock.now())

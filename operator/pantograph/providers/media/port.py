@@ -32,6 +32,9 @@ class Capabilities:
     """A link may need a signature."""
     proves_complete_listing: bool
     """A listing can be known to be whole; without that nothing may ever be deleted on its word."""
+    directory_times: bool = False
+    """A directory's `modified` changes whenever something is made, renamed or removed in it. Cloud providers differ
+    (Quark, for one, does not on removal), so only a driver that knows better says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""`pantograph strm restore` and `purge`: what concerns the target alone and asks no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from pantograph.clock import SystemClock
+from pantograph.strm.errors import StrmError
+from pantograph.strm.purge import purge
+from pantograph.strm.removal import restore
+from pantograph.strm.report import Progress, Report
+from pantograph.strm.runner import Declared, Places, target_directory
+from pantograph.strm.spec import compile_job
+from pantograph.strm.state import StateDir, read_owner
+from pantograph.strm.target import Target
+
+
+def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) -> int:
+    """Bring back what `run` moved into the trash, and print it; 1 if the place of something is taken."""
+    volume, directory = target_directory(declared.job, places)
+    job = compile_job(declared.job)
+    owner = read_owner(directory)
+    if owner is None:
+        raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
+    mine = replace(owner, namespace=job.namespace, name=job.name)
+    with (
+        closing(Target(directory, dir_mode=job.dir_mode)) as target,
+        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+    ):
+        restored, taken = restore(target, state, run)
+    print(json.dumps({"restored": restored, "taken": taken}) if as_json else f"{restored} files are back")
+    for path in [] if as_json else taken:
+        print(f"its place is taken, it stays in the trash: {path}")
+    return 1 if taken else 0
+
+
+async def purge_target(
+    declared: Declared,
+    places: Places,
+    run: str,
+    installation: str | None,
+    *,
+    stopped: Callable[[], bool],
+    show: Callable[[Progress], None],
+) -> Report:
+    """Remove what the job made. Raises StrmError if nobody said where the target is."""
+    volume, directory = target_directory(declared.job, places, make=False)
+    job = compile_job(declared.job)
+    return await purge(
+        job,
+        run=run,
+        root=directory,
+        volume=volume,
+        clock=SystemClock(),
+        installation=installation,
+        on_progress=show,
+        cancelled=stopped,
+    )

@@ -1,0 +1,167 @@
+"""The end of a job whose `deletionPolicy` is Delete: what we made goes, what people made or changed stays.
+
+Needs no source. May be killed at any moment: the records of a file go after the file, and the owner's name after all
+other records, so that the next purge ends what this one began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pantograph.clock import Clock
+from pantograph.strm.changes import Changes
+from pantograph.strm.errors import StrmError
+from pantograph.strm.manifest import Manifest
+from pantograph.strm.naming import STATE_DIR
+from pantograph.strm.removal import Remover, digest_on_disk
+from pantograph.strm.report import Issue, Progress, Report
+from pantograph.strm.spec import Job
+from pantograph.strm.state import Owner, StateDir, read_owner
+from pantograph.strm.target import Target, look
+from pantograph.strm.wanted import below
+
+_PAGE: Final = 500
+_FILES: Final = (
+    "SELECT f.dir, f.name, d.local FROM files f JOIN dirs d ON d.id=f.dir"
+    " WHERE (f.dir, f.name) > (?,?) ORDER BY f.dir, f.name LIMIT ?"
+)
+
+
+async def purge(
+    job: Job,
+    *,
+    run: str,
+    root: Path,
+    volume: Path | None,
+    clock: Clock,
+    installation: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Remove what the job made in the target `root`: its unmodified files, its empty directories, its records.
+
+    `installation` None: the one that the records name, whichever it is. The report counts what went (`pruned`) and what
+    stays because somebody changed it (`skipped`). Raises nothing that the report can say.
+    """
+    report = Report(run=run, trigger="manual")
+    began = clock.monotonic()
+    try:
+        if (root / STATE_DIR).exists():
+            with closing(Target(root)) as target:
+                owner = _owner(root, job, installation)
+                with closing(StateDir.open(target, owner, adopt=job.adopt, above=volume)) as state:
+                    await _Purge(target, state, report, on_progress, cancelled).execute()
+    except StrmError as error:
+        report.result, report.reason, report.message = "Failed", error.reason, error.message
+        report.remedy = error.remedy or ""
+    except OSError as error:
+        report.result, report.reason, report.message = "Failed", "TargetUnusable", f"target {root}: {error}"
+    report.duration_s = clock.monotonic() - began
+    return report
+
+
+def _owner(root: Path, job: Job, installation: str | None) -> Owner:
+    """Who purges. Which source the records speak of does not matter: nobody will be asked for it."""
+    found = read_owner(root) or Owner(installation or "local", job.namespace, job.name, "")
+    return replace(found, installation=installation or found.installation, namespace=job.namespace, name=job.name)
+
+
+@dataclass(slots=True)
+class _Purge:
+    target: Target
+    state: StateDir
+    report: Report
+    on_progress: Callable[[Progress], None]
+    cancelled: Callable[[], bool]
+    progress: Progress = field(default_factory=lambda: Progress(phase="Prune"))
+
+    async def execute(self) -> None:
+        with closing(Manifest(self.state.manifest)) as manifest:
+            if not await self._remove_files(manifest):
+                self.report.result, self.report.reason = "Cancelled", "Cancelled"
+                return
+            self._remove_directories(manifest)
+        self._remove_records()
+        if self.report.skipped:
+            self.report.message = f"{self.report.skipped} files stay: somebody changed them"
+
+    async def _remove_files(self, manifest: Manifest) -> bool:
+        """Whether all were looked at."""
+        remover = Remover(
+            target=self.target,
+            state=self.state,
+            manifest=manifest,
+            report=self.report,
+            changes=Changes(manifest),
+            trash=False,
+            run=self.report.run,
+        )
+        for page in _pages(manifest):
+            if self.cancelled():
+                return False
+            for directory, name, local in page:
+                self._remove(manifest, remover, directory, name, local)
+            manifest.commit()
+            self.progress.files_seen += len(page)
+            self.on_progress(self.progress)
+            await asyncio.sleep(0)  # whoever reports for this process has its turn
+        return True
+
+    def _remove(self, manifest: Manifest, remover: Remover, directory: int, name: str, local: str) -> None:
+        row = manifest.file(directory, name)
+        assert row is not None, "read a moment ago, and nobody else has the records"
+        digest = digest_on_disk(self.target, local, name)
+        if digest is not None and row.owns(digest):
+            self.report.pruned += remover.remove(directory, name, digest)
+        elif self._is_there(local, name):
+            self.report.skipped += 1
+            self.report.note(Issue("Modified", below(local, name), "somebody changed it: it stays"))
+
+    def _is_there(self, local: str, name: str) -> bool:
+        try:
+            fd = self.target.open(local)
+            return fd is not None and look(fd, name) is not None
+        except OSError:  # a link or a file stands where the directory was
+            return False
+
+    def _remove_directories(self, manifest: Manifest) -> None:
+        """Ours and empty, the deepest first."""
+        made = [str(row[0]) for row in manifest.select("SELECT DISTINCT local FROM dirs WHERE made")]
+        self.target.forget()
+        for local in sorted(made, key=lambda each: each.count("/"), reverse=True):
+            above, _, name = local.rpartition("/")
+            try:
+                fd = self.target.open(above)
+                if fd is not None:
+                    os.rmdir(name, dir_fd=fd)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+            self.target.forget()
+
+    def _remove_records(self) -> None:
+        """The trash first, the owner's name and the lock last."""
+        last = {"owner.json": 1, "lock": 2}
+        for name in sorted(os.listdir(self.state.path), key=lambda each: last.get(each, 0)):  # noqa: PTH208 - by descriptor
+            path = self.state.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        os.rmdir(STATE_DIR, dir_fd=self.target.fd)
+
+
+def _pages(manifest: Manifest) -> Iterator[list[tuple[Any, ...]]]:
+    """By key, for rows go while they are read."""
+    after: tuple[int, str] = (-1, "")
+    while page := list(manifest.select(_FILES, (*after, _PAGE))):
+        yield page
+        after = page[-1][:2]

@@ -1,0 +1,174 @@
+"""Children as they are: real processes on real directories, that report over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pantograph.engine.errors import Terminal
+from tests.contract.runs.lab import KEY, RUN, Lab, job, server, slow_server
+from tests.fakes.library import Library
+from tests.fakes.openlist import FakeOpenList, serving
+
+OTHER = "fedcba9876543210"
+
+
+def films(folder: Path, count: int = 3) -> None:
+    (folder / "media/here").touch()
+    for number in range(count):
+        (folder / f"media/films/{number}").mkdir(parents=True)
+        (folder / f"media/films/{number}/film.mkv").touch()
+
+
+def children() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "pantograph.cli.main" in each.cmdline()]
+
+
+async def gone(process: psutil.Process, within_s: float = 20) -> None:
+    await asyncio.to_thread(process.wait, within_s)
+
+
+@pytest.fixture
+async def openlist() -> AsyncIterator[FakeOpenList]:
+    """300 directories, of which a run at 600 requests a minute lists ten a second."""
+    library = Library()
+    for number in range(300):
+        library.put(f"/films/{number}/film.mkv")
+    async with serving(FakeOpenList(library)) as fake:
+        yield fake
+
+
+async def slow(lab: Lab, openlist: FakeOpenList) -> str:
+    """A run that lasts half a minute, at work."""
+    await lab.put_secret("openlist", token=openlist.accounts.admin_token)
+    await lab.declare(slow_server(openlist.base_url), job())
+    return await begin(lab, RUN)
+
+
+async def begin(lab: Lab, run: str) -> str:
+    """Start it, and return when it has listed something."""
+    await lab.operate(run)
+    handle: str = await lab.runs.start(lab.order(id=run))
+    while (state := await lab.runs.look(KEY, run, handle)) and not (state.progress and state.progress.dirs_done):
+        assert state.running, state
+        await lab.news()
+    return handle
+
+
+async def test_a_run_writes_its_files_reports_its_result_and_leaves_nothing_behind(lab: Lab) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    handle = await lab.runs.start(lab.order())
+    (folder,) = lab.settings.directory.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert await lab.runs.start(lab.order()) == handle
+    assert len(children()) == 1
+
+    result = await lab.result(handle)
+    assert (result.result, result.created) == ("Succeeded", 3)
+    assert (lab.folder / "library/movies/films/1/film.strm").read_text() == "/mnt/films/1/film.mkv"
+    (process,) = children()
+    await lab.runs.forget(KEY, RUN, handle)
+    await gone(process)
+    await lab.news()
+    assert list(lab.settings.directory.iterdir()) == []
+
+
+async def test_what_keeps_a_run_from_beginning_is_its_result_with_the_remedy(lab: Lab) -> None:
+    films(lab.folder)
+    (lab.folder / "library/movies").write_text("a file where the target should be")
+    await lab.declare(server(), job())
+    result = await lab.result(await lab.runs.start(lab.order()))
+    assert (result.result, result.reason) == ("Failed", "TargetUnusable")
+
+
+async def test_a_cancelled_run_stops_between_two_directories_and_says_so(lab: Lab, openlist: FakeOpenList) -> None:
+    handle = await slow(lab, openlist)
+    await lab.runs.cancel(KEY, RUN, handle)
+    result = await lab.result(handle)
+    assert (result.result, result.reason) == ("Cancelled", "Cancelled")
+    assert 0 < result.created < 150
+    (process,) = children()
+    await lab.runs.forget(KEY, RUN, handle)
+    await gone(process)
+
+
+async def test_a_child_that_is_killed_says_how_it_ended_and_the_next_can_begin_at_once(
+    lab: Lab, openlist: FakeOpenList
+) -> None:
+    handle = await slow(lab, openlist)
+    (process,) = children()
+    process.kill()
+    state = await lab.until_ended(handle)
+    assert (state.result, "signal 9" in state.fault) == (None, True)
+    await lab.runs.forget(KEY, RUN, handle)
+    handle = await begin(lab, OTHER)
+    assert (await lab.runs.look(KEY, OTHER, handle)).running
+
+
+async def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, openlist: FakeOpenList) -> None:
+    token = openlist.accounts.admin_token
+    command = (sys.executable, "-m", "tests.contract.runs.parent", str(tmp_path), openlist.base_url, token)
+    parent = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    assert parent.stdout is not None
+    pid = int(await asyncio.wait_for(parent.stdout.readline(), 60))
+    child = psutil.Process(pid)
+    private = tmp_path / "private"
+    assert len(list(private.iterdir())) == 1
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    await gone(child)
+    assert list(private.iterdir()) == []
+
+
+async def test_a_stop_in_order_ends_the_children_first(lab: Lab, openlist: FakeOpenList) -> None:
+    handle = await slow(lab, openlist)
+    (process,) = children()
+    await lab.stop()
+    assert not process.is_running()
+    await lab.restart()
+    assert await lab.runs.look(KEY, RUN, handle) is None
+    assert await lab.runs.find(KEY, RUN) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "says"),
+    [
+        ({"target": {"root": {"name": "nowhere"}}}, "RootNotFound", "chart's value roots"),
+        ({"target": {"root": {"name": "secret"}}}, "RootNotAllowed", "not open to namespace films"),
+        ({"target": {"root": {"name": "unplugged"}}}, "RootNotMounted", "no directory"),
+    ],
+)
+async def test_a_root_that_is_not_there_or_not_open_is_refused_with_its_remedy(
+    lab: Lab, changes: dict[str, Any], reason: str, says: str
+) -> None:
+    await lab.declare(server(), job(**changes))
+    with pytest.raises(Terminal) as refused:
+        await lab.runs.start(lab.order())
+    assert refused.value.reason == reason
+    assert says in refused.value.text
+    assert children() == []
+
+
+async def test_a_child_has_no_secret_in_its_arguments_or_environment(lab: Lab, openlist: FakeOpenList) -> None:
+    os.environ["PANTOGRAPH_SOMETHING"] = "of the operator"
+    try:
+        await slow(lab, openlist)
+    finally:
+        del os.environ["PANTOGRAPH_SOMETHING"]
+    (process,) = children()
+    (folder,) = lab.settings.directory.iterdir()
+    for secret in ((folder / "token").read_text(), openlist.accounts.admin_token):
+        assert secret not in " ".join(process.cmdline())
+        assert secret not in " ".join(process.environ().values())
+    assert not any(name.startswith(("PANTOGRAPH", "KUBE")) for name in process.environ())

@@ -1,0 +1,144 @@
+"""The end of a job: what it made goes, what people made or changed stays, whatever interrupts it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.strm import purge as module
+from pantograph.strm.purge import purge
+from pantograph.strm.report import Report
+from pantograph.strm.spec import compile_job
+from tests.fakes.mediatree import MediaTree
+from tests.simulation.strm.bench import ROOT, Stage, films
+
+
+async def purged(stage: Stage, **options: Any) -> Report:
+    body = {"metadata": {"name": stage.name, "namespace": "media"}, "spec": stage.spec}
+    job = compile_job(StrmSyncJob.parse(body))
+    return await purge(job, run="purge", root=stage.target, volume=None, clock=stage.clock, **options)
+
+
+def left(target: Path) -> set[str]:
+    return {str(path.relative_to(target)) for path in target.rglob("*")}
+
+
+async def test_everything_that_the_job_made_goes_without_a_question_to_the_source(tmp_path: Path) -> None:
+    tree = films(40).add(f"{ROOT}/shelf0/show0/film 0001.srt", content=b"text")
+    stage = Stage(tmp_path, tree, sidecars={})
+    await stage.run()
+    tree.listed.clear()
+    report = await purged(stage)
+    assert (report.result, report.pruned, report.skipped) == ("Succeeded", 41, 0)
+    assert left(tmp_path) == set()
+    assert tree.listed == []
+
+
+async def test_what_people_made_or_changed_stays_with_its_directories(tmp_path: Path) -> None:
+    (tmp_path / "shelf0/show3").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("/etc")
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    (tmp_path / "shelf0/show1/film 0011.strm").write_text("http://mine")
+    (tmp_path / "shelf0/show2/poster.jpg").write_bytes(b"mine")
+    (tmp_path / "shelf0/show2/film 0020.strm").unlink()
+    report = await purged(stage)
+    assert (report.result, report.pruned, report.skipped) == ("Succeeded", 38, 1)
+    assert report.message == "1 files stay: somebody changed them"
+    assert [each.path for each in report.samples] == ["shelf0/show1/film 0011.strm"]
+    assert left(tmp_path) == {
+        "link",
+        "shelf0",
+        "shelf0/show1",
+        "shelf0/show1/film 0011.strm",
+        "shelf0/show2",
+        "shelf0/show2/poster.jpg",
+        "shelf0/show3",
+    }
+
+
+async def test_the_trash_goes_with_its_owner(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Trash", "maxPercent": 50})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    assert (await stage.run()).pruned == 1
+    assert (await purged(stage)).pruned == 39
+    assert left(tmp_path) == set()
+
+
+async def test_a_target_of_another_job_is_refused(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    whole = left(tmp_path)
+    assert (await purged(stage, installation="elsewhere")).reason == "OwnedByAnother"
+    stage.name = "series"
+    report = await purged(stage)
+    assert (report.result, report.reason, report.pruned) == ("Failed", "OwnedByAnother", 0)
+    assert left(tmp_path) == whole
+
+
+async def test_a_target_without_records_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "film.strm").write_text("http://mine")
+    report = await purged(Stage(tmp_path))
+    assert (report.result, report.pruned) == ("Succeeded", 0)
+    assert left(tmp_path) == {"film.strm"}
+
+
+async def test_a_purge_can_be_stopped_and_the_next_one_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAGE", 10)
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    report = await purged(stage, cancelled=lambda: len(stage.names()) <= 20)
+    assert (report.result, report.pruned) == ("Cancelled", 20)
+    report = await purged(stage)
+    assert (report.result, report.pruned) == ("Succeeded", 20)
+    assert left(tmp_path) == set()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill_before(patch: pytest.MonkeyPatch, point: int) -> None:
+    """The process ends before its removal number `point`, of whatever."""
+    count = 0
+
+    def guarded(removal: Callable[..., None]) -> Callable[..., None]:
+        def remove(*arguments: Any, **options: Any) -> None:
+            nonlocal count
+            if count >= point:
+                raise Killed
+            count += 1
+            removal(*arguments, **options)
+
+        return remove
+
+    for name in ("unlink", "rmdir"):
+        patch.setattr(os, name, guarded(getattr(os, name)))
+
+
+async def test_a_purge_killed_before_any_of_its_removals_is_ended_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for point in range(100):
+        stage = Stage(tmp_path / str(point), MediaTree().add(*(f"{ROOT}/a/film{n}.mkv" for n in range(6))))
+        await stage.run()
+        (stage.target / "a/film3.strm").write_text("http://mine")
+        with monkeypatch.context() as patch:
+            kill_before(patch, point)
+            try:
+                undisturbed = (await purged(stage)).result == "Succeeded"
+            except Killed:
+                undisturbed = False
+        assert (await purged(stage)).result == "Succeeded", point
+        assert left(stage.target) == {"a", "a/film3.strm"}, point
+        if undisturbed:
+            break
+    assert 10 < point < 99
