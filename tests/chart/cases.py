@@ -40,6 +40,21 @@ CASES: dict[str, dict[str, Any]] = {
             "quota": "18Gi",
         },
         "fetch": {"allowLoopback": True, "clusterRanges": ["10.96.0.0/12", "fd00:10:96::/112"]},
+        "roots": [
+            {"name": "library", "existingClaim": "library", "namespaces": ["films", "shows"]},
+            {"name": "archive", "hostPath": {"path": "/srv/archive", "type": "Directory"}, "namespaces": []},
+            {
+                "name": "nas",
+                "nfs": {"server": "nas.example.org", "path": "/export/media"},
+                "namespaces": ["*"],
+                "readOnly": True,
+                "mountPath": "/srv/nas",
+            },
+        ],
+        "runs": {
+            "service": {"port": 9443, "annotations": {"example.org/pool": "lab"}},
+            "imagePullSecrets": ["registry"],
+        },
         "crds": {"keep": False},
         "serviceAccount": {"name": "operator", "annotations": {"example.org/role": "operator"}},
         "metrics": {
@@ -50,6 +65,7 @@ CASES: dict[str, dict[str, Any]] = {
         "networkPolicy": {
             "enabled": True,
             "depotFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+            "runsFrom": [{"namespaceSelector": {"matchLabels": {"example.org/runs": "yes"}}}],
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             "egress": [{"ports": [{"port": 443}, {"port": 8006}, {"port": 53, "protocol": "UDP"}]}],
         },

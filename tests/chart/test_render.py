@@ -8,6 +8,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from pantograph.controllers.runs.roots import parse_roots
+from pantograph.controllers.runs.service import names_of
 from pantograph.engine.metrics import Metrics
 from tests.chart.cases import CASES
 from tests.chart.conftest import CHART, Body, Helm, Id, Refused, Render
@@ -70,12 +72,17 @@ def test_the_definitions_are_kept_unless_one_says_otherwise(render: Render) -> N
     assert policies({"crds": {"enabled": False}}) == set()
 
 
-def test_with_named_namespaces_the_operator_holds_no_right_outside_them(render: Render) -> None:
+def test_with_named_namespaces_the_operator_may_do_nothing_outside_them_but_ask_whose_a_token_is(
+    render: Render,
+) -> None:
     rendered = render({"watchNamespaces": ["lab", "shop"]})
-    assert not objects_of(rendered, "ClusterRoleBinding")
+    (binding,) = objects_of(rendered, "ClusterRoleBinding")
+    review = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+    assert rendered[Id("ClusterRole", "", binding["roleRef"]["name"])]["rules"] == [review]
     bound = {identity.namespace for identity in rendered if identity.kind == "RoleBinding"}
     assert bound == {"lab", "shop", "pantograph-system"}
-    assert all("aggregate-to" in str(role["metadata"]["labels"]) for role in objects_of(rendered, "ClusterRole"))
+    others = [role for role in objects_of(rendered, "ClusterRole") if role["rules"] != [review]]
+    assert all("aggregate-to" in str(role["metadata"]["labels"]) for role in others)
     everywhere = next(
         role for role in objects_of(render({}), "ClusterRole") if role["metadata"]["name"] == "pantograph"
     )
@@ -94,7 +101,7 @@ def test_no_right_is_a_wildcard_and_no_secret_can_be_listed(case: str, render: R
     for rule in rules:
         assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
         if "secrets" in rule["resources"]:
-            assert set(rule["verbs"]) <= {"get", "create"}
+            assert set(rule["verbs"]) <= {"get", "create"} | ({"patch"} if rule.get("resourceNames") else set())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -125,6 +132,8 @@ def test_every_setting_of_the_operator_is_documented_and_every_documented_one_is
         "watchNamespaces": ["lab"],
         "depot": {"externalURL": "http://192.0.2.1"},
         "fetch": {"clusterRanges": ["10.0.0.0/8"]},
+        "roots": [{"name": "media", "existingClaim": "media", "namespaces": []}],
+        "runs": {"imagePullSecrets": ["registry"]},
     }
     rendered = env_of(render(values)).keys()
     for document in ("values.yaml", "README.md"):
@@ -139,6 +148,38 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert env["PANTOGRAPH_DEPOT_EXTERNAL_URL"] == "https://images.example.org/depot"
     assert env["SSL_CERT_FILE"] == "/etc/ca/ca.crt"
     assert "PANTOGRAPH_DEPOT_EXTERNAL_URL" not in env_of(render({}))
+
+
+def test_roots_are_mounted_where_the_operator_is_told_and_open_to_whom_the_values_say(render: Render) -> None:
+    rendered = render(CASES["everything"])
+    pod, roots = pod_of(rendered), parse_roots(env_of(rendered)["PANTOGRAPH_ROOTS"])
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {root.name: str(root.path) for root in roots} == {
+        name.removeprefix("root-"): mount["mountPath"] for name, mount in mounts.items() if name.startswith("root-")
+    }
+    assert [root.is_open_to("films") for root in roots] == [True, False, True]
+    assert volumes["root-library"]["persistentVolumeClaim"] == {"claimName": "library"}
+    assert volumes["root-archive"]["hostPath"]["path"] == "/srv/archive"
+    assert volumes["root-nas"]["nfs"]["server"] == "nas.example.org"
+    assert [name for name, mount in mounts.items() if mount.get("readOnly")] == ["root-nas"]
+
+
+def test_what_runs_on_roots_are_given_never_touches_a_disk(render: Render) -> None:
+    rendered = render({})
+    (volume,) = (each for each in pod_of(rendered)["volumes"] if each["name"] == "runs")
+    assert volume["emptyDir"]["medium"] == "Memory"
+    (mount,) = (each for each in pod_of(rendered)["containers"][0]["volumeMounts"] if each["name"] == "runs")
+    assert mount["mountPath"] == env_of(rendered)["PANTOGRAPH_RUNS_DIR"]
+
+
+def test_runs_reach_the_service_under_a_name_that_the_certificate_has(render: Render) -> None:
+    rendered = render({"runs": {"service": {"port": 9443}}})
+    service = rendered[Id("Service", "pantograph-system", "pantograph-runs")]
+    url = env_of(rendered)["PANTOGRAPH_RUNS_URL"]
+    assert url == "https://pantograph-runs.pantograph-system.svc:9443"
+    assert service["spec"]["ports"] == [{"name": "runs", "port": 9443, "targetPort": "runs"}]
+    assert "pantograph-runs.pantograph-system.svc" in names_of(url)
 
 
 def test_the_image_is_the_tag_of_the_application_unless_pinned(render: Render) -> None:

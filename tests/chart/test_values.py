@@ -27,6 +27,18 @@ from tests.chart.conftest import CHART, Body, Helm, Refused
         pytest.param({"fetch": {"clusterRanges": ["10.0.0.1"]}}, "/fetch/clusterRanges/0", id="an address for a range"),
         pytest.param({"logging": {"level": "loud"}}, "/logging/level", id="an unknown level"),
         pytest.param({"extraObjects": {"a": 1}}, "/extraObjects", id="an object for a list"),
+        pytest.param({"roots": [{"name": "a", "namespaces": []}]}, "/roots/0", id="a root without a volume"),
+        pytest.param(
+            {"roots": [{"name": "a", "existingClaim": "a", "hostPath": {"path": "/a"}, "namespaces": []}]},
+            "/roots/0",
+            id="a root of two volumes",
+        ),
+        pytest.param({"roots": [{"name": "a", "existingClaim": "a"}]}, "namespaces", id="a root without namespaces"),
+        pytest.param(
+            {"roots": [{"name": "a", "existingClaim": name, "namespaces": []} for name in ("b", "c")]},
+            "two are named a",
+            id="two roots of one name",
+        ),
         pytest.param({"replicas": 2}, "depot.persistence.accessMode=ReadWriteMany", id="two pods, a volume for one"),
         pytest.param(
             {"replicas": 2, "depot": {"persistence": {"enabled": False}}},

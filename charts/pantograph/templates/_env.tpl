@@ -8,6 +8,10 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+- name: PANTOGRAPH_POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
 {{- with .Values.watchNamespaces }}
 - name: PANTOGRAPH_WATCH_NAMESPACES
   value: {{ join "," . | quote }}
@@ -47,5 +51,27 @@
 {{- with .Values.fetch.clusterRanges }}
 - name: PANTOGRAPH_CLUSTER_RANGES
   value: {{ join "," . | quote }}
+{{- end }}
+- name: PANTOGRAPH_RUNS_PORT
+  value: "8443"
+- name: PANTOGRAPH_RUNS_URL
+  value: https://{{ include "pantograph.fullname" . }}-runs.{{ .Release.Namespace }}.svc:{{ .Values.runs.service.port }}
+- name: PANTOGRAPH_RUNS_DIR
+  value: /run/pantograph
+- name: PANTOGRAPH_IMAGE
+  value: {{ include "pantograph.image" . | quote }}
+- name: PANTOGRAPH_IMAGE_PULL_POLICY
+  value: {{ .Values.image.pullPolicy }}
+{{- with .Values.runs.imagePullSecrets }}
+- name: PANTOGRAPH_IMAGE_PULL_SECRETS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.roots }}
+{{- $roots := list }}
+{{- range . }}
+{{- $roots = append $roots (dict "name" .name "path" (include "pantograph.rootPath" .) "namespaces" .namespaces) }}
+{{- end }}
+- name: PANTOGRAPH_ROOTS
+  value: {{ toJson $roots | quote }}
 {{- end }}
 {{- end }}

@@ -50,6 +50,11 @@ app.kubernetes.io/part-of: pantograph
 {{- default .Release.Namespace .Values.leaderElection.namespace }}
 {{- end }}
 
+{{- /* Where a root is in the operator's container. */ -}}
+{{- define "pantograph.rootPath" -}}
+{{- default (printf "/roots/%s" .name) .mountPath }}
+{{- end }}
+
 {{- define "pantograph.subject" -}}
 - kind: ServiceAccount
   name: {{ include "pantograph.serviceAccountName" . }}
@@ -69,6 +74,13 @@ app.kubernetes.io/part-of: pantograph
 {{- end -}}
 {{- if and .depot.service.nodePort (eq .depot.service.type "ClusterIP") -}}
 {{- fail "depot.service.nodePort is only possible with depot.service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .roots -}}
+{{- if has .name $names -}}
+{{- fail (printf "roots: two are named %s; give each a name of its own" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

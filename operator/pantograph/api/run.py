@@ -22,6 +22,9 @@ ANSWER_WITHIN_S: Final = 15.0
 TOKEN_AUDIENCE: Final = "pantograph"  # noqa: S105 - a name, not a secret
 """What a run's ServiceAccount token is made for; the API server takes no such token for its own."""
 
+INTERRUPTED: Final = "Interrupted"
+"""Reason of a result that is no end: the run's process was told to end (a drained node, a stop of the operator)."""
+
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1024)]
 

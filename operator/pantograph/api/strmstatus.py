@@ -92,6 +92,8 @@ class RunSummary(Model):
     """Why it is not `Succeeded`."""
     dry_run: bool | None = None
     """It wrote nothing; the counts are what it would have done."""
+    purge: bool | None = None
+    """It removed what the job had made."""
     ended_at: Timestamp
     duration: Annotated[str, Field(max_length=32)]
     """How long it took."""

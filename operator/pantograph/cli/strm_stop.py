@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Self
 
+from pantograph.api.run import INTERRUPTED
 from pantograph.api.units import parse_duration
 from pantograph.clock import Clock
 from pantograph.strm.report import Report
@@ -44,7 +45,7 @@ class Stop:
         if report.result != "Cancelled" or self.asked:
             return report
         if self.signalled.is_set():
-            report.reason, report.message = "Interrupted", "the run was told to end; the next one goes on where it was"
+            report.reason, report.message = INTERRUPTED, "the run was told to end; the next one goes on where it was"
         elif self._is_late():
             report.result, report.reason = "Failed", "DeadlineExceeded"
             report.message = f"not done within {self.deadline}; the next run goes on where it was"

@@ -22,6 +22,7 @@ from tempfile import mkdtemp
 from typing import Final
 
 from pantograph.api.meta import Key
+from pantograph.api.run import INTERRUPTED
 from pantograph.clock import Clock
 from pantograph.controllers.runs.orders import CA_FILE, SPEC_FILE, TOKEN_FILE, arguments, secrets_of, spec_text
 from pantograph.controllers.runs.port import RunOrder, RunState
@@ -137,9 +138,15 @@ class Children:
         """See `Runs.look`."""
         child = self._children.get(run)
         if child is None or handle != self._handle(run):
+            self._registry.forget(run)
             return None
         known = self._registry.get(run)
         progress, result = (known.progress, known.result) if known else (None, None)
+        if result is not None and result.reason == INTERRUPTED:
+            if not child.ended.is_set():
+                return RunState(True, progress)
+            self.forget(run)
+            return None
         if result is not None or not child.ended.is_set():
             return RunState(result is None, progress, result)
         return RunState(False, progress, None, _end_of(child))

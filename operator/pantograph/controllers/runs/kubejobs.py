@@ -10,6 +10,7 @@ from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, Body, Key
+from pantograph.api.run import INTERRUPTED
 from pantograph.controllers.runs.authority import expect
 from pantograph.controllers.runs.manifest import PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.orders import secrets_of
@@ -86,9 +87,11 @@ class KubeJobs:
         known = self._known(key, run)
         progress = known.progress if known else None
         job = await self._job(key, handle.removeprefix(f"{HANDLE}/"))
-        if known is not None and known.result is not None:
-            return RunState(False, progress, known.result)
+        said = known.result if known else None
+        if said is not None and said.reason != INTERRUPTED:
+            return RunState(False, progress, said)
         if job is None:
+            self._registry.forget(run)
             return None
         if job["metadata"].get("deletionTimestamp"):
             return RunState(True, progress, None, "its Job is being deleted; it ends when its Pod has ended")
@@ -97,7 +100,10 @@ class KubeJobs:
             pod = None if known is not None and known.heard else await self._pod(key, run)
             return RunState(True, progress, None, why_waiting(pod) if pod else "")
         pod = await self._pod(key, run)
-        result = result_left(pod) if pod else None
+        result = said or (result_left(pod) if pod else None)
+        if result is not None and result.reason == INTERRUPTED:
+            self._registry.forget(run)
+            return None
         return RunState(False, progress, result, "" if result else (pod and how_ended(pod)) or fault or _NO_WORD)
 
     async def cancel(self, key: Key, run: str, handle: str) -> None:

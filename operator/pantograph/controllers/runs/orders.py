@@ -79,7 +79,7 @@ def secrets_of(order: RunOrder) -> Sequence[tuple[str, str]]:
     found = []
     if order.server.spec.credentials_ref is not None:
         found.append((order.server.metadata.namespace, order.server.spec.credentials_ref.name))
-    notify = getattr(order.job.spec, "notify", None)
+    notify = order.job.spec.notify
     for server in notify.media_servers if notify else []:
         found.append((order.job.metadata.namespace, server.secret_ref.name))
     return list(dict.fromkeys(found))

@@ -64,7 +64,7 @@ class Runs(Protocol):
         ...
 
     async def look(self, key: Key, run: str, handle: str) -> RunState | None:
-        """What is known of the run; None: it is gone, and a new one resumes where it stopped."""
+        """What is known of the run; None: it is gone or was told to end, and a new one resumes where it stopped."""
         ...
 
     async def cancel(self, key: Key, run: str, handle: str) -> None:

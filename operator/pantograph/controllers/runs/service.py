@@ -56,11 +56,16 @@ class RunsSettings:
     @property
     def names(self) -> tuple[str, ...]:
         """At which the endpoint is reached, for its certificate: the Service's, short and long, and loopback."""
-        host = urlsplit(self.url).hostname or ""
-        parts = host.split(".")
-        short = tuple(".".join(parts[:count]) for count in (1, 2)) if parts[2:3] == ["svc"] else ()
-        long = (f"{host}.cluster.local",) if parts[-1:] == ["svc"] else ()
-        return tuple(name for name in dict.fromkeys((*short, host, *long, "localhost", LOOPBACK)) if name)
+        return names_of(self.url)
+
+
+def names_of(url: str) -> tuple[str, ...]:
+    """What the certificate of an endpoint is good for; with `https://<name>.<namespace>.svc` also its other forms."""
+    host = urlsplit(url).hostname or ""
+    parts = host.split(".")
+    short = tuple(".".join(parts[:count]) for count in (1, 2)) if parts[2:3] == ["svc"] else ()
+    long = (f"{host}.cluster.local",) if parts[-1:] == ["svc"] else ()
+    return tuple(name for name in dict.fromkeys((*short, host, *long, "localhost", LOOPBACK)) if name)
 
 
 class RunsService:
