@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from pantograph.api.conditions import ConditionStatus
+from pantograph.api.conditions import ConditionStatus, name_some
 from pantograph.api.meta import GROUP
 from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import LastRun, StrmSyncJobStatus
@@ -69,6 +69,12 @@ def observe_result(scope: JobScope, result: RunResult, *, whole: bool) -> None:
     collisions = result.inventory.collisions
     text = f"{collisions} files have no .strm of their own: another file has the same name" if collisions else ""
     _set_or_drop(scope, "CollisionsFound", text, reason="SameName")
+
+
+def observe_notices(scope: JobScope, result: RunResult) -> None:
+    """Put into the conditions which media servers could not be told what changed; they are told later."""
+    untold = name_some(f"{each.server} ({each.message})" for each in result.notify_failed)
+    _set_or_drop(scope, "NotifyFailed", untold if result.notify_failed else "", reason="NotTold")
 
 
 def verdict(scope: JobScope) -> StepError | None:
