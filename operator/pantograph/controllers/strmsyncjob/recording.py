@@ -159,6 +159,7 @@ def _last_run(run: RunStatus, result: RunResult, now: datetime) -> LastRun:
         result=result.result,
         reason=result.reason or None,
         dry_run=run.dry_run,
+        purge=run.purge,
         ended_at=now,
         duration=format_duration(result.duration or (now - run.started_at).total_seconds()),
         created=result.created,

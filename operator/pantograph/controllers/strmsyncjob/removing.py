@@ -34,16 +34,13 @@ async def ensure_purged(scope: JobScope) -> None:
     never_ran = scope.status.applied_digest is None and scope.status.last_run is None
     if scope.object.spec.deletion_policy == "Retain" or never_ran:
         return
-    ended, last = scope.ended, scope.status.last_run
-    if ended is not None and ended.purge and last is not None:
-        if last.result in ("Succeeded", "Degraded"):
-            return
-        fault = last.reason or "PurgeFailed", last.message or "the run that removes the files has failed"
-        raise (
-            Terminal(*fault, remedy=_release(scope))
-            if last.reason in NEEDS_A_PERSON
-            else Transient(*fault, remedy=_release(scope))
-        )
+    last = scope.status.last_run
+    if last is not None and last.purge and last.result in ("Succeeded", "Degraded"):
+        return
+    if last is not None and scope.ended is not None and scope.ended.purge:
+        kind = Terminal if last.reason in NEEDS_A_PERSON else Transient
+        message = last.message or "the run that removes the files has failed"
+        raise kind(last.reason or "PurgeFailed", message, remedy=_release(scope))
     await announce_run(scope, Wish(trigger="manual", causes=frozenset()), purge=True)
     try:
         await start_run(scope, Scope())
