@@ -66,6 +66,8 @@
 - name: PANTOGRAPH_IMAGE_PULL_SECRETS
   value: {{ join "," . | quote }}
 {{- end }}
+- name: PANTOGRAPH_MAX_RUNS
+  value: {{ .Values.runs.max | quote }}
 {{- with .Values.roots }}
 {{- $roots := list }}
 {{- range . }}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from pantograph.api.run import RunUntold
 from pantograph.providers.errors import Unreachable
 from tests.simulation.jobs.lab import MediaLab
-from tests.simulation.jobs.world import failed
+from tests.simulation.jobs.world import GOOD, failed
 
 HOUR_S = 3600.0
 
@@ -152,3 +155,23 @@ async def test_another_fault_is_told_and_an_alert_that_did_not_arrive_is_sent_ag
         await lab.quiet()
         assert lab.mailbox.told[-2:] == [("Failed", "TargetFull"), ("Recovered", "")]
         assert not lab.condition("strmsyncjob/films", "AlertNotDelivered")
+
+
+async def test_media_servers_that_could_not_be_told_are_named_and_told_by_a_run_that_does_nothing_else() -> None:
+    async with MediaLab() as lab:
+        due = lab.clock.now() + timedelta(minutes=5)
+        untold = RunUntold(server="jellyfin", reason="Unreachable", message="jellyfin:8096 does not answer")
+        lab.runners.results = [GOOD.model_copy(update={"notify_due": due, "notify_failed": [untold]})]
+        await lab.apply(lab.job(notify=ALERTS))
+        await lab.until_ready("strmsyncjob/films")
+        message = lab.condition("strmsyncjob/films", "NotifyFailed")["message"]
+        assert message == "jellyfin (jellyfin:8096 does not answer)"
+        await lab.quiet(for_s=240)
+        assert len(lab.begun()) == 1
+        await lab.until(lambda: len(lab.begun()) == 2, within_s=60)
+        assert lab.runners.order[-1].order.notify_only
+        await lab.until(lambda: not lab.run())
+        assert not lab.condition("strmsyncjob/films", "NotifyFailed")
+        assert lab.last()["created"] == 3
+        await lab.quiet()
+        assert len(lab.begun()) == 2

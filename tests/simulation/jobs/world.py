@@ -102,6 +102,7 @@ class Runners:
     def operator_died(self) -> None:
         for run in self.at_work() if self.children else ():
             run.gone = True
+            self.results.insert(0, run.result)  # whoever goes on there meets the same
 
     def of(self, job: str) -> list[Run]:
         """The runs of a job, in the order in which they began."""

@@ -38,12 +38,9 @@ async def ensure_purged(scope: JobScope) -> None:
     if last is not None and last.purge and last.result in ("Succeeded", "Degraded"):
         return
     if last is not None and scope.ended is not None and scope.ended.purge:
-        fault = last.reason or "PurgeFailed", last.message or "the run that removes the files has failed"
-        raise (
-            Terminal(*fault, remedy=_release(scope))
-            if last.reason in NEEDS_A_PERSON
-            else Transient(*fault, remedy=_release(scope))
-        )
+        kind = Terminal if last.reason in NEEDS_A_PERSON else Transient
+        message = last.message or "the run that removes the files has failed"
+        raise kind(last.reason or "PurgeFailed", message, remedy=_release(scope))
     await announce_run(scope, Wish(trigger="manual", causes=frozenset()), purge=True)
     try:
         await start_run(scope, Scope())

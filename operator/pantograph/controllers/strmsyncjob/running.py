@@ -24,7 +24,7 @@ from pantograph.controllers.strmsyncjob.recording import (
 from pantograph.controllers.strmsyncjob.requests import CANCEL, obeyed, pending, settled_by
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.turns import free_place
-from pantograph.controllers.strmsyncjob.verdicts import observe_result, verdict
+from pantograph.controllers.strmsyncjob.verdicts import observe_notices, observe_result, verdict
 from pantograph.controllers.strmsyncjob.wishes import Cause
 from pantograph.engine.errors import StepError, Waiting
 from pantograph.providers.errors import Unauthorized
@@ -177,7 +177,9 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     record(scope.status, run, result, scope.now)
     if whole:
         scope.status.judged_digest = scope.status.applied_digest
-    if not run.notify_only and not run.purge:
+    if not run.purge:
+        observe_notices(scope, result)
+    if not run.purge and not run.notify_only:
         observe_result(scope, result, whole=whole)
     if result.reason == Unauthorized.reason:
         scope.media.servers.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))

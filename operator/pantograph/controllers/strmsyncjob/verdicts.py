@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from pantograph.api.conditions import ConditionStatus
+from pantograph.api.conditions import ConditionStatus, name_some
 from pantograph.api.meta import GROUP
 from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import LastRun, StrmSyncJobStatus
@@ -71,6 +71,12 @@ def observe_result(scope: JobScope, result: RunResult, *, whole: bool) -> None:
     _set_or_drop(scope, "CollisionsFound", text, reason="SameName")
 
 
+def observe_notices(scope: JobScope, result: RunResult) -> None:
+    """Put into the conditions which media servers could not be told what changed; they are told later."""
+    untold = name_some(f"{each.server} ({each.message})" for each in result.notify_failed)
+    _set_or_drop(scope, "NotifyFailed", untold if result.notify_failed else "", reason="NotTold")
+
+
 def verdict(scope: JobScope) -> StepError | None:
     """What the last run means: raises nothing, sets Ready, and returns the error with which the reconcile ends."""
     last = scope.status.last_run
@@ -88,6 +94,9 @@ def verdict(scope: JobScope) -> StepError | None:
             scope.ready(status=False, reason="Cancelled", message="the last run was stopped before it was done")
         case "Degraded":
             scope.ready(reason=last.reason or "Degraded", message=last.message or "")
+        case _ if last.dry_run:
+            would = f"{last.created} would be made, {last.updated} written anew, {last.prune_candidates} removed"
+            scope.ready(reason="DryRun", message=f"nothing was written: {would}")
         case _:
             scope.ready(message=_summary(scope))
     return None
