@@ -13,20 +13,28 @@ from typing import Any
 from pantograph.api import crd
 from pantograph.controllers import faults
 from pantograph.controllers.operations import underway
+from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
 from pantograph.controllers.templatereplica.follower import _TASK_TYPES
 from pantograph.controllers.vmtemplate.image import FETCH
 from pantograph.depot import errors as depot
 from pantograph.engine import kube
 from pantograph.engine.errors import Terminal
 from pantograph.providers import errors as provider
+from pantograph.providers.media.bucket import UPSTREAM_FAILED
 from pantograph.providers.proxmox.errors import _RULES
+from pantograph.strm import missing
 
 CHECKOUT = Path(__file__).parents[3]
 CODE = CHECKOUT / "operator" / "pantograph"
-KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica")
-_STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0}
-_OTHER_CALLS = {"unknown": 1, "_rule": 2}
+KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica", "dataserver", "strmsyncjob")
+_STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0, "StrmError": 0, "_refusal": 0}
+_OTHER_CALLS = {"unknown": 1, "_rule": 2, "_refuse": 2}
 """Functions of ours that take a reason, and as which positional argument."""
+_COMMAND_ONLY = frozenset({"NoWatch", "NotRewritable", "NothingToRestore"})
+"""What `pantograph strm` says of actions that no controller orders."""
+_BLOCKED = frozenset({"PruneBlocked", "RewriteLimit"})
+"""Reasons of runs that wait for an approval."""
+_ISSUES = {"Issue": 0, "_leave": 2}
 
 
 @cache
@@ -40,10 +48,11 @@ def reasons() -> Mapping[str, set[str]]:
     for operation in _TASK_TYPES:
         found[underway(operation)].add("templatereplica")
     found[underway(FETCH)].add("vmtemplate")
+    found[UPSTREAM_FAILED].add("common")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again
             found[f"API{error.__name__}"].add("common")
-    return found
+    return {reason: kinds for reason, kinds in found.items() if reason not in _COMMAND_ONLY}
 
 
 @cache
@@ -58,7 +67,20 @@ def stalled_reasons() -> set[str]:
     )
     return {*calls} | {rule.reason for rule in _RULES if _stalls(rule.fault("x", reason=rule.reason))} | {
         error.reason for error in _subclasses(depot.DepotError) if not error.transient
-    }  # fmt: skip
+    } | NEEDS_A_PERSON | _BLOCKED  # fmt: skip
+
+
+@cache
+def sample_reasons() -> set[str]:
+    """Every reason that a run can give for a single path, in `status.samples`."""
+    gone = (missing.GONE, missing.EMPTIED, missing.DIRECTORY_GONE, missing.RECONFIGURED)
+    return {f"Prune{reason}" for reason in gone} | {
+        reason
+        for path in sorted((CODE / "strm").rglob("*.py"))
+        for node in ast.walk(_parsed(path))
+        if isinstance(node, ast.Call) and (position := _ISSUES.get(_name(node.func))) is not None
+        for reason in _text(node.args[position])
+    }
 
 
 @cache
@@ -84,12 +106,8 @@ def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 
 
 def _operator_code() -> list[Path]:
-    """The code behind the kinds that the operator serves: what the STRM engine says, no object's condition says yet."""
-    apart = (
-        *("strm", "providers/media", "providers/notify"),
-        *("controllers/dataserver", "controllers/strmsyncjob", "controllers/mediaservers", "controllers/runs"),
-    )
-    return sorted(path for path in CODE.rglob("*.py") if not path.relative_to(CODE).as_posix().startswith(apart))
+    """The code whose reasons can end in a condition. Whom a run could not tell of its changes is told in no condition."""
+    return sorted(path for path in CODE.rglob("*.py") if "notify" not in path.relative_to(CODE).parts)
 
 
 @cache
@@ -98,6 +116,9 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _owner(path: Path) -> str:
+    place = path.as_posix()
+    if place.startswith(("strm/", "cli/strm", "controllers/runs/")):
+        return "strmsyncjob"
     if path.parts[0] != "controllers":
         return "common"
     name = path.parts[1].removesuffix(".py")
@@ -125,14 +146,16 @@ def _reasons_in(tree: ast.Module) -> Iterator[str]:
             for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
                 if argument.arg == "reason" and default is not None:
                     yield from _text(default)
-        elif isinstance(node, ast.Assign) and _assigned(node) == "retrying":
-            yield from _text(node.value)
+        elif isinstance(node, ast.Assign):
+            for name, value in _assignments(node):
+                if name in ("retrying", ".reason"):
+                    yield from _text(value)
 
 
 def _stalling(node: ast.Call) -> Iterator[str]:
     """The reason of a call that makes an error for which `Stalled` is set."""
     name = _name(node.func)
-    if name == "Terminal" and node.args:
+    if name in ("Terminal", "_refusal") and node.args:
         yield from _text(node.args[0])
     fault = getattr(provider, name, None)
     if inspect.isclass(fault) and issubclass(fault, provider.ProviderError) and _stalls(fault("x")):
@@ -142,6 +165,17 @@ def _stalling(node: ast.Call) -> Iterator[str]:
 
 def _stalls(error: Exception) -> bool:
     return isinstance(faults.step_error(error), Terminal)
+
+
+def _assignments(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
+    """Names and values, also of `report.result, report.reason = "Failed", "RunLost"`; attributes as `.reason`."""
+    target, value = node.targets[0], node.value
+    pairs = [(target, value)]
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        pairs = list(zip(target.elts, value.elts, strict=True))
+    for each, assigned in pairs:
+        if isinstance(each, ast.Name | ast.Attribute):
+            yield each.id if isinstance(each, ast.Name) else f".{each.attr}", assigned
 
 
 def _assigned(node: ast.Assign | ast.AnnAssign) -> str:
