@@ -49,6 +49,7 @@ def reasons() -> Mapping[str, set[str]]:
         found[underway(operation)].add("templatereplica")
     found[underway(FETCH)].add("vmtemplate")
     found[UPSTREAM_FAILED].add("common")
+    found[underway("Run")].add("strmsyncjob")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again
             found[f"API{error.__name__}"].add("common")

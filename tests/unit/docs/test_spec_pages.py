@@ -14,7 +14,7 @@ from pantograph.api import crd, kinds
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.privileges import MissingRight
 from tests.fakes.apiserver import schema as structural
-from tests.unit.docs.source import CHECKOUT, KINDS, fields, openapi, reasons, stalled_reasons
+from tests.unit.docs.source import CHECKOUT, KINDS, fields, openapi, reasons, sample_reasons, stalled_reasons
 
 DOCS = CHECKOUT / "docs"
 SPEC = DOCS / "spec"
@@ -56,7 +56,8 @@ def test_the_code_gives_reasons_of_every_sort() -> None:
     assert found["Fetching"] == {"vmtemplate"}
     assert found["Sufficient"] == {"proxmoxcluster"}
     assert {"StorageFull", "SourceStalled", "CircuitOpen", "APIForbidden", "Succeeded", "InternalError"} <= found.keys()
-    assert {"StorageFull", "ChecksumMismatch", "Moved", "InsecureEndpoint"} <= stalled_reasons()
+    assert {"SourceUnusable", "RunLost", "RootNotFound", "WatchUnsupported"} <= found.keys()
+    assert {"StorageFull", "ChecksumMismatch", "Moved", "InsecureEndpoint", "PruneBlocked"} <= stalled_reasons()
     assert stalled_reasons() <= found.keys()
 
 
@@ -99,6 +100,11 @@ def test_every_reason_of_several_kinds_stands_in_the_common_page_and_none_there_
     assert set(told) - reasons().keys() == set()
 
 
+def test_every_reason_of_a_sample_stands_in_the_page_and_none_there_is_made_up() -> None:
+    assert {"Modified", "Obstructed", "PruneGone"} <= sample_reasons()
+    assert sorted(first_cells(page("strmsyncjob"), "sample")) == sorted(sample_reasons())
+
+
 def test_a_reason_is_called_stalled_if_and_only_if_a_stalled_condition_can_give_it() -> None:
     told = {
         re.sub("`", "", cells[0])
@@ -106,7 +112,7 @@ def test_a_reason_is_called_stalled_if_and_only_if_a_stalled_condition_can_give_
         for cells in rows(page(name), "reason")
         if "stalled" in cells[1]
     }
-    bases = {"ProviderError", "DepotFailed", "Rejected"}  # given by nobody as they are
+    bases = {"ProviderError", "DepotFailed"}  # given by nobody as they are
     assert told - bases == stalled_reasons()
 
 
@@ -122,6 +128,11 @@ def test_every_condition_of_a_kind_stands_in_its_page(name: str) -> None:
         "proxmoxcluster": {"Reachable", "Authorized"},
         "vmtemplate": {"Degraded", "PasswordMissing"},
         "templatereplica": {"StagedFileKept"},
+        "dataserver": {"Reachable", "Authorized", "RateLimited"},
+        "strmsyncjob": {
+            *("SourceReachable", "ListingComplete", "PruneBlocked", "RateLimited", "CollisionsFound"),
+            *("WatchConnected", "NotifyFailed", "AlertNotDelivered"),
+        },
     }
     assert set(first_cells(page(name), "condition")) == {"Ready", "Suspended"} | own[name]
 

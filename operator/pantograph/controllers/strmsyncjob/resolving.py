@@ -66,10 +66,14 @@ async def follow_changes(scope: JobScope) -> None:
     source = scope.media.servers.opened(scope.server_key)
     is_folder = scope.server is not None and scope.server.spec.local is not None
     fault = _watch_fault(scope, is_folder=is_folder)
-    if fault is not None or source is None:
+    if fault is not None:
         scope.media.watches.drop(scope.key)
-        reason, message = fault or ("ServerNotReady", "the operator has no connection to the server yet")
-        scope.set_condition(WATCH_CONNECTED, False, reason=reason, message=message)
+        scope.set_condition(WATCH_CONNECTED, False, reason="WatchUnsupported", message=fault)
+        return
+    if source is None:
+        scope.media.watches.drop(scope.key)
+        message = "the operator has no connection to the server yet"
+        scope.set_condition(WATCH_CONNECTED, False, reason="ServerNotReady", message=message)
         return
     root = scope.object.spec.source.path.rstrip("/") or "/"
     scope.followed = scope.media.watches.follow(
@@ -82,11 +86,11 @@ async def follow_changes(scope: JobScope) -> None:
         scope.look_again(60)
 
 
-def _watch_fault(scope: JobScope, *, is_folder: bool) -> tuple[str, str] | None:
+def _watch_fault(scope: JobScope, *, is_folder: bool) -> str | None:
     """Why changes cannot be followed at all."""
     if is_folder and not scope.in_operator:
-        return ("WatchUnsupported", "a folder is watched only for targets on a root; use schedule.cron")
+        return "a folder is watched only for targets on a root; use schedule.cron"
     source = scope.media.servers.opened(scope.server_key)
     if source is not None and not source.capabilities.watch:
-        return ("WatchUnsupported", "this driver tells of no changes; use schedule.cron")
+        return "this driver tells of no changes; use schedule.cron"
     return None
