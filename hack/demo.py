@@ -1,12 +1,14 @@
-"""The main job, start to end, on this machine: one golden image becomes a template on three Proxmox nodes.
+"""The main jobs, start to end, on this machine: a golden image becomes a template on three Proxmox nodes, and a media
+tree becomes `.strm` files.
 
-A control plane on loopback, the chart, an operator with the chart's rights, three simulated Proxmox nodes, and a real
-qcow2 image on a web server. Asks nothing, shows what it does, proves that every copy has the bytes of the master, and
-stops everything it started. KEEP=1 leaves it running until Ctrl-C and says how to look. CLUSTER=current installs into
-the cluster of the current kubeconfig instead, after asking.
+A control plane on loopback, the chart, an operator with the chart's rights, three simulated Proxmox nodes, a real
+qcow2 image on a web server, and a library of videos on this machine's disk. Asks nothing, shows what it does, proves
+that every copy has the bytes of the master, and stops everything it started. KEEP=1 leaves it running until Ctrl-C and
+says how to look. CLUSTER=current installs into the cluster of the current kubeconfig instead, after asking.
 """
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hack import install
+from hack import demo_media, install
 from hack.controlplane.controlplane import CommandError
 from hack.controlplane.process import ServerError
 from hack.stage import Operator, Origin, Simulator, Stage, example, until
@@ -53,14 +55,16 @@ def _play(stage: Stage) -> None:
         origin = stage.start_origin()
         image = _make_image(origin)
     with _step("starting the operator with the chart's ServiceAccount, and nothing more"):
-        operator = stage.start_operator(PANTOGRAPH_LOG_FORMAT="console")
+        media = demo_media.Media(stage)
+        operator = stage.start_operator(PANTOGRAPH_LOG_FORMAT="console", PANTOGRAPH_ROOTS=json.dumps(media.roots))
         operator.await_ready()
     with _step("kubectl apply: docs/examples/proxmoxcluster.yaml and vmtemplate.yaml, with this machine's addresses"):
         stage.apply(*stage.connection(simulator), _template(origin, image))
     _watch(stage, operator)
     _prove(stage, simulator, image)
+    demo_media.play(stage, operator, media)
     if os.environ.get("KEEP") == "1":
-        _keep(stage, simulator)
+        _keep(stage, simulator, media)
     else:
         _say_what_next()
 
@@ -122,12 +126,13 @@ def _prove(stage: Stage, simulator: Simulator, image: Path) -> None:
     assert stage.get("vmtemplate/debian")["status"]["replicas"]["summary"] == f"{NODES}/{NODES}"
 
 
-def _keep(stage: Stage, simulator: Simulator) -> None:
+def _keep(stage: Stage, simulator: Simulator, media: demo_media.Media) -> None:
     print("\n==> still running (KEEP=1); in another terminal:")
     print(f"    export KUBECONFIG={stage.plane.kubeconfig}")
     print(f"    export PATH={stage.plane.path}:$PATH")
     print("    kubectl get pantograph; kubectl describe vmtemplate debian")
     print("    kubectl delete vmtemplate debian        # removes the three templates, nothing else")
+    print(f"    kubectl describe strmsyncjob films    # the media: {media.source}, the .strm files: {media.target}")
     print(f"    the simulated Proxmox API: {simulator.url}   the operator's log: {stage.folder}/operator-1.log")
     print("    stop everything: Ctrl-C here")
     stopped = threading.Event()

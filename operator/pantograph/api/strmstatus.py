@@ -91,7 +91,7 @@ class RunSummary(Model):
     result: RunOutcome
     """`Degraded`: some directories or files failed; `Blocked`: something waits for an approval."""
     reason: Reason | None = None
-    """Why it is not `Succeeded`."""
+    """Why it ended so, if there is more to say than `result`."""
     dry_run: bool | None = None
     """It wrote nothing; the counts are what it would have done."""
     purge: bool | None = None

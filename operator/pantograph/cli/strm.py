@@ -181,7 +181,10 @@ async def _tell_failure(arguments: Namespace, error: Exception) -> None:
     )
     stop = Stop.on_signals(None, SystemClock())
     reporter = Reporter(place, clock=SystemClock(), bucket=None, alone_per_minute=None, cancel=stop.ask)
-    await reporter.open()
+    try:
+        await reporter.open()
+    except ValueError:
+        return  # that is the failure, and it was printed
     try:
         await reporter.conclude(report, hurry=stop.signalled)
     finally:

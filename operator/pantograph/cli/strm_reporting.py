@@ -122,9 +122,16 @@ class Reporter:
         self._loop: asyncio.Task[None]
 
     async def open(self) -> None:
-        """Begin to report; return at the first answer, or when there was none for `ANSWER_WITHIN_S`."""
+        """Begin to report; return at the first answer, or when there was none for `ANSWER_WITHIN_S`.
+
+        Raises ValueError if the authority cannot be read.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self._place.ca_file)
+        except OSError as error:
+            raise ValueError(f"--ca-file {self._place.ca_file} cannot be used: {error}") from error
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._place.ca_file)),
+            connector=aiohttp.TCPConnector(ssl=context),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
             trust_env=False,
         )

@@ -244,6 +244,11 @@ async def test_every_other_request_reaches_its_run_and_is_obeyed_once() -> None:
         await lab.until(lambda: len(lab.begun()) == 3)
         assert lab.runners.of("films")[2].order.dry_run
         await lab.until(lambda: lab.last().get("dryRun"))
+        ready = lab.condition("strmsyncjob/films")
+        assert (ready["reason"], ready["message"]) == (
+            "DryRun",
+            "nothing was written: 3 would be made, 0 written anew, 0 removed",
+        )
 
 
 async def test_an_invalid_schedule_stalls_the_job_and_names_the_field() -> None:

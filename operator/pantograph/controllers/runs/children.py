@@ -91,6 +91,8 @@ class Children:
         self._clock = clock
         self._wake = wake
         self._children: dict[str, _Child] = {}
+        self._leaving: dict[str, _Child] = {}
+        """Forgotten, and not ended yet."""
         self._life = secrets.token_hex(4)
         """Tells handles of this process from those of the one before."""
 
@@ -163,7 +165,10 @@ class Children:
         """See `Runs.forget`. A child that is still at work is ended: nobody would hear of it."""
         self._registry.forget(run)
         child = self._children.pop(run, None)
-        if child is not None and not child.ended.is_set() and child.stopping is None:
+        if child is None or child.ended.is_set():
+            return
+        self._leaving[run] = child
+        if child.stopping is None:
             child.stopping = asyncio.create_task(self._stop(child, self._settings.cancel_grace_s))
 
     async def keep(self) -> None:
@@ -178,7 +183,8 @@ class Children:
         """End all of them when what is in hand is done. Nobody records results now; the next process resumes."""
         for run in self._children:
             self._registry.forget(run)
-        await asyncio.gather(*(self._stop(child, 0.0) for child in self._children.values()))
+        everybody = [*self._children.values(), *self._leaving.values()]
+        await asyncio.gather(*(self._stop(child, 0.0) for child in everybody))
 
     # How
 
@@ -235,6 +241,7 @@ class Children:
             finally:
                 await asyncio.to_thread(shutil.rmtree, child.folder, ignore_errors=True)
                 child.ended.set()
+                self._leaving.pop(child.run, None)
                 self._wake(child.key)
 
     async def _stop(self, child: _Child, grace_s: float) -> None:

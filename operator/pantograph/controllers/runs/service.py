@@ -100,7 +100,7 @@ class RunsService:
         child_settings = ChildSettings(
             directory=settings.directory,
             report_url=f"https://{LOOPBACK}:{settings.port}",
-            authority=lambda: self._certificate.authority,
+            authority=lambda: self.authority,
             installation=installation,
         )
         pod_settings = PodSettings(
@@ -122,11 +122,16 @@ class RunsService:
                 pod_settings,
                 services=services,
                 registry=self.registry,
-                authority=lambda: self._certificate.authority,
+                authority=lambda: self.authority,
                 installation=installation,
             ),
         )
         """`Runs`, for the StrmSyncJob's controller; its `keep` is background work of the manager."""
+
+    @property
+    def authority(self) -> str:
+        """The PEM that runs trust; it outlives the certificate."""
+        return self._certificate.authority
 
     async def serve(self, *, ready: Callable[[], bool], leader: Callable[[], str]) -> None:
         """The endpoint, until cancelled; on a standby too. See `endpoint.application`."""

@@ -94,6 +94,9 @@ def verdict(scope: JobScope) -> StepError | None:
             scope.ready(status=False, reason="Cancelled", message="the last run was stopped before it was done")
         case "Degraded":
             scope.ready(reason=last.reason or "Degraded", message=last.message or "")
+        case _ if last.dry_run:
+            would = f"{last.created} would be made, {last.updated} written anew, {last.prune_candidates} removed"
+            scope.ready(reason="DryRun", message=f"nothing was written: {would}")
         case _:
             scope.ready(message=_summary(scope))
     return None

@@ -1,0 +1,1 @@
+"""What executes runs, by its parts."""

@@ -1,0 +1,139 @@
+"""The Job of a run: what its Pod may do, and that nothing secret is written into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pantograph.api.dataserver import DataServer
+from pantograph.api.meta import Body, Key
+from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.controllers.runs.kubejobs import refuse_apart
+from pantograph.controllers.runs.manifest import SPEC_ANNOTATION, PodSettings, job_manifest, job_name
+from pantograph.controllers.runs.port import RunOrder
+from pantograph.engine.errors import Terminal
+
+RUN = "0123456789abcdef"
+SETTINGS = PodSettings(
+    image="example.org/p:1", pull_policy="Always", pull_secrets=("reg",), report_url="https://r:8443"
+)
+
+
+def order(server: Body | None = None, *, server_namespace: str = "films", **spec: Any) -> RunOrder:
+    """On the claim `library`, from an OpenList."""
+    remote = {"driver": "OpenList", "endpoint": "http://openlist:5244", "credentialsRef": {"name": "openlist"}}
+    job = {
+        "serverRef": {"name": "media"},
+        "source": {"path": "/"},
+        "target": {"persistentVolumeClaim": {"claimName": "library"}},
+        "link": {"mode": "Mount", "mountPrefix": "/mnt"},
+    }
+    meta = {"name": "all.movies", "namespace": "films", "uid": "uid-1", "resourceVersion": "7"}
+    return RunOrder(
+        id=RUN,
+        job=StrmSyncJob.parse({"metadata": meta, "spec": job | spec}),
+        server=DataServer.parse(
+            {"metadata": {"name": "media", "namespace": server_namespace}, "spec": server or remote}
+        ),
+        trigger="cron",
+        scope=("-odd/path",),
+    )
+
+
+def made(order: RunOrder) -> Body:
+    return job_manifest(order, SETTINGS, authority="-----BEGIN", installation="inst")
+
+
+def pod(order: RunOrder) -> Body:
+    spec: Body = made(order)["spec"]["template"]["spec"]
+    return spec
+
+
+def test_the_pod_is_restricted_and_has_no_access_to_the_api() -> None:
+    spec = pod(order())
+    (container,) = spec["containers"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["restartPolicy"] == "Never"
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    (token,) = (each for each in spec["volumes"] if each["name"] == "token")
+    (source,) = token["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "pantograph"
+    assert "env" not in container
+
+
+def test_the_pod_is_given_both_objects_and_told_every_word_of_the_order() -> None:
+    template = made(order())["spec"]["template"]
+    server, job = yaml.safe_load_all(template["metadata"]["annotations"][SPEC_ANNOTATION])
+    assert (server["kind"], job["kind"], job["metadata"]) == (
+        "DataServer",
+        "StrmSyncJob",
+        {"name": "all.movies", "namespace": "films"},
+    )
+    assert "status" not in job
+    args = template["spec"]["containers"][0]["args"]
+    assert args[:2] == ["strm", "run"]
+    assert "--path=-odd/path" in args
+    assert f"https://r:8443/v1/runs/{RUN}" in args
+    assert args[args.index("--trigger") + 1] == "cron"
+    assert args[args.index("--installation") + 1] == "inst"
+
+
+def test_a_source_on_another_claim_is_mounted_for_reading_alone() -> None:
+    local = {"driver": "Local", "local": {"persistentVolumeClaim": {"claimName": "media"}}}
+    spec = pod(order(local))
+    mounts = {each["name"]: each.get("readOnly", False) for each in spec["containers"][0]["volumeMounts"]}
+    assert (mounts["claim-0"], mounts["claim-1"]) == (False, True)
+    same = pod(order({"driver": "Local", "local": {"persistentVolumeClaim": {"claimName": "library"}}}))
+    assert [each["name"] for each in same["volumes"] if each["name"].startswith("claim")] == ["claim-0"]
+
+
+def test_what_people_say_of_execution_reaches_the_pod() -> None:
+    execution = {
+        "runAsUser": 1000,
+        "fsGroup": 2000,
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "nas", "operator": "Exists", "effect": "NoSchedule"}],
+        "resources": {"limits": {"memory": "1Gi"}},
+    }
+    spec = pod(order(execution=execution))
+    assert [spec["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")] == [1000, 1000, 2000]
+    assert spec["nodeSelector"] == {"disk": "ssd"}
+    assert spec["tolerations"] == execution["tolerations"]
+    assert spec["containers"][0]["resources"] == {
+        "limits": {"memory": "1Gi"},
+        "requests": {"cpu": "50m", "memory": "96Mi"},
+    }
+
+
+def test_the_deadline_is_the_runs_own_and_kubernetes_only_stands_behind_it() -> None:
+    body = made(order(schedule={"deadline": "1h"}))
+    args = body["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--deadline") + 1] == "3600s"
+    assert body["spec"]["activeDeadlineSeconds"] > 3600
+    assert "activeDeadlineSeconds" not in made(order())["spec"]
+
+
+@pytest.mark.parametrize("name", ["a", "all.movies", "x" * 253, "a" * 29 + ".b"])
+def test_the_name_of_a_job_is_a_label_and_tells_the_run(name: str) -> None:
+    named = job_name(Key("StrmSyncJob", "films", name), RUN)
+    assert len(named) <= 63
+    assert named.endswith(f"-{RUN}")
+    assert "." not in named
+    assert "--" not in named
+
+
+def test_what_no_one_pod_can_have_is_refused_with_the_way_out() -> None:
+    with pytest.raises(Terminal) as refused:
+        refuse_apart(order(server_namespace="elsewhere"))
+    assert (refused.value.reason, "make a DataServer" in refused.value.text) == ("ServerInOtherNamespace", True)
+    with pytest.raises(Terminal) as refused:
+        refuse_apart(order({"driver": "Local", "local": {"root": {"name": "media"}}}))
+    assert (refused.value.reason, "use target.root" in refused.value.text) == ("VolumesApart", True)
