@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import pytest
@@ -17,7 +17,7 @@ from pantograph.api.meta import LEASES, Key, ResourceType
 from pantograph.clock import SystemClock
 from pantograph.engine.client import KubeClient
 from pantograph.engine.informer import MissingKinds
-from pantograph.engine.kube import Unavailable, WatchEvent
+from pantograph.engine.kube import NotFound, Unavailable, WatchEvent
 from pantograph.engine.lease import Elector
 from pantograph.engine.login import Login, log_in
 from pantograph.engine.manager import Manager
@@ -74,7 +74,8 @@ def new_manager(kube: KubeClient, login: Login, wall: Wall, namespace: str) -> M
 async def clear(kube: KubeClient, namespace: str) -> None:
     """Delete the toys while somebody is there to let them go: else their finalizers hold the namespace for ever."""
     for body in (await kube.list(TOYS, namespace=namespace)).items:
-        await kube.delete(TOYS, namespace, body["metadata"]["name"])
+        with suppress(NotFound):  # one that was going already is gone by now
+            await kube.delete(TOYS, namespace, body["metadata"]["name"])
     async with asyncio.timeout(LIMIT_S):
         while (await kube.list(TOYS, namespace=namespace)).items:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
