@@ -7,7 +7,10 @@ import pytest
 
 from hack.controlplane.controlplane import ControlPlane
 from hack.stage import Stage
+from tests.cluster.mirroring import kubelet, openlist
 from tests.cluster.playing import disagreements
+
+__all__ = ["kubelet", "openlist"]
 
 
 @pytest.fixture(scope="session")

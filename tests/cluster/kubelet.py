@@ -99,7 +99,11 @@ class Kubelet:
     def _play(self) -> None:
         try:
             while not self._end.wait(_POLL_S):
-                pods = {pod["metadata"]["uid"]: pod for pod in self._call("GET", "pods")["items"]}
+                try:
+                    found = self._call("GET", "pods")["items"]
+                except requests.ConnectionError:
+                    continue  # the test has taken the API server away
+                pods = {pod["metadata"]["uid"]: pod for pod in found}
                 for uid, pod in pods.items():
                     self._tend(uid, pod)
         except BaseException as failure:  # noqa: BLE001 - raised again in the test's own thread

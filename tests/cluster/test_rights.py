@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hack.stage import SYSTEM, Body, Stage, until
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.mirroring import declared, status
 from tests.cluster.playing import IMAGE, PATIENT, QUICK, audited, resource_of, template
 from tests.cluster.rights import Right, granted
 from tests.cluster.test_faults import lose_objects_in_a_gap
+from tests.fakes.openlist import FakeOpenList
 
 FINALIZERS: Right = ("update", "pantograph.dev/vmtemplates/finalizers", "*")
 """Asked by the admission plugin OwnerReferencesPermissionEnforcement, so no call of ours has it in the log."""
+JOB_FINALIZERS: Right = ("update", "pantograph.dev/strmsyncjobs/finalizers", "*")
+"""Likewise."""
 
 
 def used(events: list[Body], right: Right) -> bool:
@@ -51,7 +56,9 @@ def without(stage: Stage, right: Right) -> Iterator[None]:
         stage.plane.kubectl("replace", "-f", "-", stdin=json.dumps(role))
 
 
-def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(stage: Stage) -> None:
+def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(
+    stage: Stage, openlist: FakeOpenList, kubelet: Kubelet
+) -> None:
     simulator, operator = stage.start_simulator(*QUICK, "--nodes", "1"), stage.start_operator(**PATIENT)
     url = stage.start_origin().put("debian.qcow2", IMAGE)
     operator.await_ready()
@@ -69,13 +76,25 @@ def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(stage: Sta
         )
         until(lambda reason=reason: stage.condition("vmtemplate/debian").get("reason") == reason, reason)  # type: ignore[misc]
     stage.kubectl("delete", "vmtemplate/debian", "proxmoxcluster/pve", "--timeout=60s")
+    run_twice(stage, openlist, kubelet)
 
     events = audited(stage)
     grants = granted(stage.plane, SYSTEM)
     # A server that has just begun refuses everybody until it has read the roles: what is granted is not meant.
     refused = {(each["verb"], resource_of(each)) for each in events if each["responseStatus"]["code"] == 403}
     assert refused <= {(verb, resource) for verb, resource, _ in grants}
-    assert {right for right in grants if not used(events, right)} == {FINALIZERS}
+    assert {right for right in grants if not used(events, right)} == {FINALIZERS, JOB_FINALIZERS}
+
+
+def run_twice(stage: Stage, openlist: FakeOpenList, kubelet: Kubelet) -> None:
+    """One run to its end, and one that no node takes and that is cancelled."""
+    stage.apply(*declared(openlist, per_minute=6000))
+    stage.await_ready("strmsyncjob/movies")
+    kubelet.holds = True
+    stage.kubectl("annotate", "strmsyncjob/movies", "pantograph.dev/reconcile-at=again")
+    until(lambda: (status(stage).get("run") or {}).get("waitsFor"), "a run whose Pod no node takes")
+    stage.kubectl("annotate", "strmsyncjob/movies", "pantograph.dev/cancel=now")
+    until(lambda: status(stage)["lastRun"]["result"] == "Cancelled", "it is cancelled")
 
 
 def test_without_the_right_to_the_finalizers_the_child_is_refused_and_the_condition_says_so(stage: Stage) -> None:

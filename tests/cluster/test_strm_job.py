@@ -2,85 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 
-from hack.stage import SYSTEM, Body, Stage, until
+from hack.stage import SYSTEM, Stage, until
 from tests.cluster.kubelet import Kubelet
-from tests.fakes.library import Library
-from tests.fakes.openlist import FakeOpenList, serving
-
-DIRECTORIES = 150
-PER_MINUTE = 240
-"""So a run lasts about 40 s: long enough for an operator to be killed, and for its successor to lead."""
-
-
-@pytest.fixture
-def openlist() -> Iterator[FakeOpenList]:
-    """A media server in a thread of its own."""
-    library = Library()
-    for number in range(DIRECTORIES):
-        library.put(f"/films/{number}/film.mkv")
-    fake, loop, stop = FakeOpenList(library), asyncio.new_event_loop(), asyncio.Event()
-    ready = threading.Event()
-
-    async def serve() -> None:
-        async with serving(fake):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield fake
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
-
-
-@pytest.fixture
-def kubelet(stage: Stage, tmp_path: Path) -> Iterator[Kubelet]:
-    (tmp_path / "library").mkdir()
-    claims = {"library": tmp_path / "library"}
-    with Kubelet(stage.plane, stage.namespace, tmp_path / "pods", claims) as kubelet:
-        yield kubelet
-        # pytest shows it with a failure.
-        print(stage.picture(), *(f"--- {pod}\n{kubelet.log(pod)}" for pod in kubelet.started), sep="\n")
-
-
-def declared(openlist: FakeOpenList, *, per_minute: int = PER_MINUTE) -> list[Body]:
-    token = base64.b64encode(openlist.accounts.admin_token.encode()).decode()
-    server = {
-        "driver": "OpenList",
-        "endpoint": openlist.base_url,
-        "credentialsRef": {"name": "openlist"},
-        "limits": {"requestsPerMinute": per_minute, "burst": 1},
-    }
-    job = {
-        "serverRef": {"name": "openlist"},
-        "source": {"path": "/"},
-        "target": {"persistentVolumeClaim": {"claimName": "library", "subPath": "movies"}},
-        "link": {"mode": "Http", "publicBase": "http://openlist.lan:5244"},
-    }
-    api = "pantograph.dev/v1alpha1"
-    return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "openlist"}, "data": {"token": token}},
-        {"apiVersion": api, "kind": "DataServer", "metadata": {"name": "openlist"}, "spec": server},
-        {"apiVersion": api, "kind": "StrmSyncJob", "metadata": {"name": "movies"}, "spec": job},
-    ]
-
-
-def status(stage: Stage) -> Body:
-    body: Body = stage.get("strmsyncjob/movies").get("status", {})
-    return body
+from tests.cluster.mirroring import DIRECTORIES, declared, status
+from tests.fakes.openlist import FakeOpenList
 
 
 def at_work(stage: Stage, *, beyond: int = 0) -> bool:

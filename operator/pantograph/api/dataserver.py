@@ -25,32 +25,33 @@ Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?:
 
 
 class LocalFolder(Model):
-    """A folder that is mounted where the job runs."""
+    """A folder that is mounted where runs work: a root for targets on roots, a claim for targets on claims."""
 
     cel: ClassVar = (exactly_one_of("root", "persistentVolumeClaim"),)
 
     root: RootVolume | None = None
     persistent_volume_claim: ClaimVolume | None = None
     sentinel: SubPath | None = None
-    """A file in the folder that is there only while the real volume is mounted. Absent: the volume is known by its
-    device number, which network mounts change."""
+    """A file in the folder, such as `.mounted`, that is there only while the real volume is mounted. Absent: the volume
+    is known by its device number; network mounts get another one each time, and the job then says `SourceChanged`."""
 
 
 class ServerLimits(Model):
-    """How hard the server may be used, by all jobs together."""
+    """How hard the server may be used. For Local only `maxInFlight` and `maxRuns` count."""
 
     requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 120
-    """On average."""
+    """On average, by all jobs together: runs at work share it in equal parts."""
     burst: Annotated[int, Field(ge=1, le=100)] = 4
-    """So many may follow at once after a rest."""
+    """So many requests of a run may follow at once after a rest."""
     max_in_flight: Annotated[int, Field(ge=1, le=64)] = 4
-    """Requests under way at once."""
+    """Requests of a run under way at once."""
     cooldown: Duration = "60s"
-    """How long the server is left alone after a ban or a limit, when it does not say; doubles each time."""
+    """How long nobody asks anything after a ban or a limit, when the server does not say how long; doubles each time,
+    to at most half an hour."""
     list_timeout: Duration = "120s"
-    """For one directory: clouds behind a server take their time."""
+    """How long one answer may take: clouds behind a server take their time over a big directory."""
     max_runs: Annotated[int, Field(ge=1, le=16)] = 2
-    """Runs at work at once; they share the limits above, and others wait for their turn."""
+    """Runs at work at once; other jobs wait for their turn."""
 
 
 class DataServerSpec(CommonSpec):
@@ -62,8 +63,10 @@ class DataServerSpec(CommonSpec):
     )
 
     driver: Literal["OpenList", "CloudDrive2", "WebDAV", "Local"]
+    """What speaks to it. `OpenList` also serves AList; `Local` is a folder."""
     endpoint: Endpoint | None = None
-    """The server as the operator reaches it, such as `http://openlist:5244`."""
+    """The server as the operator and the Pods of runs reach it, such as `http://openlist:5244`. What players see is the
+    job's `link.publicBase`."""
     credentials_ref: LocalReference | None = None
     """A Secret: `token`, or `username` and `password` (and `otp`, the seed of one-time passwords). Absent: a guest."""
     local: LocalFolder | None = None
@@ -83,9 +86,10 @@ class DataServerStatus(CommonStatus):
     version: Annotated[str, Field(max_length=64)] | None = None
     """What it says its version is."""
     logged_in: bool | None = None
-    """Whether it took the credentials."""
+    """Whether it took the credentials, or, for CloudDrive2, is logged in to its own account."""
     refused_secret_version: Annotated[str, Field(max_length=64)] | None = None
-    """The resourceVersion of the Secret whose credentials were refused: nobody logs in with them again."""
+    """The resourceVersion of the Secret whose credentials were refused (`guest`: there was none): nobody logs in with
+    them again."""
     cooldown_until: Timestamp | None = None
     """The server wants to be left alone until then; no run begins."""
     capabilities: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=16), ListSet()] | None = None

@@ -25,7 +25,7 @@ class Amounts(Model):
 
 
 class Resources(Model):
-    """As in a Pod's container."""
+    """As in a Pod's container: what is reserved, and what may be used."""
 
     requests: Amounts | None = None
     """Absent: 50m and 96Mi."""
@@ -52,8 +52,8 @@ class Execution(Model):
     tolerations: Annotated[list[Toleration], Field(max_length=16), Atomic()] | None = None
     priority_class_name: Name | None = None
     run_as_user: Id | None = None
-    """Who owns the files that are made; absent: 65532. Never root."""
+    """The user that runs work as, who owns the files that are made; absent: 65532. Never root."""
     run_as_group: Id | None = None
-    """Absent: the number of `runAsUser`."""
+    """The group of these files; absent: the number of `runAsUser`."""
     fs_group: Id | None = None
     """The group that Kubernetes gives the volume to; absent: the number of `runAsGroup`."""

@@ -39,8 +39,8 @@ class Schedule(Model):
     """How late a run that was missed (the operator was down, the server did not answer) may still begin. Of several
     missed ones, one is made up for. Absent: however late."""
     concurrency_policy: Literal["Forbid", "Queue", "Replace"] = "Forbid"
-    """What happens at a time of `cron` at which a run is still at work: nothing; or another run follows it; or it is
-    stopped and the new one begins."""
+    """What happens at a time of `cron` at which a run is still at work. `Forbid`: nothing; `Queue`: another run follows
+    it; `Replace`: it is stopped and the new one begins."""
     deadline: Duration | None = None
     """A run that takes longer is stopped and counts as failed. The next one goes on where it stopped."""
 
@@ -49,6 +49,6 @@ class WatchSettings(Model):
     """Runs after changes that the server tells of."""
 
     enabled: bool = True
-    """Whether changes are followed."""
+    """Whether changes are followed. CloudDrive2 tells of them, and Local for targets on a root."""
     min_interval: Duration | None = None
-    """How long to wait after such a run before the next; absent: 10s in the operator, 60s as a Job."""
+    """How long to wait after a run before one that follows changes; absent: 10s on a root, 60s on a claim."""

@@ -35,7 +35,7 @@ class RunRequest(Model):
     id: RunId
     """Names the run in logs, in the trash and in approvals."""
     trigger: Trigger
-    """Why it began."""
+    """Why it began; `manual` also for a spec that is new."""
     scope: Subtrees | None = None
     """The parts of the source that it looks at, the first of them if there are many; absent: the whole."""
     scope_size: Count | None = None
@@ -47,7 +47,7 @@ class RunRequest(Model):
     approved_run: RunId | None = None
     """The run whose candidates may be removed."""
     approved_digest: Digest | None = None
-    """Of these candidates."""
+    """The digest of these candidates."""
     approve_rewrite: bool | None = None
     """It may rewrite more than `update.maxRewritePercent`."""
     rebuild_manifest: bool | None = None
@@ -68,6 +68,7 @@ class RunStatus(RunRequest):
     dirs_known: Count | None = None
     """Directories that it knows of, listed or not."""
     files_seen: Count | None = None
+    """Files in them that are wanted."""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
     """Of the directories that the last complete run found; absent when there was none."""
     waits_for: Text | None = None
@@ -77,6 +78,7 @@ class RunStatus(RunRequest):
     lives: Count | None = None
     """How often it was begun, if its process went and another took over."""
     started_at: Timestamp
+    """When it was begun."""
     updated_at: Timestamp
     """When this was seen; it is written at most every five seconds."""
 
@@ -95,14 +97,19 @@ class RunSummary(Model):
     purge: bool | None = None
     """It removed what the job had made."""
     ended_at: Timestamp
+    """When its end was seen."""
     duration: Annotated[str, Field(max_length=32)]
     """How long it took."""
     created: Count = 0
+    """Files made."""
     updated: Count = 0
+    """Files written anew."""
     unchanged: Count = 0
+    """Files that were as they should be."""
     skipped: Count = 0
-    """Files that were left as they are on purpose."""
+    """Files left as they are on purpose: changed by somebody, names refused, collisions lost."""
     failed: Count = 0
+    """Files that could not be written."""
     pruned: Count = 0
     """Files that were removed."""
     prune_candidates: Count = 0
@@ -110,9 +117,9 @@ class RunSummary(Model):
     candidates_digest: Digest | None = None
     """What an approval of these candidates names."""
     remote_requests: Count = 0
-    """Requests to the server."""
+    """Listings asked of the server."""
     incomplete_dirs: Count = 0
-    """Directories that could not be listed as a whole."""
+    """Directories that could not be listed as a whole: nothing in them was removed."""
 
 
 class LastRun(RunSummary):
@@ -121,26 +128,30 @@ class LastRun(RunSummary):
     scope: Subtrees | None = None
     """The parts of the source that it looked at; absent: the whole."""
     message: Text | None = None
+    """What it has to say."""
     remedy: Text | None = None
+    """What mends it."""
     prune_blocked: Text | None = None
     """Why no candidate was removed."""
     pending_confirmation: Count = 0
     """Candidates that further runs must confirm."""
     notify_due: Timestamp | None = None
-    """When media servers must be told what could not be told yet."""
+    """When media servers are told what could not be told yet."""
 
 
 class Inventory(Model):
     """What the target holds by this job."""
 
     strm: Count = 0
+    """`.strm` files."""
     sidecars: Count = 0
+    """Subtitles, nfo files and images copied beside them."""
     collisions: Count = 0
     """Files that have no `.strm` because another file has the same name without extension."""
 
 
 class Sample(Model):
-    """Something that concerns one path; all of them stand in the run's log."""
+    """Something that concerns one path."""
 
     reason: Reason
     path: Text
@@ -171,14 +182,16 @@ class StrmSyncJobStatus(CommonStatus):
     """The run at work and what the last ones did."""
 
     run: RunStatus | None = None
+    """The run at work, or about to be begun."""
     last_run: LastRun | None = None
+    """The run that ended last."""
     history: Annotated[list[RunSummary], Field(max_length=MAX_HISTORY), Atomic()] | None = None
     """Runs before the last, the newest first; without those that followed a change and found nothing to do."""
     inventory: Inventory | None = None
     next_run_time: Timestamp | None = None
     """When `schedule.cron` begins a run next, `jitter` included."""
     last_success_time: Timestamp | None = None
-    """When a run ended well last."""
+    """When a run ended Succeeded or Degraded last."""
     consecutive_failures: Count = 0
     """Runs that failed since the last that did not."""
     samples: Annotated[list[Sample], Field(max_length=MAX_SAMPLES), Atomic()] | None = None

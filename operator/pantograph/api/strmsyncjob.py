@@ -78,7 +78,8 @@ class RootVolume(Model):
 
 
 class Target(Model):
-    """Where the `.strm` files go. The job keeps its records there in `.pantograph/`."""
+    """Where the `.strm` files go: a claim (each run is a Kubernetes Job) or a root (a process of the operator). The job
+    keeps its records there in `.pantograph/`."""
 
     cel: ClassVar = (exactly_one_of("persistentVolumeClaim", "root"),)
 
@@ -97,16 +98,18 @@ class Target(Model):
     files keep their extensions (`a.mkv.strm`, with `a.mkv.srt` for `a.srt`); or neither is made."""
     on_foreign: Literal["Keep", "Adopt"] = "Keep"
     """What becomes of somebody else's `.strm` that has a wanted file's name and another content: it stays and is told,
-    or it is written anew (`maxRewritePercent` counts it) and is the job's from then on."""
+    or it is written anew (`update.maxRewritePercent` counts it) and is the job's from then on."""
     adopt: bool = False
-    """Take over the records that another owner or another source left in the target."""
+    """Take over the records that another job, or this one with another source, left in the target. Look first whether
+    the source shows the same tree."""
 
 
 class Filter(Model):
     """Which files are mirrored."""
 
     extensions: Annotated[list[Extension], Field(min_length=1, max_length=64), Atomic()] | None = None
-    """Of files that get a `.strm`, in order of preference; absent: the usual video formats."""
+    """Of files that get a `.strm`, without dots, in order of preference; absent: mkv, iso, ts, mp4, avi, rmvb, wmv,
+    m2ts, mpg, flv, rm, mov."""
     min_size: Quantity | None = None
     """Smaller files are left out; files of unknown size are not."""
     include: Annotated[list[PathPattern], Field(min_length=1, max_length=64), ListSet()] | None = None
@@ -130,7 +133,9 @@ class Replacement(Model):
     """One text for another, literally."""
 
     text: Annotated[str, Field(min_length=1, max_length=512)] = Field(alias="from")
+    """What is replaced, wherever it stands in the path."""
     to: Annotated[str, Field(max_length=512)]
+    """What stands in its place; may be empty."""
 
 
 class Sign(Model):
@@ -175,12 +180,12 @@ class Sidecars(Model):
     """Files copied beside the `.strm`: subtitles, nfo, images."""
 
     extensions: Annotated[list[Extension], Field(min_length=1, max_length=64), Atomic()] | None = None
-    """Absent: the usual ones."""
+    """Without dots; absent: nfo, jpg, jpeg, png, svg, ass, srt, sup, ssa."""
     policy: Literal["IfMissing", "IfNewer", "Overwrite"] = "IfMissing"
     """`IfMissing`: a file that exists is left. `IfNewer`: our own unmodified copy follows the server's. `Overwrite`:
     also a file that somebody else put there or changed."""
     max_size: Quantity = "20Mi"
-    """Larger files are left out."""
+    """Larger files, and those of unknown size, are left out."""
     size_tolerance: Quantity = "0"
     """Sizes that differ by no more count as equal."""
     time_tolerance: Duration = "2s"
@@ -197,33 +202,38 @@ class Update(Model):
     full_every: Annotated[int, Field(ge=1, le=1000)] = 10
     """Of so many runs with `DirMtime` one lists every directory: a file that changed in place bumps no time."""
     max_rewrite_percent: Annotated[int, Field(ge=0, le=100)] = 50
-    """A run that would rewrite more of the existing files stops before it rewrites the first, and asks."""
+    """A run that would rewrite more of the existing `.strm` stops before it rewrites the first, and asks: annotate
+    `pantograph.dev/approve-rewrite`."""
     mtime_policy: Literal["Now", "Preserve", "Remote"] = "Now"
     """The time of a file that is written: now, the old file's, or that of the file on the server."""
 
 
 class Prune(Model):
-    """What becomes of files whose source is gone."""
+    """What becomes of files whose source is gone. Only files that the job made and nobody changed, below directories
+    that were listed to the end, are ever candidates."""
 
     mode: Literal["Off", "Report", "Trash", "Delete"] = "Report"
+    """Nothing is looked for; or candidates are only told; or moved into the trash; or removed for good."""
     max_percent: Annotated[int, Field(ge=0, le=100)] = 5
-    """Of the inventory; more blocks every deletion of the run. The smaller of the two limits holds."""
+    """A run that would remove a greater share of the job's files removes none and asks: annotate
+    `pantograph.dev/approve-prune`. The smaller of the two limits holds; of fewer than 20 files, one may go."""
     max_count: Annotated[int, Field(ge=0, le=1_000_000)] = 500
+    """The same, as a number of files."""
     confirm_scans: Annotated[int, Field(ge=1, le=100)] = 2
-    """How many further complete scans must agree that a directory lost everything."""
+    """How many further complete listings, well apart, must agree that a directory is gone or lost everything."""
     min_age: Duration = "6h"
     """How long that must have been so."""
     trash_retention: Duration = "168h"
-    """How long the trash is kept."""
+    """How long what a run moved into the trash is kept there."""
     empty_dirs: bool = True
-    """Remove directories that we made and that are empty."""
+    """With Trash and Delete: remove directories that the job made and that are empty."""
 
 
 class StrmSyncJobSpec(CommonSpec):
     """A media tree and the directory of `.strm` files that mirrors it."""
 
     server_ref: ObjectReference
-    """The DataServer."""
+    """The DataServer. One in another namespace must allow it, and then the target must be a root."""
     source: StrmSource
     target: Target
     filter: Filter | None = None
@@ -241,10 +251,11 @@ class StrmSyncJobSpec(CommonSpec):
     watch: WatchSettings | None = None
     """Absent: changes on the server are not followed."""
     dry_run: bool = False
-    """Runs only tell what they would do: nothing is written below the target, not even the job's records."""
+    """Runs only tell what they would do: nothing is written below the target, not even the job's records, so nothing
+    that they list can be approved."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """What becomes of the files when this object is deleted: they stay, or those that the job made and nobody changed
-    are removed."""
+    are removed, and the trash with them."""
 
 
 class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
