@@ -132,7 +132,7 @@ def _keep(stage: Stage, simulator: Simulator, media: demo_media.Media) -> None:
     print(f"    export PATH={stage.plane.path}:$PATH")
     print("    kubectl get pantograph; kubectl describe vmtemplate debian")
     print("    kubectl delete vmtemplate debian        # removes the three templates, nothing else")
-    print(f"    kubectl describe strmsyncjob films    # the media: {media.source}, the .strm files: {media.target}")
+    print(f"    kubectl describe strmsyncjob library    # the media: {media.source}, the .strm files: {media.target}")
     print(f"    the simulated Proxmox API: {simulator.url}   the operator's log: {stage.folder}/operator-1.log")
     print("    stop everything: Ctrl-C here")
     stopped = threading.Event()

@@ -9,9 +9,12 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from hack.stage import Body, Operator, Stage, example, until
+import yaml
 
-JOB = "strmsyncjob/films"
+from hack.stage import EXAMPLES, Body, Operator, Stage, until
+
+JOB = "strmsyncjob/library"
+EXAMPLE = EXAMPLES / "strmsyncjob-root.yaml"
 SHOWS, EPISODES = 3, 8
 FILMS = 12
 
@@ -68,8 +71,8 @@ class Media:
 def play(stage: Stage, operator: Operator, media: Media) -> None:
     """Mirror, mirror again, and lose the source. Raises AssertionError if anything is not as it must be."""
     videos = media.fill()
-    print(f"\n==> kubectl apply: docs/examples/dataserver.yaml and strmsyncjob.yaml, for a library of {videos} videos")
-    stage.apply(*_declared())
+    print(f"\n==> kubectl apply: docs/examples/{EXAMPLE.name}, for a library of {videos} videos")
+    stage.apply(*yaml.safe_load_all(EXAMPLE.read_text()))
     until(lambda: _last(stage), "a first run", within_s=120, process=operator.process)
     stage.await_ready(JOB)
     assert len(media.strm_files()) == videos, f"{len(media.strm_files())} .strm files instead of {videos}"
@@ -90,12 +93,6 @@ def play(stage: Stage, operator: Operator, media: Media) -> None:
     assert media.picture() == before, "a run without its source changed the target"
     print(f"    PruneBlocked: {blocked['message']}")
     print(f"    all {len(media.strm_files())} files are still there")
-
-
-def _declared() -> list[Body]:
-    server, job = example("dataserver"), example("strmsyncjob")
-    job["spec"]["prune"] = {"mode": "Delete"}
-    return [server, job]
 
 
 def _run_again(stage: Stage, operator: Operator) -> Body:

@@ -19,6 +19,7 @@ from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import FileRow, FrontierItem, Manifest
 from pantograph.strm.merge import Write, digest_of
+from pantograph.strm.quiet import Lying, Quieted
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import below
@@ -42,6 +43,8 @@ class Work:
     write: Write
     expected: OnDisk | None
     """The file as the merge saw it."""
+    quieted: Quieted | None = None
+    """The directory, in which nothing is left to do once this is written."""
 
 
 @dataclass(slots=True)
@@ -170,6 +173,8 @@ class Batch:
                 remote_time=None if entry.modified is None else entry.modified.timestamp(),
             ),
         )
+        if work.quieted is not None:
+            work.quieted.files[file.name] = Lying(written.state.size, written.state.mtime_ns, written.digest)
         self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1

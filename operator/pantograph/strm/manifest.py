@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pantograph.providers.media.port import Entry
 from pantograph.strm.errors import StrmError
@@ -69,6 +69,15 @@ CREATE TABLE changes (server TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NU
  WITHOUT ROWID;  -- folders of which a media server is still to be told
 CREATE TABLE tellings (server TEXT PRIMARY KEY, at REAL NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE quiet (           -- directories in which nothing was left to do, while their `listing` is not NULL
+  dir INTEGER PRIMARY KEY,
+  answer BLOB NOT NULL,        -- what the source had sent
+  names TEXT NOT NULL, numbers BLOB NOT NULL, digests BLOB  -- our files: names, sizes and times, contents
+);
+ALTER TABLE dirs DROP COLUMN stats;
+ALTER TABLE dirs ADD COLUMN files INTEGER;  -- how many of ours it held then
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
@@ -92,11 +101,25 @@ class DirRow:
     mount: bool
     made: bool
     listing: bytes | None
-    stats: str | None
     renew_at: float | None
     times: str | None
+    files: int | None
+    """How many of ours were there, when nothing was left to do."""
     proved_run: int | None
     missing: Missing | None
+
+
+class QuietRow(NamedTuple):
+    """A directory in which nothing was left to do; see `quiet.py`."""
+
+    id: int
+    local: str
+    listing: bytes
+    renew_at: float | None
+    answer: bytes
+    names: str
+    numbers: bytes
+    digests: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +141,7 @@ class FileRow:
         return digest in (self.digest, self.intent)
 
 
-@dataclass(frozen=True, slots=True)
-class FrontierItem:
+class FrontierItem(NamedTuple):
     """A directory still to be listed."""
 
     path: str
@@ -225,21 +247,29 @@ class Manifest:
             "UPDATE dirs SET reason=?, scans=?, since=?, counted=? WHERE id=?", (*_missing_columns(missing), directory)
         )
 
-    def settle_directory(
-        self,
-        directory: int,
-        *,
-        run: int | None,
-        listing: bytes | None,
-        stats: str | None,
-        renew_at: float | None,
-        times: str | None,
-    ) -> None:
-        """Record a listing. `run` None: it was not proved."""
+    def settle_directory(self, directory: int, *, run: int | None) -> None:
+        """Something is left to do there. `run` None: its listing was not proved."""
+        self.execute("UPDATE dirs SET proved_run=?, listing=NULL, times=NULL WHERE id=?", (run, directory))
+
+    def quiet(self, path: str) -> QuietRow | None:
+        """What was true of the directory, if nothing was left to do there."""
+        row = self._db.execute(_QUIET, (path,)).fetchone()
+        return None if row is None else QuietRow._make(row)
+
+    def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
+        """Nothing is left to do in the directory, whose listing was proved; `row.local` stays as it is."""
         self.execute(
-            "UPDATE dirs SET proved_run=?, listing=?, stats=?, renew_at=?, times=? WHERE id=?",
-            (run, listing, stats, renew_at, times, directory),
+            "UPDATE dirs SET proved_run=?, listing=?, renew_at=?, times=?, files=? WHERE id=?",
+            (run, row.listing, row.renew_at, times, files, row.id),
         )
+        self.execute(
+            "INSERT OR REPLACE INTO quiet (dir, answer, names, numbers, digests) VALUES (?,?,?,?,?)",
+            (row.id, row.answer, row.names, row.numbers, row.digests),
+        )
+
+    def answered(self, directory: int, answer: bytes) -> None:
+        """The source sends something else, of the same meaning."""
+        self.execute("UPDATE quiet SET answer=? WHERE dir=?", (answer, directory))
 
     def drop_short_cut(self, directory: int) -> None:
         """The directory is looked at in full next time."""
@@ -331,16 +361,20 @@ class Manifest:
         yield from self._db.execute(sql, tuple(parameters))
 
 
-_DIR: Final = "id, path, local, mount, made, listing, stats, renew_at, times, proved_run, reason, scans, since, counted"
+_DIR: Final = "id, path, local, mount, made, listing, renew_at, times, files, proved_run, reason, scans, since, counted"
+_QUIET: Final = (
+    "SELECT d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
+    " FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.path=? AND d.listing IS NOT NULL"
+)
 _FILE: Final = (
     "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
 )
 
 
 def _dir(row: tuple[Any, ...]) -> DirRow:
-    identity, path, local, mount, made, listing, stats, renew_at, times, proved_run, *missing = row
+    identity, path, local, mount, made, listing, renew_at, times, files, proved_run, *missing = row
     return DirRow(
-        identity, path, local, bool(mount), bool(made), listing, stats, renew_at, times, proved_run, _missing(missing)
+        identity, path, local, bool(mount), bool(made), listing, renew_at, times, files, proved_run, _missing(missing)
     )
 
 

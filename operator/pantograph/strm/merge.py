@@ -43,8 +43,10 @@ class Plan:
     skipped: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     issues: list[Issue] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    """Digests of the `.strm` that stay as they are."""
     renew_at: float | None = None
-    """When the first signature in the files that stay must be renewed; seconds since 1970."""
+    """When the first signature, in the files that stay or are made, must be renewed; seconds since 1970."""
     settled: bool = True
     """Nothing here needs another look while listing and disk stay as they are."""
 
@@ -82,6 +84,7 @@ class Merge:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
             plan.creates.append(Write(file, row, "New" if row is None or row.digest is None else "Vanished"))
+            self._note_renewal(plan, file.text)
             return
         if not found.regular:
             self._leave(plan, file, "Obstructed", "something that is no regular file has this name")
@@ -89,6 +92,7 @@ class Merge:
         wanted_digest = digest_of(file.text)
         if row is not None and row.digest == wanted_digest and self._as_recorded(row, found):
             plan.unchanged += 1
+            plan.contents[file.name] = wanted_digest
             self._note_renewal(plan, file.text)
             self._remember_remote(plan, row, file)
             return
@@ -105,6 +109,7 @@ class Merge:
         )  # fmt: skip
         if content is not None and verdict is not None and verdict.same:
             plan.unchanged += 1
+            plan.contents[file.name] = digest_of(content)
             self._note_renewal(plan, content)
             if content != file.text:
                 plan.kept[verdict.reason] += 1

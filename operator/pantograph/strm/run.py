@@ -23,6 +23,7 @@ from pantograph.strm.listing import Listed, Lister
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.notifying import Notifying
 from pantograph.strm.prune import Approval, Pruning
+from pantograph.strm.quiet import Quiet
 from pantograph.strm.rehearsal import Teller, rehearsed
 from pantograph.strm.relinking import Relinking
 from pantograph.strm.removal import Remover, purge_old_trash
@@ -226,7 +227,14 @@ class _Run:
             batch=batch,
             report=self.report,
             run=begun.id,
-            shape=shape,
+            quiet=Quiet(
+                self.target,
+                self.manifest,
+                shape=shape,
+                with_times=bool(job.filter.sidecars),
+                with_content=job.verify == "Content",
+                now=lambda: now().timestamp(),
+            ),
             times=DirTimes(target=self.target, shape=shape, now=now, records=records, skips=records and not full),
             scope=scope,
             proves=able.proves_complete_listing,

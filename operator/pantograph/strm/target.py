@@ -135,6 +135,15 @@ def read_small(fd: int, name: str) -> bytes | None:
     return _read(fd, name, lambda handle: os.read(handle, MAX_STRM_BYTES), MAX_STRM_BYTES)
 
 
+def read_exactly(fd: int, name: str, size: int) -> bytes:
+    """The content of a file that was seen to have `size` bytes, and perhaps more of it. Raises OSError."""
+    handle = os.open(name, _READ, dir_fd=fd)
+    try:
+        return os.read(handle, size + 1)
+    finally:
+        os.close(handle)
+
+
 def _read(fd: int, name: str, read: Callable[[int], bytes], limit: int) -> bytes | None:
     try:
         handle = os.open(name, _READ, dir_fd=fd)

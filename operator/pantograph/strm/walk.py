@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,19 +10,17 @@ from functools import partial
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.dirtimes import DirTimes
-from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing
-from pantograph.strm.merge import Merge, Plan
+from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing, QuietRow
+from pantograph.strm.merge import Merge, Plan, Write
 from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
 from pantograph.strm.naming import STATE_DIR, RefusedName
+from pantograph.strm.quiet import Lying, Quiet, Quieted
 from pantograph.strm.removal import digest_on_disk
 from pantograph.strm.report import Issue, Progress, Report
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
-from pantograph.strm.target import OnDisk, Target, read_small, scan, scan_all
-from pantograph.strm.wanted import Wanted, below, judge_listing, listing_digest
-
-Stats = dict[str, list[int]]
-"""Size and time (ns) of our files in a directory, by name."""
+from pantograph.strm.target import OnDisk, Target, read_small, scan_all
+from pantograph.strm.wanted import Wanted, below, judge_listing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,8 +34,7 @@ class Walk:
     batch: Batch
     report: Report
     run: int
-    shape: str
-    """Of the spec, and of what else decides what files contain."""
+    quiet: Quiet
     times: DirTimes
     scope: Scope
     proves: bool
@@ -80,19 +75,8 @@ class Walk:
         if not item.path:
             self.source_is_empty = not listing.entries
             self._root = frozenset(_bare(entry) for entry in listing.entries)
-        row = self.manifest.directory(item.path)
-        complete = self._is_complete(listing, row)
-        if not item.path:
-            self.root_proved = complete
-        if not complete:
-            self._incomplete(item, listing.why)
-        digest = listing_digest(listing, shape=self.shape, with_times=bool(self.job.filter.sidecars))
-        left = self._as_left(item, row, digest) if complete and item.proved and row is not None else None
-        if left is not None:
-            assert row is not None, "or nothing was left there"
-            found = self._short_cut(item, row, listing, left)
-        else:
-            found = self._merge(item, row, listing, digest, complete=complete)
+        left = self.quiet.as_left(item, listing) if listing.complete and self.proves and item.proved else None
+        found = self._merge(item, listing) if left is None else self._short_cut(item, left, listing)
         self.frontier.extend(reversed(found))
         self.batch.finish_directory(item.path, found)
 
@@ -118,34 +102,29 @@ class Walk:
             not self.manifest.files(row.id) and all(child.mount for child in self.manifest.children(row.id))
         )
 
-    def _as_left(self, item: FrontierItem, row: DirRow, digest: bytes) -> Stats | None:
-        """Our files, if listing, spec and disk are as they were when nothing was left to do here."""
-        if row.listing != digest or row.stats is None or self.job.verify == "Content" or row.local != item.local:
-            return None
-        if row.renew_at is not None and self.now().timestamp() >= row.renew_at:
-            return None
-        stats: Stats = json.loads(row.stats)
-        try:
-            fd = self.target.open(item.local)
-            as_left = not stats if fd is None else _match(fd, stats, root=not item.local)
-        except OSError:
-            return None
-        return stats if as_left else None
-
-    def _short_cut(self, item: FrontierItem, row: DirRow, listing: Listing, left: Stats) -> list[FrontierItem]:
+    def _short_cut(self, item: FrontierItem, row: QuietRow, listing: Listing) -> list[FrontierItem]:
         """The path of every directory of a quiet run: nothing is judged, named or read anew."""
-        self.report.unchanged += len(left)
-        self.progress.files_seen += len(left)
+        if not item.path:
+            self.root_proved = True
+        files = len(row.numbers) // 16
+        self.report.unchanged += files
+        self.progress.files_seen += files
         self.batch.proved.append(row.id)
         dirs: dict[str, str] = {}
         if self.job.max_depth is None or item.depth < self.job.max_depth:
             dirs = self._names_of(item, listing)
-        children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
         if self.times.records and not dirs:
-            times = self.times.stamp(item.local, item.modified)
-            if times != row.times and not self.manifest.children(row.id):
-                self.batch.settlements.append(partial(self.manifest.stamp_directory, row.id, times))
+            self._stamp(item, row.id)
+        if not dirs:
+            return []
+        children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
         return self._descend(item, dirs, children, listing, complete=True)
+
+    def _stamp(self, item: FrontierItem, directory: int) -> None:
+        """Note the times of a directory that was listed and had not changed."""
+        known, times = self.manifest.directory(item.path), self.times.stamp(item.local, item.modified)
+        if known is not None and times != known.times and not self.manifest.children(directory):
+            self.batch.settlements.append(partial(self.manifest.stamp_directory, directory, times))
 
     def _names_of(self, item: FrontierItem, listing: Listing) -> dict[str, str]:
         """Remote and local names of the directories to descend into."""
@@ -158,9 +137,13 @@ class Walk:
                     continue
         return dirs
 
-    def _merge(
-        self, item: FrontierItem, row: DirRow | None, listing: Listing, digest: bytes, *, complete: bool
-    ) -> list[FrontierItem]:
+    def _merge(self, item: FrontierItem, listing: Listing) -> list[FrontierItem]:
+        row = self.manifest.directory(item.path)
+        complete = self._is_complete(listing, row)
+        if not item.path:
+            self.root_proved = complete
+        if not complete:
+            self._incomplete(item, listing.why)
         wanted = judge_listing(listing, job=self.job, source=self.source, path=item.path, depth=item.depth)
         self.progress.files_seen += len(wanted.files)
         self.report.collisions += wanted.collisions
@@ -174,22 +157,27 @@ class Walk:
         directory = row.id if row else self.manifest.add_directory(item.path, item.local, parent=None, mount=False)
         rows = self.manifest.files(directory)
         plan = self._plan(item, rows, disk, wanted, complete=complete)
-        self._adopt_plan(item, directory, disk, plan)
         children = {child.path: child for child in self.manifest.children(directory)}
         proved = complete and item.proved
-        settled = proved and plan.settled and not plan.creates and not wanted.issues
+        settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
-        settle = partial(
-            self.manifest.settle_directory,
-            directory,
-            run=self.run if proved else None,
-            listing=digest if settled else None,
-            stats=_stats(wanted, disk) if settled else None,
-            renew_at=plan.renew_at,
-            times=times if settled and not wanted.dirs and not children else None,
-        )
-        self.batch.settlements.append(settle)
+        quieted = None
+        if settled:
+            leaf = not (wanted.dirs or children or plan.creates)
+            quieted = Quieted(
+                directory=directory,
+                listing=self.quiet.digest(listing),
+                answer=self.quiet.answer(listing),
+                renew_at=plan.renew_at,
+                times=times if leaf else None,
+                files=_lying(wanted, disk, plan),
+            )
+            self.batch.settlements.append(partial(self.quiet.remember, quieted, self.run))
+        else:
+            settle = partial(self.manifest.settle_directory, directory, run=self.run if proved else None)
+            self.batch.settlements.append(settle)
+        self._adopt_plan(item, directory, disk, plan, quieted)
         self._register(item, directory, children, wanted)
         return self._descend(item, wanted.dirs, children, listing, complete=complete)
 
@@ -225,11 +213,13 @@ class Walk:
         )
         return merge.plan(wanted)
 
-    def _adopt_plan(self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan) -> None:
+    def _adopt_plan(
+        self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan, quieted: Quieted | None
+    ) -> None:
         for record in plan.records:
             self.manifest.record(directory, record)
         for write in plan.creates:
-            self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name)))
+            self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name), quieted))
         for write in plan.rewrites:
             file = write.file
             self.manifest.defer_rewrite(
@@ -294,7 +284,7 @@ class Walk:
 
     def _pass_over(self, row: DirRow) -> None:
         """Its times say that nothing changed. It is not proved by that."""
-        files = len(json.loads(row.stats or "{}"))
+        files = row.files or 0
         self.report.unlisted_dirs += 1
         self.report.unchanged += files
         self.progress.files_seen += files
@@ -319,22 +309,15 @@ def _dir_times(listing: Listing) -> dict[str, float]:
     return {each.name: each.modified.timestamp() for each in listing.entries if each.is_dir and each.modified}
 
 
-def _match(fd: int, stats: Stats, *, root: bool) -> bool:
-    """Whether the directory holds these files with these sizes and times; what else it holds does not matter."""
-    matched = 0
-    for entry in scan(fd):
-        expected = stats.get(entry.name)
-        if expected is None:
-            if entry.name == STATE_DIR and not root:
-                return False
-            continue
-        state = entry.stat(follow_symlinks=False)
-        if [state.st_size, state.st_mtime_ns] != expected or not stat.S_ISREG(state.st_mode):
-            return False
-        matched += 1
-    return matched == len(stats)
+def _is_link(write: Write) -> bool:
+    """A `.strm`, of which all is known before it is written."""
+    return write.file.kind == "strm"
 
 
-def _stats(wanted: Wanted, disk: dict[str, OnDisk]) -> str:
-    found = {name: [disk[name].size, disk[name].mtime_ns] for name in wanted.files if name in disk}
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+def _lying(wanted: Wanted, disk: dict[str, OnDisk], plan: Plan) -> dict[str, Lying]:
+    """Our files that are there."""
+    return {
+        name: Lying(disk[name].size, disk[name].mtime_ns, plan.contents.get(name))
+        for name in wanted.files
+        if name in disk
+    }

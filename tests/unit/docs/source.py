@@ -107,7 +107,7 @@ def _below(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 
 
 def _operator_code() -> list[Path]:
-    """The code whose reasons can end in a condition. Why somebody could not be told is only in the message of one."""
+    """The code whose reasons can end in a condition; why somebody was not told is only in the message of one."""
     return sorted(path for path in CODE.rglob("*.py") if "notify" not in path.relative_to(CODE).parts)
 
 

@@ -85,6 +85,9 @@ class Listing:
     """Only places where other storages are mounted came. OpenList answers so, with success, when the directory's own
     storage fails: not complete, unless the caller has never seen anything but mounts here."""
     skipped: tuple[Skipped, ...] = ()
+    fingerprint: bytes = b""
+    """Of all that the server sent: of equal ones everything else here is equal too. It may differ for no reason, and is
+    empty where it would differ every time (signatures that expire)."""
 
 
 class HintKind(StrEnum):

@@ -1,0 +1,167 @@
+"""Directories in which nothing changed: almost all of them, in almost every run.
+
+A row of `quiet` says what was true when nothing was left to do in a directory: what the source had answered, and which
+of our files lay there, with their sizes and times (and contents, where `update.verify` is `Content`). It was stored
+with, or after, the commit of those files. So if source, spec and files are the same again, judging, naming and
+comparing every file would only come to the same end, and is left out. Whatever differs, however little, goes the
+ordinary way, and so does a directory
+
+- whose listing, or one above it, is not proved whole (the row proves nothing by itself);
+- in which a signature must be renewed by now (`renew_at`);
+- in which anything was missing, skipped, refused, somebody else's, or failed: it got no row, or lost its `listing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+from pantograph.providers.media.port import Listing
+from pantograph.strm.manifest import FrontierItem, Manifest, QuietRow
+from pantograph.strm.merge import DIGEST_BYTES, digest_of
+from pantograph.strm.naming import STATE_DIR
+from pantograph.strm.target import Target, read_exactly
+from pantograph.strm.wanted import listing_digest
+
+_SEPARATOR: Final = "/"
+"""No name holds it."""
+_ANY: Final = bytes(DIGEST_BYTES)
+"""Instead of a content's digest: only size and time count (sidecars)."""
+_REGULAR: Final = stat.S_IFREG
+
+
+class Lying(NamedTuple):
+    """One of our files as we left it."""
+
+    size: int
+    mtime_ns: int
+    digest: bytes | None = None
+    """Of a `.strm`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Quieted:
+    """What will be true of a directory once the files that are to be made in it are there."""
+
+    directory: int
+    listing: bytes
+    answer: bytes
+    renew_at: float | None
+    times: str | None
+    files: dict[str, Lying] = field(default_factory=dict)
+
+
+class Quiet:
+    """One run's look at the rows, and its way to make them."""
+
+    def __init__(
+        self,
+        target: Target,
+        manifest: Manifest,
+        *,
+        shape: str,
+        with_times: bool,
+        with_content: bool,
+        now: Callable[[], float],
+    ) -> None:
+        """`shape`: of the spec, and of what else decides what files contain. `with_times`: so do the files' times."""
+        self._target = target
+        self._manifest = manifest
+        self._shape = shape
+        self._with_times = with_times
+        self._with_content = with_content
+        self._now = now
+        # Another release may read the same answer otherwise.
+        self._prefix = hashlib.blake2b(f"{version('pantograph')} {shape}".encode(), digest_size=8).digest()
+
+    def digest(self, listing: Listing) -> bytes:
+        """Of what the listing says that concerns us."""
+        return listing_digest(listing, shape=self._shape, with_times=self._with_times)
+
+    def answer(self, listing: Listing) -> bytes:
+        """Of all that the source sent; empty if the driver does not say."""
+        return self._prefix + listing.fingerprint if listing.fingerprint else b""
+
+    def as_left(self, item: FrontierItem, listing: Listing) -> QuietRow | None:
+        """The directory's row if it holds. The caller has seen to it that the listing is proved."""
+        row = self._manifest.quiet(item.path)
+        if row is None or row.local != item.local or (row.digests is None) == self._with_content:
+            return None
+        if row.renew_at is not None and self._now() >= row.renew_at:
+            return None
+        if not self._is_answered_alike(row, listing):
+            return None
+        try:
+            fd = self._target.open(item.local)
+            holds = not row.names if fd is None else _holds(fd, row, root=not item.local)
+        except OSError:
+            return None
+        return row if holds else None
+
+    def remember(self, quieted: Quieted, run: int) -> None:
+        """Store what is true now."""
+        files = sorted(quieted.files.items())
+        numbers = array("q")
+        for _, lying in files:
+            numbers.append(lying.size)
+            numbers.append(lying.mtime_ns)
+        digests = b"".join(lying.digest or _ANY for _, lying in files) if self._with_content else None
+        names = _SEPARATOR.join(name for name, _ in files)
+        row = QuietRow(
+            id=quieted.directory,
+            local="",
+            listing=quieted.listing,
+            renew_at=quieted.renew_at,
+            answer=quieted.answer,
+            names=names,
+            numbers=numbers.tobytes(),
+            digests=digests,
+        )
+        self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
+
+    def _is_answered_alike(self, row: QuietRow, listing: Listing) -> bool:
+        answer = self.answer(listing)
+        if answer and answer == row.answer:
+            return True
+        if row.listing != self.digest(listing):
+            return False
+        if answer:  # something changed that does not concern us
+            self._manifest.answered(row.id, answer)
+        return True
+
+
+def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
+    """Whether the directory holds the row's files as they were left; what else it holds does not matter."""
+    numbers = array("q")
+    numbers.frombytes(row.numbers)
+    names = row.names.split(_SEPARATOR) if row.names else []
+    expected = dict(zip(names, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+    found = 0
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            name = entry.name
+            lying = expected.get(name)
+            if lying is None:
+                if name == STATE_DIR and not root:
+                    return False
+                continue
+            state = entry.stat(follow_symlinks=False)
+            if (state.st_size, state.st_mtime_ns) != lying or stat.S_IFMT(state.st_mode) != _REGULAR:
+                return False
+            found += 1
+    return found == len(expected) and (row.digests is None or _contents_hold(fd, expected, row.digests))
+
+
+def _contents_hold(fd: int, expected: Mapping[str, tuple[int, int]], digests: bytes) -> bool:
+    """Whether every `.strm` contains what it did. Read after its size and time were seen."""
+    for position, (name, (size, _)) in enumerate(expected.items()):
+        digest = digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES]
+        if digest != _ANY and digest_of(read_exactly(fd, name, size)) != digest:
+            return False
+    return True
