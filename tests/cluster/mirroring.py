@@ -60,8 +60,8 @@ def declared(openlist: FakeOpenList, *, per_minute: int = PER_MINUTE) -> list[Bo
     return [secret, *mirrored(openlist.base_url, per_minute=per_minute)]
 
 
-def mirrored(endpoint: str, *, per_minute: int = PER_MINUTE) -> list[Body]:
-    """The two without the Secret."""
+def mirrored(endpoint: str, *, name: str = "movies", per_minute: int = PER_MINUTE) -> list[Body]:
+    """The two without the Secret; the job `name` has a target of that name."""
     server = {
         "driver": "OpenList",
         "endpoint": endpoint,
@@ -71,13 +71,13 @@ def mirrored(endpoint: str, *, per_minute: int = PER_MINUTE) -> list[Body]:
     job = {
         "serverRef": {"name": "openlist"},
         "source": {"path": "/"},
-        "target": {"persistentVolumeClaim": {"claimName": "library", "subPath": "movies"}},
+        "target": {"persistentVolumeClaim": {"claimName": "library", "subPath": name}},
         "link": {"mode": "Http", "publicBase": "http://openlist.lan:5244"},
     }
     api = "pantograph.dev/v1alpha1"
     return [
         {"apiVersion": api, "kind": "DataServer", "metadata": {"name": "openlist"}, "spec": server},
-        {"apiVersion": api, "kind": "StrmSyncJob", "metadata": {"name": "movies"}, "spec": job},
+        {"apiVersion": api, "kind": "StrmSyncJob", "metadata": {"name": name}, "spec": job},
     ]
 
 
