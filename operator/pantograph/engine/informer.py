@@ -48,6 +48,7 @@ class Informer:
         self._source = source
         self._enqueue = enqueue
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._listed: dict[tuple[ResourceType, str | None], str] = {}
         self._relisted_at: float | None = None
         self._relisted = asyncio.Event()
 
@@ -65,8 +66,10 @@ class Informer:
             raise MissingKinds(_missing(missing))
         for watched in self._watched:
             for namespace in self._namespaces:
-                for body in (await self._patiently_list(watched, namespace)).items:
+                listing = await self._patiently_list(watched, namespace)
+                for body in listing.items:
                     self._services.cache.absorb(body)
+                self._listed[watched.resource, namespace] = listing.resource_version
             self._services.cache.mark_listed(watched.resource.kind)
         logger.info(
             "cache complete: %s",
@@ -77,7 +80,7 @@ class Informer:
         """Follow the watch and sweep for ghosts, until cancelled."""
         sweeper = asyncio.ensure_future(self._sweep_now_and_then())
         try:
-            await self._source.run([w.resource for w in self._watched], self.on_event)
+            await self._source.run([w.resource for w in self._watched], self.on_event, since=self._listed)
         finally:
             sweeper.cancel()
         raise RuntimeError("the watch has ended by itself")
