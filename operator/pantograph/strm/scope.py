@@ -21,12 +21,10 @@ class Scope:
         """Whether the directory `path` is to be listed; `known`: it was listed before."""
         if self.is_whole:
             return True
-        for each in self.paths:
-            if each == path or each.startswith(f"{path}/"):
-                return True
-            if path.startswith(f"{each}/") or not each:
-                return not (self.shallow and known)
-        return False
+        if any(each == path or each.startswith(f"{path}/") for each in self.paths):
+            return True
+        is_below = any(not each or path.startswith(f"{each}/") for each in self.paths)
+        return is_below and not (self.shallow and known)
 
     def __str__(self) -> str:
         return "\n".join((*sorted(self.paths), "shallow" if self.shallow else ""))

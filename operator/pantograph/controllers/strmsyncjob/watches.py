@@ -22,6 +22,7 @@ from pantograph.strm.watching import Hints
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 60.0
+OPENING: Final = "the stream is being opened"
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Followed:
     root: str
     hints: Hints
     connected: bool = False
-    why: str = "the stream is being opened"
+    why: str = OPENING
     """Why it is not connected."""
     taken: Scope = field(default_factory=Scope)
     """What the last run that followed hints looked at."""
@@ -76,15 +77,16 @@ class Watches:
         if self._server_of.get(job, server) != server:
             self.drop(job)
         stream = self._streams.setdefault(server, _Stream(source, "/" if everything else root))
+        is_covered = everything or _is_below(root, stream.path)
         known = stream.jobs.get(job)
         if known is None or known.root != root:
             known = stream.jobs[job] = Followed(root, Hints(root))
             self._server_of[job] = server
-            if stream.connected:
+            if stream.connected and is_covered:
                 # An open stream says RESCAN to nobody again, and what changed before was not heard for this root.
                 known.connected = True
                 known.hints.hear(Hint(HintKind.RESCAN, root))
-        if not everything and not _is_below(root, stream.path):
+        if not is_covered:
             stream.path = _common_directory(followed.root for followed in stream.jobs.values())
             self._begin(server, stream, source)
         elif stream.source is not source or (stream.task is None and self._clock.monotonic() >= stream.retry_at):
@@ -128,6 +130,8 @@ class Watches:
         self._end(stream)
         stream.source = source
         stream.connected = False
+        for followed in stream.jobs.values():
+            followed.connected, followed.why = False, OPENING
         stream.task = asyncio.get_running_loop().create_task(self._listen(server, stream), name=f"watch {server}")
 
     def _end(self, stream: _Stream) -> None:

@@ -1,0 +1,119 @@
+"""One stream a server for all its jobs, over as little of a folder as they need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from pantograph.api.meta import Key
+from pantograph.clock import SystemClock
+from pantograph.controllers.strmsyncjob.watches import Followed, Watches
+from pantograph.providers.errors import Unauthorized
+from pantograph.providers.media.port import Hint, HintKind, MediaSource
+from pantograph.strm.scope import Scope
+
+SERVER = Key("DataServer", "media", "nas")
+
+
+class Source:
+    """Tells what is put into its streams."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+        self.streams: list[asyncio.Queue[Hint | Exception]] = []
+
+    async def watch(self, path: str) -> AsyncIterator[Hint]:
+        stream: asyncio.Queue[Hint | Exception] = asyncio.Queue()
+        self.watched.append(path)
+        self.streams.append(stream)
+        yield Hint(HintKind.RESCAN, path)
+        while True:
+            told = await stream.get()
+            if isinstance(told, Exception):
+                raise told
+            yield told
+
+
+class Listener:
+    """Who is woken, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.woken: asyncio.Queue[Key] = asyncio.Queue()
+        self.refused: list[Key] = []
+        self.source = Source()
+        self.watches = Watches(
+            clock=SystemClock(), wake=self.woken.put_nowait, refuse=lambda key, _: self.refused.append(key)
+        )
+
+    def follow(self, name: str, root: str, *, everything: bool = False) -> Followed:
+        source = cast(MediaSource, cast(Any, self.source))
+        return self.watches.follow(job(name), server=SERVER, source=source, root=root, everything=everything)
+
+    async def next(self) -> str:
+        return (await asyncio.wait_for(self.woken.get(), 5)).name
+
+
+def job(name: str) -> Key:
+    return Key("StrmSyncJob", "media", name)
+
+
+async def test_a_folder_is_watched_from_the_deepest_directory_that_holds_all_roots() -> None:
+    here = Listener()
+    films = here.follow("films", "/Media/Films")
+    assert await here.next() == "films"
+    shows = here.follow("shows", "/Media/Shows")
+    assert {await here.next(), await here.next()} == {"films", "shows"}
+    assert here.source.watched == ["/Media/Films", "/Media"]
+    extras = here.follow("extras", "/Media/Shows/Extras")
+    assert (extras.connected, extras.hints.pending) == (True, Scope())
+    for each in (films, shows, extras):
+        each.take()
+    here.source.streams[-1].put_nowait(Hint(HintKind.CHANGED, "/Media/Shows/Dark/a.mkv"))
+    assert await here.next() == "shows"
+    assert (films.hints.pending, extras.hints.pending) == (None, None)
+    assert shows.hints.pending == Scope(("Dark",), shallow=True)
+    await here.watches.close()
+
+
+async def test_a_server_is_watched_as_a_whole_and_its_stream_ends_with_the_last_job() -> None:
+    here = Listener()
+    here.follow("films", "/Films", everything=True)
+    here.follow("shows", "/Shows", everything=True)
+    assert {await here.next(), await here.next()} == {"films", "shows"}
+    assert here.source.watched == ["/"]
+    here.follow("films", "/Films", everything=True)
+    here.watches.drop(job("films"))
+    here.watches.drop(job("shows"))
+    here.watches.drop(job("shows"))
+    await here.watches.close()
+    assert here.source.watched == ["/"]
+
+
+async def test_a_stream_that_is_refused_says_so_and_is_not_opened_again_at_once() -> None:
+    here = Listener()
+    films = here.follow("films", "/Films", everything=True)
+    assert await here.next() == "films"
+    films.take()
+    here.source.streams[0].put_nowait(Unauthorized("the token has ended"))
+    assert await here.next() == "films"
+    assert (films.connected, films.why, here.refused) == (False, "the token has ended", [SERVER])
+    here.follow("films", "/Films", everything=True)
+    assert here.source.watched == ["/"]
+    await here.watches.close()
+
+
+async def test_what_a_failed_run_took_is_heard_again() -> None:
+    here = Listener()
+    films = here.follow("films", "/Films", everything=True)
+    await here.next()
+    films.take()
+    here.source.streams[0].put_nowait(Hint(HintKind.DELETED, "/Films/Old/a.mkv"))
+    await here.next()
+    films.take()
+    assert films.hints.pending is None
+    here.watches.hear_again(job("films"))
+    assert films.hints.pending == Scope(("Old",), shallow=True)
+    here.watches.drop_hints(job("films"))
+    assert films.hints.pending is None
+    await here.watches.close()
