@@ -27,7 +27,7 @@ demo: setup ## the main job, start to end, on a local control plane (KEEP=1; CLU
 test: setup lint ## all tests, tier by tier (REQUIRE_ALL=1, REQUIRE_NODE=1: what cannot run here has failed)
 	@$(RUN) hack.test $(TIERS)
 
-e2e: setup ## what the chart installs, as pods on a real node (needs root; ARGS='-k probes' chooses)
+e2e: setup ## the tests on a real node alone (needs root; ARGS='-k probes' chooses)
 	@$(RUN) hack.e2e $(ARGS)
 
 image: setup-python ## build the operator's image with buildah (BASE=… builds on an image of a registry)

@@ -20,6 +20,8 @@ from hack.controlplane.process import PortTakenError, Server, ServerError, free_
 _START_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _CALL_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 300.0
+"""For kubectl and helm: well beyond every `--timeout` that is given to them."""
 _PORT_ATTEMPTS = 5
 
 
@@ -271,14 +273,20 @@ class ControlPlane:
         return result
 
     def _run(self, name: str, args: tuple[str, ...], *, stdin: str | None, kubeconfig: Path | None) -> str:
-        done = subprocess.run(
-            [str(self._binaries[name]), *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=self.environment(kubeconfig=kubeconfig),
-        )
+        command = " ".join((name, *args))
+        try:
+            done = subprocess.run(
+                [str(self._binaries[name]), *args],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_COMMAND_TIMEOUT_S,
+                env=self.environment(kubeconfig=kubeconfig),
+            )
+        except subprocess.TimeoutExpired as late:
+            why = f"it has not ended within {_COMMAND_TIMEOUT_S:.0f} s"
+            raise CommandError(command, -1, stdout="", stderr=why) from late
         if done.returncode != 0:
-            raise CommandError(" ".join((name, *args)), done.returncode, stdout=done.stdout, stderr=done.stderr)
+            raise CommandError(command, done.returncode, stdout=done.stdout, stderr=done.stderr)
         return done.stdout

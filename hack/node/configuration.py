@@ -8,6 +8,7 @@ import yaml
 
 from hack.controlplane.certificates import Identity
 from hack.node import cgroups
+from hack.node.names import DOMAIN
 from hack.node.packages import CNI_PLUGINS
 from hack.node.world import NODE_ADDRESS
 
@@ -163,7 +164,9 @@ BinaryName = "{self.runc}"
             "imageGCLowThresholdPercent": 99,
             "podLogsDir": str(self.folder / "pod-logs"),
             "volumePluginDir": str(self.folder / "volume-plugins"),
-            "resolvConf": "",  # there is no cluster DNS, and no way out to another
+            "clusterDNS": [NODE_ADDRESS],
+            "clusterDomain": DOMAIN,
+            "resolvConf": "",  # there is no way out to another
             # Told often, so that a node that was restarted is seen to be there again.
             "nodeStatusUpdateFrequency": "2s",
             "nodeStatusReportFrequency": "2s",

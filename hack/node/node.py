@@ -19,6 +19,7 @@ from hack.controlplane.process import Server, ServerError
 from hack.node import cgroups, packages
 from hack.node.archive import write_oci_archive
 from hack.node.configuration import IDENTITIES, NODE, PAUSE_IMAGE, NodeConfiguration
+from hack.node.names import Names
 from hack.node.world import FOLDER, GROUP, NODE_ADDRESS
 from hack.tools import SetupError
 
@@ -38,6 +39,7 @@ class Node:
         self._archives = archives
         self._binaries: dict[str, Path] = {}
         self._servers: dict[str, Server] = {}
+        self._names: Names | None = None
         self._configuration = NodeConfiguration(
             self.folder / "node", group=os.environ[GROUP], commands=packages.containerd(), runc=packages.runc()
         )
@@ -64,6 +66,7 @@ class Node:
         write_oci_archive(pause, self._binaries["pause"], name=PAUSE_IMAGE)
         for archive in (pause, *self._archives):
             self.import_image(archive)
+        self._names = Names(NODE_ADDRESS, self._address_of_service)
         self._start("kube-scheduler", self._configuration.scheduler_flags(self.plane.kubeconfig_of("kube-scheduler")))
         self._start_node_agents()
 
@@ -72,6 +75,8 @@ class Node:
         self._kill_node()
         for server in self._servers.values():
             server.kill()
+        if self._names is not None:
+            self._names.stop()
         self.plane.stop()
 
     def restart(self) -> None:
@@ -90,6 +95,11 @@ class Node:
     def import_image(self, archive: Path) -> None:
         """Make the image of an OCI archive known to the node, under the name in its annotation."""
         self._ctr("images", "import", str(archive))
+
+    def _address_of_service(self, namespace: str, name: str) -> str | None:
+        found = self.plane.kubectl("get", "service", name, "-n", namespace, "--ignore-not-found", "-o", "json")
+        address = json.loads(found)["spec"].get("clusterIP") if found else None
+        return None if address == "None" else address  # a Service without one is headless
 
     def _start_containerd(self) -> None:
         configuration = self._configuration

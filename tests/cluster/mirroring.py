@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from hack.stage import Body, Stage
 from tests.cluster.kubelet import Kubelet
 from tests.fakes.library import Library
-from tests.fakes.openlist import FakeOpenList, serving
+from tests.fakes.openlist import FakeOpenList, served
 
 DIRECTORIES = 150
 PER_MINUTE = 240
@@ -23,24 +21,16 @@ PER_MINUTE = 240
 @pytest.fixture
 def openlist() -> Iterator[FakeOpenList]:
     """A media server in a thread of its own."""
+    with served(FakeOpenList(library_of(DIRECTORIES))) as fake:
+        yield fake
+
+
+def library_of(directories: int) -> Library:
+    """One film in each directory."""
     library = Library()
-    for number in range(DIRECTORIES):
+    for number in range(directories):
         library.put(f"/films/{number}/film.mkv")
-    fake, loop, stop = FakeOpenList(library), asyncio.new_event_loop(), asyncio.Event()
-    ready = threading.Event()
-
-    async def serve() -> None:
-        async with serving(fake):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield fake
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
+    return library
 
 
 @pytest.fixture

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import secrets
-from pathlib import Path
 
 from hack.controlplane.controlplane import CommandError, ControlPlane
-from hack.node.configuration import NODE
 from hack.node.world import NODE_ADDRESS
 from hack.stage import CHART, SYSTEM, Body, until
+from tests.e2e.volumes import CLASS, Volumes
 
 DEPOT_PORT = 30081
 DEPOT = f"http://{NODE_ADDRESS}:{DEPOT_PORT}/"
-CLASS = "local"
-NAMESPACE: Body = {
-    "apiVersion": "v1",
-    "kind": "Namespace",
-    "metadata": {"name": SYSTEM, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-}
 WITHIN = "120s"
+
+
+def create_namespace(plane: ControlPlane, name: str) -> None:
+    """A namespace, if it is not there, that admits only pods that are `restricted`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
 
 
 class Release:
     """The release `pantograph` in a namespace that admits only pods that are `restricted`."""
 
-    def __init__(self, plane: ControlPlane, *, image: str, volumes: Path) -> None:
-        """`volumes` is a folder of the node for the depots' volumes."""
+    def __init__(self, plane: ControlPlane, *, image: str, volumes: Volumes) -> None:
         self._plane = plane
         self._repository, _, self._tag = image.rpartition(":")
         self._volumes = volumes
@@ -45,8 +43,8 @@ class Release:
 
     def install(self, *flags: str) -> None:
         """helm install --wait, with a new volume for the depot."""
-        self._plane.kubectl("apply", "-f", "-", stdin=json.dumps(NAMESPACE))
-        self._provide_volume()
+        create_namespace(self._plane, SYSTEM)
+        self._volumes.provide("50Gi")
         self._helm("install", "--wait", "--timeout", WITHIN, *flags)
         self._flags = flags
 
@@ -127,43 +125,4 @@ class Release:
             "depot.externalURL": DEPOT.rstrip("/"),
         }
         sets = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
-        try:
-            self._plane.helm(verb, "pantograph", str(CHART), "--namespace", SYSTEM, *sets, *flags)
-        except CommandError as error:
-            error.add_note(self._picture())
-            raise
-
-    def _picture(self) -> str:
-        """What the pods say, for the reader of a failure."""
-        described = self.kubectl("describe", "pods", "-l", "app.kubernetes.io/name=pantograph")
-        said = [self.kubectl("logs", pod["metadata"]["name"], "--tail=30", "--ignore-errors") for pod in self.pods()]
-        return "\n".join((described, *said))
-
-    def _provide_volume(self) -> None:
-        """A volume that is a folder of the node, as a local-path provisioner would make it."""
-        name = f"depot-{secrets.token_hex(4)}"
-        folder = self._volumes / name
-        folder.mkdir(parents=True)
-        storage_class = {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {"name": CLASS},
-            "provisioner": "kubernetes.io/no-provisioner",
-            "volumeBindingMode": "WaitForFirstConsumer",
-        }
-        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
-        volume = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": name},
-            "spec": {
-                "capacity": {"storage": "50Gi"},
-                "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": CLASS,
-                "local": {"path": str(folder)},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
-            },
-        }
-        for body in (storage_class, volume):
-            self._plane.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+        self._plane.helm(verb, "pantograph", str(CHART), "--namespace", SYSTEM, *sets, *flags)

@@ -36,6 +36,13 @@ def outcome_of(checkout: Path, *cases: str) -> Outcome:
     return run_tier("unit", reports=checkout)
 
 
+def test_every_folder_of_tests_is_a_tier_that_runs_without_being_named() -> None:
+    folders = {
+        path.relative_to(runner.CHECKOUT / "tests").parts[0] for path in runner.CHECKOUT.glob("tests/*/**/test_*.py")
+    }
+    assert folders == set(runner.TIERS)
+
+
 def test_each_test_counts_once_and_an_error_before_or_after_it_as_failed(checkout: Path) -> None:
     outcome = outcome_of(checkout, *CASES)
     assert (outcome.passed, outcome.failed) == (1, 3)

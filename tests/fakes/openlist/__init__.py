@@ -2,5 +2,6 @@
 
 from tests.fakes.openlist.faults import Fault, Faults
 from tests.fakes.openlist.server import FakeOpenList, serving
+from tests.fakes.openlist.thread import served
 
-__all__ = ["FakeOpenList", "Fault", "Faults", "serving"]
+__all__ = ["FakeOpenList", "Fault", "Faults", "served", "serving"]

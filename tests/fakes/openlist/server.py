@@ -230,14 +230,14 @@ _STATUSES: dict[Fault, tuple[int, str, dict[str, str]]] = {
 
 
 @asynccontextmanager
-async def serving(fake: FakeOpenList) -> AsyncIterator[FakeOpenList]:
-    """`fake` answers at its `base_url`, on loopback, until the end."""
+async def serving(fake: FakeOpenList, *, host: str = "127.0.0.1") -> AsyncIterator[FakeOpenList]:
+    """`fake` answers at its `base_url`, an address of `host`, until the end."""
     # A hung answer must not hold the end up: nobody waits for it any more.
     runner = web.AppRunner(fake.application(), shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
-    fake.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    fake.base_url = f"http://{host}:{runner.addresses[0][1]}"
     try:
         yield fake
     finally:
