@@ -59,8 +59,9 @@ class KubeJobs:
     async def start(self, order: RunOrder) -> str:
         """See `Runs.start`."""
         refuse_apart(order)
-        for namespace, name in secrets_of(order):
-            await read_secret(self._services.kube, namespace, name)  # or the Pod would wait for it without a word
+        for secret in secrets_of(order):
+            if not secret.optional:  # or the Pod would wait for it without a word
+                await read_secret(self._services.kube, secret.namespace, secret.name)
         key, name = order.job.key, job_name(order.job.key, order.id)
         body = job_manifest(order, self._settings, authority=self._authority(), installation=self._installation)
         try:
@@ -175,12 +176,14 @@ class KubeJobs:
 
 
 def refuse_apart(order: RunOrder) -> None:
-    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs."""
+    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs. A purge needs no server."""
+    if order.purge:
+        return
     job, server = order.job.metadata, order.server.metadata
     name = f"DataServer {server.namespace}/{server.name}"
     if server.namespace != job.namespace:
         raise Terminal(
-            "ServerInOtherNamespace",
+            "ServerElsewhere",
             f"the target is a PersistentVolumeClaim, so the run is a Pod in namespace {job.namespace}, where the Secret"
             f" of {name} cannot be mounted",
             remedy=f"make a DataServer and its Secret in namespace {job.namespace}, or use target.root",
