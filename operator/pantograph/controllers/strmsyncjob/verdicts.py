@@ -26,7 +26,6 @@ NEEDS_A_PERSON: Final = frozenset(
         "ManifestUnreadable",
         "MissingPrivilege",
         "Rejected",
-        "BasePathChanged",
     }
 )
 """Reasons of failed runs that another run does not mend. All others pass by themselves, or may."""
