@@ -30,6 +30,8 @@ CANCEL_GRACE_S: Final = 30.0
 """So long a cancelled run may take to end by its own word; then its Job is deleted, which gives it 60 s more."""
 KEPT: Final = 3
 """Of a StrmSyncJob's Jobs that have ended, so many newest ones are kept for their logs."""
+MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
+"""Of names and values together, on one object (Kubernetes' `TotalAnnotationSizeLimitB`)."""
 WATCHED: Final = Watched(JOBS, labels=labels.RUN)
 """For the controller's `also_watches`: a Job's changes wake its StrmSyncJob."""
 
@@ -64,6 +66,7 @@ class KubeJobs:
                 await read_secret(self._services.kube, secret.namespace, secret.name)
         key, name = order.job.key, job_name(order.job.key, order.id)
         body = job_manifest(order, self._settings, authority=self._authority(), installation=self._installation)
+        refuse_too_large(body)
         try:
             made = await self._services.kube.create(JOBS, key.namespace, body)
         except Conflict:
@@ -194,6 +197,19 @@ def refuse_apart(order: RunOrder) -> None:
             "VolumesApart",
             f"the target is a PersistentVolumeClaim, but {name} lies on a root of the operator, which no Pod can mount",
             remedy="give local.persistentVolumeClaim, or use target.root",
+        )
+
+
+def refuse_too_large(job: Body) -> None:
+    """Raises Terminal if the API server would not take what the Pod is to be told."""
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items())
+    if size > MAX_ANNOTATIONS_BYTES:
+        raise Terminal(
+            "SpecTooLarge",
+            f"the target is a PersistentVolumeClaim, and the specs of job and server are {size // 1024} KiB; a Pod can be"
+            f" told {MAX_ANNOTATIONS_BYTES // 1024} KiB",
+            remedy="shorten filter.include, filter.exclude, link or notify, split the job, or use target.root",
         )
 
 

@@ -11,7 +11,7 @@ import yaml
 from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Body, Key
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.controllers.runs.kubejobs import refuse_apart
+from pantograph.controllers.runs.kubejobs import refuse_apart, refuse_too_large
 from pantograph.controllers.runs.manifest import SPEC_ANNOTATION, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.port import RunOrder
 from pantograph.engine.errors import Terminal
@@ -152,6 +152,17 @@ def test_a_pod_begins_without_the_secret_of_a_media_server_but_not_without_the_s
     same = {**MEDIA_SERVER, "secretRef": {"name": "openlist"}}
     (only,) = [each for each in pod(order(notify={"mediaServers": [same]}))["volumes"] if "secret" in each]
     assert "optional" not in only["secret"]
+
+
+def test_specs_that_no_pod_can_be_told_are_refused_before_the_api_server_is_asked() -> None:
+    def patterns(length: int) -> dict[str, list[str]]:
+        return {"exclude": [f"{number:03}" + "\U0001f600" * length for number in range(64)]}
+
+    refuse_too_large(made(order(filter=patterns(300))))
+    link = {"mode": "Mount", "mountPrefix": "/mnt", "pathMap": [{"from": "/" + "x" * 1000, "to": ""}] * 32}
+    with pytest.raises(Terminal) as refused:
+        refuse_too_large(made(order(filter=patterns(500) | {"include": patterns(500)["exclude"]}, link=link)))
+    assert (refused.value.reason, "a Pod can be told 256 KiB" in refused.value.text) == ("SpecTooLarge", True)
 
 
 def test_what_no_one_pod_can_have_is_refused_with_the_way_out() -> None:
