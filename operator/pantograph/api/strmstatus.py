@@ -135,6 +135,10 @@ class LastRun(RunSummary):
     """Why no candidate was removed."""
     pending_confirmation: Count = 0
     """Candidates that further runs must confirm."""
+    unlisted_dirs: Count = 0
+    """Directories that were not listed, because their times had not changed (`update.verify: DirMtime`)."""
+    notified: Count = 0
+    """Folders that media servers were told of, after the run too."""
     notify_due: Timestamp | None = None
     """When media servers are told what could not be told yet."""
 

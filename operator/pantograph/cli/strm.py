@@ -366,6 +366,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+    if report.unlisted_dirs:
+        print(f"  {report.unlisted_dirs} directories were not listed: their times had not changed")
     if report.notified:
         print(f"  media servers were told of {report.notified} folders")
     for each in report.notify_failed:

@@ -108,7 +108,8 @@ def record(status: StrmSyncJobStatus, run: RunStatus, result: RunResult, now: da
     if run.notify_only and status.last_run is not None:
         # It looked at no file: what is known of the last run that did stays.
         due = now + timedelta(seconds=NOTIFY_RETRY_S) if result.result == "Failed" else result.notify_due
-        status.last_run = status.last_run.model_copy(update={"notify_due": due})
+        told = status.last_run.notified + result.notified
+        status.last_run = status.last_run.model_copy(update={"notify_due": due, "notified": told})
         return
     status.history = _history(status)
     status.last_run = _last_run(run, result, now)
@@ -177,6 +178,8 @@ def _last_run(run: RunStatus, result: RunResult, now: datetime) -> LastRun:
         remedy=truncate(result.remedy, TEXT_BYTES) or None,
         prune_blocked=truncate(result.prune_blocked, TEXT_BYTES) or None,
         pending_confirmation=result.pending_confirmation,
+        unlisted_dirs=result.unlisted_dirs,
+        notified=result.notified,
         notify_due=result.notify_due,
     )
 
