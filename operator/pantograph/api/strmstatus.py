@@ -48,8 +48,8 @@ class RunRequest(Model):
     """The run whose candidates may be removed."""
     approved_digest: Digest | None = None
     """The digest of these candidates."""
-    approve_rewrite: bool | None = None
-    """It may rewrite more than `update.maxRewritePercent`."""
+    approved_rewrite: RunId | None = None
+    """The run that asked, whose rewrites are approved."""
     rebuild_manifest: bool | None = None
     """It begins with empty records and adopts what is equal."""
     purge: bool | None = None

@@ -230,14 +230,34 @@ async def test_a_blocked_run_names_the_command_and_an_approval_approves_what_tha
         assert len(lab.begun()) == 2
 
 
+async def test_an_approval_to_rewrite_names_the_run_that_asked_and_anything_else_approves_nothing() -> None:
+    async with MediaLab() as lab:
+        asks = {"result": "Blocked", "reason": "RewriteLimit", "message": "40 of 40 files would be written anew"}
+        lab.runners.results = [GOOD.model_copy(update=asks)]
+        await lab.apply(lab.job())
+        await lab.until_reason("strmsyncjob/films", "RewriteLimit")
+        run = lab.last()["id"]
+        assert f"pantograph.dev/approve-rewrite={run}" in lab.condition("strmsyncjob/films")["message"]
+        await lab.annotate("films", approve_rewrite="yes")
+        await lab.until(lambda: lab.events("ApprovalUnknown"))
+        await lab.quiet(for_s=60)
+        assert len(lab.begun()) == 1
+        await lab.annotate("films", approve_rewrite=run)
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.runners.of("films")[1].order.approve_rewrite == run
+        await lab.annotate("films", approve_rewrite=lab.last()["id"])
+        await lab.until(lambda: len(lab.events("ApprovalUnknown")) == 2)
+        assert len(lab.begun()) == 2
+
+
 async def test_every_other_request_reaches_its_run_and_is_obeyed_once() -> None:
     async with MediaLab() as lab:
         await lab.apply(lab.job())
         await lab.until_ready("strmsyncjob/films")
-        await lab.annotate("films", approve_rewrite="yes", rebuild_manifest="yes")
+        await lab.annotate("films", rebuild_manifest="yes")
         await lab.until(lambda: len(lab.begun()) == 2)
         order = lab.runners.of("films")[1].order
-        assert (order.approve_rewrite, order.rebuild_manifest, order.dry_run) == (True, True, False)
+        assert (order.approve_rewrite, order.rebuild_manifest, order.dry_run) == (None, True, False)
         await lab.quiet()
         assert len(lab.begun()) == 2
         await lab.apply(lab.job(dryRun=True))

@@ -76,6 +76,7 @@ async def test_a_removed_file_and_a_rewritten_one_are_changes_of_their_folders(t
     assert made.ears["den"].heard() == [("/media/Shows/S/S2", "Modified")]
     made.clock.seconds += 3600
     made.spec["link"] = {"publicBase": "http://other.lan"}
+    await made.run()
     await made.run(approve_rewrite=True)
     assert [path for path, _ in made.ears["den"].heard()] == [
         "/media/Films/A",
@@ -225,6 +226,7 @@ async def test_a_dry_run_tells_nobody_and_leaves_what_is_pending(tmp_path: Path)
 async def test_links_that_are_made_anew_without_a_listing_are_changes_too(tmp_path: Path) -> None:
     made = await settled(tmp_path)
     made.spec["link"] = {"publicBase": "http://other.lan"}
+    await made.run(rewrite_only=True)
     report = await made.run(rewrite_only=True, approve_rewrite=True)
     assert (report.updated, report.remote_requests, report.notified) == (41, 0, 3)
 

@@ -68,9 +68,10 @@ def arguments(
     if order.approve_prune is not None:
         run, digest = order.approve_prune
         words += ["--approve-prune", run, "--approve-digest", digest]
+    if order.approve_rewrite is not None:
+        words += ["--approve-rewrite", order.approve_rewrite]
     flags = {
         "--shallow": order.shallow,
-        "--approve-rewrite": order.approve_rewrite,
         "--rebuild-manifest": order.rebuild_manifest,
         "--dry-run": order.dry_run,
         "--purge": order.purge,

@@ -46,7 +46,7 @@ def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> R
         dry_run=dry_run or None,
         approved_run=wish.approve_prune[0] if wish.approve_prune else None,
         approved_digest=wish.approve_prune[1] if wish.approve_prune else None,
-        approve_rewrite=wish.approve_rewrite or None,
+        approved_rewrite=wish.approve_rewrite,
         rebuild_manifest=wish.rebuild_manifest or None,
         purge=purge or None,
         notify_only=wish.notify_only or None,
@@ -63,7 +63,7 @@ def wish_of(request: RunRequest) -> Wish:
         causes=frozenset({Cause.INTERRUPTED}),
         scope=scope_of(request),
         approve_prune=approval,
-        approve_rewrite=bool(request.approve_rewrite),
+        approve_rewrite=request.approved_rewrite,
         rebuild_manifest=bool(request.rebuild_manifest),
         notify_only=bool(request.notify_only),
     )
