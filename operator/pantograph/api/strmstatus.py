@@ -173,6 +173,17 @@ class LastHandled(Model):
     rebuild_manifest: Token | None = None
 
 
+class Asked(Model):
+    """A run that waits for an approval, until one is given or a run over the whole source needs none."""
+
+    run: RunId
+    """What the approval names."""
+    reason: Reason
+    message: Text | None = None
+    candidates_digest: Digest | None = None
+    """What an approval of its candidates names."""
+
+
 class Alerted(Model):
     """The fault that people were told of last, until it is mended and they were told that."""
 
@@ -201,6 +212,7 @@ class StrmSyncJobStatus(CommonStatus):
     samples: Annotated[list[Sample], Field(max_length=MAX_SAMPLES), Atomic()] | None = None
     """What the last run had to say about single paths, the first of it."""
     last_handled: LastHandled | None = None
+    blocked: Asked | None = None
     alerted: Alerted | None = None
     applied_digest: Annotated[str, Field(max_length=64)] | None = None
     """Of the spec for which a whole run was begun; another one begins a run."""

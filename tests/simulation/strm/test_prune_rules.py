@@ -231,3 +231,14 @@ async def test_mounts_only_is_believed_where_there_never_was_anything_else(tmp_p
     tree.remove(f"{ROOT}/m1/film3.mkv")
     report = await stage.run()
     assert (report.result, report.pruned) == ("Succeeded", 1)
+
+
+async def test_an_approval_is_good_although_many_small_runs_came_between(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    for number in range(5):
+        stage.tree.remove(f"{ROOT}/shelf0/show1/film 001{number}.mkv")
+    assert (await stage.run(name="asked")).result == "Blocked"
+    for _ in range(60):
+        await stage.run(trigger="watch", paths=("shelf0/show0",), shallow=True)
+    assert (await stage.run(approve=Approval(run="asked"))).pruned == 5

@@ -75,6 +75,8 @@ def _news(scope: JobScope, last: LastRun) -> AlertResult | None:
     if last.result in ("Failed", "Blocked"):
         is_known = told is not None and (told.result, told.reason) == (last.result, last.reason or last.result)
         return None if is_known else ("Failed" if last.result == "Failed" else "Blocked")
+    if scope.status.blocked is not None:
+        return None  # a part is well; what was asked still waits for a person, who was told
     return "Recovered" if told is not None and last.result in ("Succeeded", "Degraded") else None
 
 

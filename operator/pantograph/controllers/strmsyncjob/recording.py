@@ -13,6 +13,7 @@ from pantograph.api.strmstatus import (
     MAX_HISTORY,
     MAX_SAMPLES,
     MAX_SCOPE,
+    Asked,
     Inventory,
     LastRun,
     RunRequest,
@@ -112,7 +113,8 @@ def record(status: StrmSyncJobStatus, run: RunStatus, result: RunResult, now: da
         status.last_run = status.last_run.model_copy(update={"notify_due": due, "notified": told})
         return
     status.history = _history(status)
-    status.last_run = _last_run(run, result, now)
+    status.last_run = last = _last_run(run, result, now)
+    status.blocked = _blocked(status, last, whole=is_whole(run))
     status.samples = [
         Sample(
             reason=each.reason or "Issue",
@@ -137,6 +139,19 @@ def fit(status: StrmSyncJobStatus) -> None:
         status.samples = status.samples[:-1] or None
     while _size(status) > STATUS_BYTES and status.history:
         status.history = status.history[:-1] or None
+
+
+def _blocked(status: StrmSyncJobStatus, last: LastRun, *, whole: bool) -> Asked | None:
+    """What still waits for an approval after this run. One that looked at a part has not judged the rest."""
+    if last.result == "Blocked" and not last.dry_run:
+        return Asked(
+            run=last.id,
+            reason=last.reason or "Blocked",
+            message=last.message,
+            candidates_digest=last.candidates_digest,
+        )
+    is_answer = whole and last.result in ("Succeeded", "Degraded")
+    return None if is_answer else status.blocked
 
 
 def _history(status: StrmSyncJobStatus) -> list[RunSummary] | None:

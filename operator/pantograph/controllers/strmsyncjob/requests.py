@@ -75,7 +75,9 @@ async def requested(scope: JobScope) -> list[Wish]:
             message = f"run {run!r} has listed no candidates, or is no longer in status.history: nothing is approved"
             await _refuse(scope, APPROVE_PRUNE, "ApprovalUnknown", message)
     if (run := pending(scope, APPROVE_REWRITE)) is not None:
-        if any(each.id == run and each.reason == REWRITE_LIMIT for each in _approvable(scope)):
+        asked = scope.status.blocked
+        known = [(each.id, each.reason) for each in _approvable(scope)]
+        if (run, REWRITE_LIMIT) in [*known, *([(asked.run, asked.reason)] if asked is not None else [])]:
             found.append(_wish(Cause.APPROVE_REWRITE, approve_rewrite=run))
         else:
             message = f"run {run!r} has not asked to rewrite, or is no longer in status.history: nothing is approved"
@@ -121,6 +123,9 @@ def _wish(
 
 def _digest_of(scope: JobScope, run: str) -> str | None:
     """The digest of the candidates that this run listed."""
+    asked = scope.status.blocked
+    if asked is not None and asked.run == run and asked.candidates_digest is not None:
+        return asked.candidates_digest
     return next((each.candidates_digest for each in _approvable(scope) if each.id == run), None)
 
 
