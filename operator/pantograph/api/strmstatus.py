@@ -187,7 +187,10 @@ class Asked(Model):
 class Alerted(Model):
     """The fault that people were told of last, until it is mended and they were told that."""
 
-    run: RunId
+    run: RunId | None = None
+    """Absent: none could begin."""
+    missed: Timestamp | None = None
+    """The time of the schedule at which none could begin; absent: it was not for want of the server."""
     result: RunOutcome
     reason: Reason
     at: Timestamp

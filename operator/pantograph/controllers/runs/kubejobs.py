@@ -207,8 +207,8 @@ def refuse_too_large(job: Body) -> None:
     if size > MAX_ANNOTATIONS_BYTES:
         raise Terminal(
             "SpecTooLarge",
-            f"the target is a PersistentVolumeClaim, and the specs of job and server are {size // 1024} KiB; a Pod can be"
-            f" told {MAX_ANNOTATIONS_BYTES // 1024} KiB",
+            f"the target is a PersistentVolumeClaim, and the specs of job and server are {size // 1024} KiB; a Pod can"
+            f" be told {MAX_ANNOTATIONS_BYTES // 1024} KiB",
             remedy="shorten filter.include, filter.exclude, link or notify, split the job, or use target.root",
         )
 

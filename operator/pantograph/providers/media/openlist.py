@@ -165,7 +165,7 @@ class OpenList:
         if self._base_path not in (None, base_path):
             raise BasePathChanged(
                 f"{self._name}: the user's base path changed from {self._base_path} to {base_path}",
-                remedy="set it back; if it is meant, correct source.path of the jobs; the server is looked at anew every interval",
+                remedy="set it back, or correct source.path of the jobs; the server is looked at anew every interval",
             )
         self._base_path = base_path
 
