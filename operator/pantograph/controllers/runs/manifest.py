@@ -35,7 +35,7 @@ GRACE_S: Final = 60
 TTL_S: Final = 24 * 3600
 """So long a Job that has ended is kept for its log; the newest few only, see `kubejobs`."""
 TOKEN_S: Final = 3600
-_LATER_S: Final = 300
+LATER_S: Final = 300
 """After its own deadline a run says its result; Kubernetes' one is for a run that cannot."""
 _FILES: Final = ((SPEC_FILE, SPEC_ANNOTATION), (CA_FILE, CA_ANNOTATION))
 _ORDER: Final = PurePosixPath("/run/pantograph/order")
@@ -89,7 +89,7 @@ def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, inst
         },
     }
     if deadline_s is not None:
-        spec["activeDeadlineSeconds"] = int(deadline_s) + _LATER_S
+        spec["activeDeadlineSeconds"] = int(deadline_s) + LATER_S
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
