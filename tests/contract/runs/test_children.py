@@ -172,3 +172,31 @@ async def test_a_child_has_no_secret_in_its_arguments_or_environment(lab: Lab, o
         assert secret not in " ".join(process.cmdline())
         assert secret not in " ".join(process.environ().values())
     assert not any(name.startswith(("PANTOGRAPH", "KUBE")) for name in process.environ())
+
+
+async def test_a_media_server_whose_secret_is_missing_holds_up_no_run(lab: Lab) -> None:
+    films(lab.folder)
+    den = {"name": "den", "type": "Emby", "url": "http://den:8096", "secretRef": {"name": "den"}}
+    notify = {"mediaServers": [den | {"pathMap": [{"from": "/", "to": "/media"}]}]}
+    await lab.declare(server(), job(notify=notify))
+    result = await lab.result(await lab.runs.start(lab.order()))
+    assert (result.result, result.created) == ("Succeeded", 3)
+    (untold,) = result.notify_failed
+    assert (untold.server, untold.reason) == ("den", "SecretKeyMissing")
+
+
+async def test_a_purge_asks_for_no_root_but_the_targets_own(lab: Lab) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    assert (await lab.result(await lab.runs.start(lab.order()))).created == 3
+    unknown = lab.order().server.model_copy(deep=True)
+    assert unknown.spec.local is not None
+    assert unknown.spec.local.root is not None
+    unknown.spec.local.root.name = "nobodys"
+    order = lab.order(id=OTHER, purge=True, server=unknown)
+    handle = await lab.runs.start(order)
+    while (state := await lab.runs.look(KEY, OTHER, handle)) and state.running:
+        await lab.news()
+    assert state is not None
+    assert state.result is not None
+    assert state.result.pruned == 3

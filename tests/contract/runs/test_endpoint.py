@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pantograph.api.meta import JOBS, Key
+from pantograph.api.meta import JOBS, PODS, Key
 from pantograph.api.run import MAX_REPORT_BYTES, RunCooldown, RunProgress, RunReport, RunResult
 from pantograph.controllers.runs.manifest import job_name
-from pantograph.engine.kube import Unavailable
+from pantograph.engine.kube import NotFound, Unavailable
 from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, claimed, remote
 
 DONE = RunReport(result=RunResult(result="Succeeded", created=3))
@@ -158,3 +159,34 @@ async def test_a_cancelled_run_is_told_so_and_its_job_is_deleted_if_it_never_beg
     await lab.pod_of(job_name(KEY, OTHER), token="late")
     await lab.runs.cancel(KEY, OTHER, handle)
     assert [each["metadata"]["name"] for each in (await lab.api.list(JOBS)).items] == [job_name(KEY, RUN)]
+
+
+async def test_a_run_whose_pod_does_not_begin_is_given_up_with_what_is_known_and_its_job_removed(
+    lab: Lab, handle: str
+) -> None:
+    name = job_name(KEY, RUN)
+    body = await lab.api.get(JOBS, NAMESPACE, name)
+    pods = list((await lab.kube.list(PODS, namespace=NAMESPACE)).items)
+    begins = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}
+    await lab.api.merge_patch(
+        PODS, NAMESPACE, pods[0]["metadata"]["name"], {"status": begins}, subresource="status"
+    )  # fmt: skip
+    state = await lab.runs.look(KEY, RUN, handle)
+    assert (state.running, state.fault) == (True, "Unschedulable: 0/3 nodes")
+    created = datetime.now(UTC) - timedelta(minutes=31)
+    body["metadata"] |= {"creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ"), "resourceVersion": "999999"}
+    lab.services.cache.absorb(body)
+    state = await lab.runs.look(KEY, RUN, handle)
+    assert not state.running
+    assert (state.result.result, state.result.reason) == ("Failed", "PodNotStarted")
+    assert state.result.message == "its Pod has not begun within 30m: Unschedulable: 0/3 nodes"
+    with pytest.raises(NotFound):
+        await lab.api.get(JOBS, NAMESPACE, name)
+
+
+async def test_a_run_that_reports_is_never_given_up_for_its_pod(lab: Lab, handle: str) -> None:
+    await lab.post(RUN, WORKING, token="pod")
+    body = await lab.api.get(JOBS, NAMESPACE, job_name(KEY, RUN))
+    body["metadata"] |= {"creationTimestamp": "2020-01-01T00:00:00Z", "resourceVersion": "999999"}
+    lab.services.cache.absorb(body)
+    assert (await lab.runs.look(KEY, RUN, handle)).running

@@ -85,3 +85,13 @@ async def test_a_run_that_ends_by_itself_while_its_job_is_deleted_is_enough() ->
         await lab.clock.sleep(60)
         await lab.start()
         await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+
+
+async def test_a_purge_asks_a_server_for_nothing_that_is_there_wherever_it_is() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None)
+        order = lab.runners.of("films")[-1].order
+        assert (order.purge, order.server.spec.driver, order.server.spec.credentials_ref) == (True, "Local", None)

@@ -24,11 +24,19 @@ from typing import Final
 from pantograph.api.meta import Key
 from pantograph.api.run import INTERRUPTED
 from pantograph.clock import Clock
-from pantograph.controllers.runs.orders import CA_FILE, SPEC_FILE, TOKEN_FILE, arguments, secrets_of, spec_text
+from pantograph.controllers.runs.orders import (
+    CA_FILE,
+    SPEC_FILE,
+    TOKEN_FILE,
+    NeededSecret,
+    arguments,
+    secrets_of,
+    spec_text,
+)
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.runs.registry import Registry
 from pantograph.controllers.runs.roots import Roots
-from pantograph.controllers.secrets import read_secret_bytes
+from pantograph.controllers.secrets import SecretNotFound, read_secret_bytes
 from pantograph.engine import logs
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import KubeApi
@@ -106,7 +114,7 @@ class Children:
         if (handle := self.find(order.id)) is not None:
             return handle
         roots = self._resolve(order)
-        values = {name: await read_secret_bytes(self._kube, *name) for name in secrets_of(order)}
+        values = {(each.namespace, each.name): await self._read(each) for each in secrets_of(order)}
         if (handle := self.find(order.id)) is not None:  # begun meanwhile
             return handle
         secret = secrets.token_urlsafe(32)
@@ -188,12 +196,20 @@ class Children:
 
     # How
 
+    async def _read(self, secret: NeededSecret) -> Mapping[str, bytes]:
+        try:
+            return await read_secret_bytes(self._kube, secret.namespace, secret.name)
+        except SecretNotFound:
+            if not secret.optional:
+                raise
+            return {}
+
     def _resolve(self, order: RunOrder) -> Mapping[str, Path]:
         job, local = order.job, order.server.spec.local
         assert job.spec.target.root is not None, "a claim is mounted into a Pod"
         root, user = job.spec.target.root, f"StrmSyncJob {job.metadata.namespace}/{job.metadata.name}"
         roots = {root.name: self._roots.open(root.name, job.metadata.namespace, user=user)}
-        if local is None:
+        if local is None or order.purge:
             return roots
         server = order.server.metadata
         if local.root is None:

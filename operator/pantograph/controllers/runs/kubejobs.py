@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, Body, Key
-from pantograph.api.run import INTERRUPTED
+from pantograph.api.run import INTERRUPTED, RunResult
+from pantograph.api.units import format_duration
 from pantograph.controllers.runs.authority import expect
-from pantograph.controllers.runs.manifest import PodSettings, job_manifest, job_name
+from pantograph.controllers.runs.manifest import LATER_S, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.orders import secrets_of
 from pantograph.controllers.runs.pods import how_ended, is_waiting, result_left, why_waiting
 from pantograph.controllers.runs.port import RunOrder, RunState
@@ -28,8 +30,13 @@ logger = logging.getLogger(__name__)
 HANDLE: Final = "Job"
 CANCEL_GRACE_S: Final = 30.0
 """So long a cancelled run may take to end by its own word; then its Job is deleted, which gives it 60 s more."""
+PENDING_S: Final = 1800.0
+"""So long a Pod may take to begin, if `schedule.deadline` does not say: a volume that another node holds may be free in
+a while, and an image may be large."""
 KEPT: Final = 3
 """Of a StrmSyncJob's Jobs that have ended, so many newest ones are kept for their logs."""
+MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
+"""Of names and values together, on one object (Kubernetes' `TotalAnnotationSizeLimitB`)."""
 WATCHED: Final = Watched(JOBS, labels=labels.RUN)
 """For the controller's `also_watches`: a Job's changes wake its StrmSyncJob."""
 
@@ -59,10 +66,12 @@ class KubeJobs:
     async def start(self, order: RunOrder) -> str:
         """See `Runs.start`."""
         refuse_apart(order)
-        for namespace, name in secrets_of(order):
-            await read_secret(self._services.kube, namespace, name)  # or the Pod would wait for it without a word
+        for secret in secrets_of(order):
+            if not secret.optional:  # or the Pod would wait for it without a word
+                await read_secret(self._services.kube, secret.namespace, secret.name)
         key, name = order.job.key, job_name(order.job.key, order.id)
         body = job_manifest(order, self._settings, authority=self._authority(), installation=self._installation)
+        refuse_too_large(body)
         try:
             made = await self._services.kube.create(JOBS, key.namespace, body)
         except Conflict:
@@ -98,7 +107,12 @@ class KubeJobs:
         if (fault := _failure(job)) is None and not _is_complete(job):
             # A run that reports works; of one that does not, the Pod says why.
             pod = None if known is not None and known.heard else await self._pod(key, run)
-            return RunState(True, progress, None, why_waiting(pod) if pod else "")
+            now = self._services.clock.now()
+            given_up = None if known is not None and known.heard else _given_up(job, pod, now)
+            if given_up is not None:
+                await self._delete(key, job["metadata"]["name"])
+                return RunState(False, progress, given_up)
+            return RunState(True, progress, None, why_waiting(pod, now=now) if pod else "")
         pod = await self._pod(key, run)
         result = said or (result_left(pod) if pod else None)
         if result is not None and result.reason == INTERRUPTED:
@@ -175,12 +189,14 @@ class KubeJobs:
 
 
 def refuse_apart(order: RunOrder) -> None:
-    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs."""
+    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs. A purge needs no server."""
+    if order.purge:
+        return
     job, server = order.job.metadata, order.server.metadata
     name = f"DataServer {server.namespace}/{server.name}"
     if server.namespace != job.namespace:
         raise Terminal(
-            "ServerInOtherNamespace",
+            "ServerElsewhere",
             f"the target is a PersistentVolumeClaim, so the run is a Pod in namespace {job.namespace}, where the Secret"
             f" of {name} cannot be mounted",
             remedy=f"make a DataServer and its Secret in namespace {job.namespace}, or use target.root",
@@ -192,6 +208,33 @@ def refuse_apart(order: RunOrder) -> None:
             f"the target is a PersistentVolumeClaim, but {name} lies on a root of the operator, which no Pod can mount",
             remedy="give local.persistentVolumeClaim, or use target.root",
         )
+
+
+def refuse_too_large(job: Body) -> None:
+    """Raises Terminal if the API server would not take what the Pod is to be told."""
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items())
+    if size > MAX_ANNOTATIONS_BYTES:
+        raise Terminal(
+            "SpecTooLarge",
+            f"the target is a PersistentVolumeClaim, and the specs of job and server are {size // 1024} KiB; a Pod can"
+            f" be told {MAX_ANNOTATIONS_BYTES // 1024} KiB",
+            remedy="shorten filter.include, filter.exclude, link or notify, split the job, or use target.root",
+        )
+
+
+def _given_up(job: Body, pod: Body | None, now: datetime) -> RunResult | None:
+    """The result of a run whose Pod does not begin; None: it has begun, or there is time left."""
+    meta, deadline_s = job["metadata"], job["spec"].get("activeDeadlineSeconds")
+    limit_s = PENDING_S if deadline_s is None else float(deadline_s - LATER_S)
+    if pod is not None and not is_waiting(pod):
+        return None
+    if (now - datetime.fromisoformat(meta["creationTimestamp"])).total_seconds() < limit_s:
+        return None
+    command = f"kubectl describe job {meta['name']} -n {meta['namespace']}"
+    why = why_waiting(pod, now=now) if pod is not None else f"none was made; what hinders it says {command}"
+    message = f"its Pod has not begun within {format_duration(limit_s)}: {why or 'nobody says why'}"
+    return RunResult(result="Failed", reason="PodNotStarted", message=message[:1024], duration=limit_s)
 
 
 _NO_WORD: Final = "its Pod has ended and has left no result"
