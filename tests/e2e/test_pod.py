@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 
 import pytest
 import requests
@@ -13,6 +14,7 @@ from hack.controlplane.controlplane import CommandError
 from hack.stage import SERVICE_ACCOUNT, SYSTEM, Stage
 from pantograph.api.units import parse_quantity
 from tests.cluster.playing import IMAGE, QUICK, audit_mark, audited, template
+from tests.e2e.memory import peaks
 from tests.e2e.release import DEPOT, Release
 from tests.fakes.images import qcow2
 
@@ -42,20 +44,18 @@ def test_the_main_job_is_done_by_the_pod_and_the_nodes_fetch_from_the_depot_thro
     assert [event for event in events if event["responseStatus"]["code"] == 403] == []
 
 
-def test_a_large_image_passes_through_within_the_memory_that_the_chart_requests(release: Release, stage: Stage) -> None:
+def test_a_large_image_passes_through_within_the_memory_that_the_chart_requests(
+    release: Release, stage: Stage, record_property: Callable[[str, object], None]
+) -> None:
     simulator, origin = stage.start_simulator(*QUICK), stage.start_origin()
     large = qcow2(payload=os.urandom(192 << 20))
     stage.apply(*stage.connection(simulator), template(origin.put("large.qcow2", large)))
     stage.await_ready("vmtemplate/debian")
     pod = json.loads(release.kubectl("get", "pod", release.pod(), "-o", "json"))
     requested = parse_quantity(pod["spec"]["containers"][0]["resources"]["requests"]["memory"])
-    assert peak_bytes(release, pod["metadata"]["name"]) < requested < len(large) * 1.1
-
-
-def peak_bytes(release: Release, pod: str) -> int:
-    """The most memory that the process has had resident since it started."""
-    status = dict(line.split(":", 1) for line in release.exec(pod, "cat", "/proc/1/status").splitlines())
-    return int(status["VmHWM"].split()[0]) << 10
+    (most,) = peaks(pod).values()
+    record_property("most MiB resident", most >> 20)
+    assert most < requested < len(large) * 1.1
 
 
 def test_the_process_is_nobody_without_capabilities_on_a_root_file_system_that_it_cannot_write(
