@@ -44,24 +44,30 @@ def kubelet(stage: Stage, tmp_path: Path) -> Iterator[Kubelet]:
 
 
 def declared(openlist: FakeOpenList, *, per_minute: int = PER_MINUTE) -> list[Body]:
+    """The Secret, the DataServer `openlist`, and the StrmSyncJob `movies` into the claim `library`."""
     token = base64.b64encode(openlist.accounts.admin_token.encode()).decode()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "openlist"}, "data": {"token": token}}
+    return [secret, *mirrored(openlist.base_url, per_minute=per_minute)]
+
+
+def mirrored(endpoint: str, *, name: str = "movies", per_minute: int = PER_MINUTE) -> list[Body]:
+    """The two without the Secret; the job `name` has a target of that name."""
     server = {
         "driver": "OpenList",
-        "endpoint": openlist.base_url,
+        "endpoint": endpoint,
         "credentialsRef": {"name": "openlist"},
         "limits": {"requestsPerMinute": per_minute, "burst": 1},
     }
     job = {
         "serverRef": {"name": "openlist"},
         "source": {"path": "/"},
-        "target": {"persistentVolumeClaim": {"claimName": "library", "subPath": "movies"}},
+        "target": {"persistentVolumeClaim": {"claimName": "library", "subPath": name}},
         "link": {"mode": "Http", "publicBase": "http://openlist.lan:5244"},
     }
     api = "pantograph.dev/v1alpha1"
     return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "openlist"}, "data": {"token": token}},
         {"apiVersion": api, "kind": "DataServer", "metadata": {"name": "openlist"}, "spec": server},
-        {"apiVersion": api, "kind": "StrmSyncJob", "metadata": {"name": "movies"}, "spec": job},
+        {"apiVersion": api, "kind": "StrmSyncJob", "metadata": {"name": name}, "spec": job},
     ]
 
 

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 
-from hack.stage import Operator, Simulator, Stage, example, until
+from hack.stage import Body, Operator, Simulator, Stage, example, until
+from tests.cluster.mirroring import mirrored
 from tests.cluster.playing import IMAGE, PATIENT, QUICK, SLOW, audit_mark, audited, template
 from tests.cluster.proxy import ApiProxy
 
-PLURALS = {"ProxmoxCluster": "proxmoxclusters", "VMTemplate": "vmtemplates", "TemplateReplica": "templatereplicas"}
+SERVER = "http://192.0.2.1:5244"
+PLURALS = {
+    "ProxmoxCluster": "proxmoxclusters",
+    "VMTemplate": "vmtemplates",
+    "TemplateReplica": "templatereplicas",
+    "DataServer": "dataservers",
+    "StrmSyncJob": "strmsyncjobs",
+}
 
 
 def delete_behind_the_server(stage: Stage, kind: str, name: str) -> None:
@@ -22,7 +30,10 @@ def delete_behind_the_server(stage: Stage, kind: str, name: str) -> None:
 
 def suspended(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     """An object that nothing is begun for."""
-    body = example(kind)
+    return _set_aside(example(kind), name, **spec)
+
+
+def _set_aside(body: Body, name: str, **spec: Any) -> Body:
     body["metadata"]["name"] = name
     body["spec"] |= {"suspend": True, **spec}
     return body
@@ -34,9 +45,15 @@ def cached(operator: Operator) -> dict[str, float]:
 
 def lose_objects_in_a_gap(stage: Stage, operator: Operator) -> None:
     """While the API server is away, one object of each kind vanishes, and with it the history that would tell."""
-    gone = {"proxmoxcluster": "ProxmoxCluster", "vmtemplate": "VMTemplate", "templatereplica": "TemplateReplica"}
+    gone = {kind.lower(): kind for kind in PLURALS}
+    # A kind of which nothing is left tells nothing when it is listed again: it would be compared ten minutes later.
+    stage.apply(*(_set_aside(body, "kept") for body in mirrored(SERVER, name="kept")))
+    for kind in ("dataserver", "strmsyncjob"):
+        until(lambda kind=kind: stage.condition(f"{kind}/kept", "Suspended"), f"{kind} suspended")  # type: ignore[misc]
     before = cached(operator)
-    stage.apply(*(suspended(kind, "gone") for kind in gone))
+    examples = [suspended(kind, "gone") for kind in ("proxmoxcluster", "vmtemplate", "templatereplica")]
+    mirror = [_set_aside(body, "gone") for body in mirrored(SERVER, name="gone")]
+    stage.apply(*examples, *mirror)
     for kind in gone:  # nothing is in hand for them: only a comparison can tell that they are gone
         until(lambda kind=kind: stage.condition(f"{kind}/gone", "Suspended"), f"{kind} suspended")  # type: ignore[misc]
     assert cached(operator) == {kind: count + 1 for kind, count in before.items()}

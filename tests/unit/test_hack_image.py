@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
+DOCKERFILE = CHECKOUT / "hack" / "image" / "Dockerfile"
 LOCKED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)(.*?)(?=^[a-z0-9]|\Z)", re.M | re.S)
 
 
@@ -37,3 +38,9 @@ def _name(requirement: str) -> str:
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert found is not None
     return re.sub(r"[._]+", "-", found[0]).lower()
+
+
+def test_an_image_is_built_only_if_every_command_that_it_is_started_with_can_be_imported() -> None:
+    check = next(line for line in DOCKERFILE.read_text().splitlines() if "python -c" in line)
+    for command in ("run", "strm"):
+        assert f"pantograph.cli.{command}" in check

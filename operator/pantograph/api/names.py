@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Final
+
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def short_hash(value: Any, *, length: int = 10) -> str:
     """The first `length` hex digits of the sha256 of `value`'s canonical JSON."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:length]
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:length]
 
 
 def replica_name(template: str, *, cluster: tuple[str, str], node: str, storage: str, revision: str) -> str:

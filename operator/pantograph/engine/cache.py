@@ -29,6 +29,7 @@ Shown = Callable[[Body], Hashable]
 """What those that refer to a body build upon: while it is equal, they need not look again."""
 PARSED = 4096
 """How many objects are kept parsed: reading one again as a model costs more than all else that is done with it."""
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 REMEMBERED_DELETIONS = 8192
 """How many uids of deleted objects are kept: far more than answers can be outstanding at once."""
 
@@ -248,7 +249,7 @@ class Cache:
             uid=meta["uid"],
             version=int(meta["resourceVersion"]),
             generation=generation,
-            raw=json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode(),
+            raw=_COMPACT.encode(body).encode(),
             labels={sys.intern(k): sys.intern(v) for k, v in (meta.get("labels") or {}).items()},
             owners=tuple(
                 (owner["uid"], Key(sys.intern(owner["kind"]), namespace, owner["name"]))

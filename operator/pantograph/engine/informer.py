@@ -52,6 +52,7 @@ class Informer:
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
         self._gone: Sequence[ResourceType] = ()
         """Kinds whose definitions were removed, while those of others are being removed."""
+        self._listed: dict[tuple[ResourceType, str | None], str] = {}
         self._relisted_at: float | None = None
         self._relisted = asyncio.Event()
 
@@ -68,8 +69,10 @@ class Informer:
         self._gone = await self._not_served()
         for watched in self._watched:
             for namespace in self._namespaces:
-                for body in (await self._patiently_list(watched, namespace)).items:
+                listing = await self._patiently_list(watched, namespace)
+                for body in listing.items:
                     self._services.cache.absorb(body)
+                self._listed[watched.resource, namespace] = listing.resource_version
         if self._gone and not self._is_removal():
             raise MissingKinds(_missing(self._gone))
         for watched in self._services.cache.watched:
@@ -96,8 +99,10 @@ class Informer:
         """Until the watch ends; that of the kinds that are left goes on while definitions are being removed."""
         while True:
             try:
-                return await self._source.run([w.resource for w in self._watched], self.on_event)
+                resources = [watched.resource for watched in self._watched]
+                return await self._source.run(resources, self.on_event, since=self._listed)
             except Exception as error:
+                self._listed = {}  # the next watch lists anew
                 gone = await self._not_served()
                 if not gone:
                     raise

@@ -135,12 +135,23 @@ class KubeApi(Protocol):
         ...
 
 
+Listed = Mapping[tuple[ResourceType, str | None], str]
+"""The resourceVersions of lists, by kind and namespace (None: of all namespaces)."""
+
+
 class WatchSource(Protocol):
     """Where changes come from: kopf's watches, or the in-memory API server's."""
 
-    async def run(self, resources: Sequence[ResourceType], sink: Callable[[ResourceType, WatchEvent], None]) -> None:
+    async def run(
+        self,
+        resources: Sequence[ResourceType],
+        sink: Callable[[ResourceType, WatchEvent], None],
+        *,
+        since: Listed | None = None,
+    ) -> None:
         """Hand every change of every kind to `sink` (which never blocks) until cancelled.
 
-        In order for one object's uid; relists deliver `type=None`. Returning or raising ends the process.
+        In order for one object's uid; relists deliver `type=None`. What is not newer than the lists `since` is known
+        and need not be told. Returning or raising ends the process.
         """
         ...

@@ -13,15 +13,17 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import kopf
+from kopf._cogs.clients import fetching
 
 from pantograph.api.meta import GROUP, Body, ResourceType
 
-from .kube import WatchEvent
+from .kube import Listed, WatchEvent
 from .login import Login
 
 UNUSED_FINALIZER: Final = f"{GROUP}/kopf-unused"
@@ -45,8 +47,9 @@ class KopfWatch:
         self._namespaces = tuple(namespaces)
         self._labels = dict(labels or {})
 
-    async def run(self, resources: Sequence[ResourceType], sink: Sink) -> None:
-        thread = _KopfThread(self._operator(resources), sink)
+    async def run(self, resources: Sequence[ResourceType], sink: Sink, *, since: Listed | None = None) -> None:
+        """See `WatchSource.run`."""
+        thread = _KopfThread(self._operator(resources), sink, since or {})
         thread.start()
         try:
             await thread.ended
@@ -71,9 +74,10 @@ class KopfWatch:
 class _KopfThread:
     """The thread, its loop, and the bridge from there to the loop that made it."""
 
-    def __init__(self, operator: Callable[[Sink], Any], sink: Sink) -> None:
+    def __init__(self, operator: Callable[[Sink], Any], sink: Sink, since: Listed) -> None:
         self._operator = operator
         self._sink = sink
+        self._since = since
         self._home = asyncio.get_running_loop()
         self._events: deque[tuple[ResourceType, WatchEvent]] = deque()
         self._draining = False
@@ -116,6 +120,8 @@ class _KopfThread:
 
     async def _main(self) -> None:
         self._task = asyncio.current_task()
+        known = {(each.group, each.plural, namespace): version for (each, namespace), version in self._since.items()}
+        _KNOWN.set(known)
         await self._operator(self._take)
 
     def _over(self, error: BaseException | None) -> None:
@@ -146,6 +152,29 @@ class _KopfThread:
                 return
         self._draining = True
         self._home.call_soon(self._drain)
+
+
+_KNOWN: ContextVar[dict[tuple[str, str, str | None], str]] = ContextVar("known")
+"""The lists that kopf need not make, in the context of its own tasks; each is used once."""
+_fetch = fetching.fetch_objs
+
+
+async def _fetch_unless_known(
+    *, settings: Any, resource: Any, namespace: Any, logger: Any
+) -> AsyncIterator[tuple[Any, str]]:
+    """kopf's list of a kind; where we have just made one, nothing but where that one ended: the watch begins there.
+
+    kopf has no setting for it, and a second list costs a restart as much as all the rest of watching.
+    """
+    version = _KNOWN.get({}).pop((resource.group, resource.plural, namespace), None)
+    if version is not None:
+        yield [], version
+        return
+    async for page in _fetch(settings=settings, resource=resource, namespace=namespace, logger=logger):
+        yield page
+
+
+fetching.fetch_objs = _fetch_unless_known
 
 
 def _unless_closing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

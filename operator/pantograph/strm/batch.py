@@ -82,7 +82,8 @@ class Batch:
         self.planned += 1
         if self.added.pop(path, None) is None:
             self.done.append(path)
-        self.added |= {item.path: item for item in found}
+        for item in found:
+            self.added[item.path] = item
 
     @property
     def is_due(self) -> bool:

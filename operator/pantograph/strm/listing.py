@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import Busy, NotFound, ProviderError, Unauthorized, Unreachable
@@ -21,12 +21,15 @@ LONGEST_WAIT_S: Final = 300.0
 """For a server that wants to be left alone; longer than that, the run ends and another one comes."""
 CANCEL_WITHIN_S: Final = 1.0
 """A run that waits for the server looks so often whether it is cancelled."""
+AHEAD: Final = 4
+"""Answers that may wait for the work, for each question that may be open."""
+MAX_HELD: Final = 20_000
+"""Entries in answers that wait: more are not asked for, since a directory may hold very many."""
 FAILURES_IN_A_ROW: Final = 10
 """So many directories that cannot be listed, one after another: the server is the fault, not the directories."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One directory's answer, or why there is none."""
 
     item: FrontierItem
@@ -36,7 +39,11 @@ class Listed:
 
 @dataclass(slots=True, kw_only=True)
 class Lister:
-    """At most `parallel` directories are asked for ahead; answers come in the order of the frontier."""
+    """At most `parallel` questions are open, a few answers wait; they come in the order of the frontier.
+
+    A few workers take one question after another: a task for each would cost more than a directory in which nothing
+    changed.
+    """
 
     source: MediaSource
     clock: Clock
@@ -51,30 +58,72 @@ class Lister:
     cooling: bool = False
     """The last answer was that the server wants to be left alone."""
     _failures: int = 0
-    _asked: deque[tuple[FrontierItem, asyncio.Task[Listed]]] = field(default_factory=deque)
+    _asked: deque[asyncio.Future[Listed]] = field(default_factory=deque)
+    """Questions and answers, in order."""
+    _open: deque[tuple[FrontierItem, asyncio.Future[Listed]]] = field(default_factory=deque)
+    """Those that no worker has taken."""
+    _workers: set[asyncio.Task[None]] = field(default_factory=set)
+    _busy: int = 0
+    """Workers that will look for another question."""
+    _held: int = 0
+    """Entries in the answers that wait."""
 
     async def next(self, pop: Callable[[], FrontierItem | None]) -> Listed | None:
         """The next answer; `pop` gives the frontier's next directory. None: all is done.
 
         Raises StrmError when the source as a whole cannot be used (credentials refused, a ban, an outage).
         """
-        while len(self._asked) < self.parallel and (item := pop()) is not None:
-            self._asked.append((item, asyncio.create_task(self._ask(item))))
+        self._ask_ahead(pop)
         if not self._asked:
             return None
-        _, task = self._asked[0]
-        listed = await task
+        answer = self._asked[0]
+        listed = answer.result() if answer.done() else await answer
         self._asked.popleft()
-        self._judge(listed)
+        self._held -= _size(listed)
+        if listed.error is None:
+            self._failures = 0
+        else:
+            self._judge(listed.error)
         return listed
 
     async def close(self) -> None:
         """Drop what was asked for ahead."""
-        tasks = [task for _, task in self._asked]
-        self._asked.clear()
-        for task in tasks:
+        workers = list(self._workers)
+        for task in workers:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*workers, return_exceptions=True)
+        for answer in self._asked:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # nobody needs to hear of it
+        self._asked.clear()
+        self._open.clear()
+
+    def _ask_ahead(self, pop: Callable[[], FrontierItem | None]) -> None:
+        ahead = self.parallel * AHEAD if self._held < MAX_HELD else 1
+        while len(self._asked) < ahead and (item := pop()) is not None:
+            answer = asyncio.get_running_loop().create_future()
+            self._asked.append(answer)
+            self._open.append((item, answer))
+        for _ in range(min(self.parallel - self._busy, len(self._open))):
+            worker = asyncio.create_task(self._work())
+            self._busy += 1
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        while self._open and (self._held < MAX_HELD or self._open[0][1] is self._asked[0]):
+            item, answer = self._open.popleft()
+            try:
+                listed = await self._ask(item)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  # whoever waits for the answer gets it
+                answer.set_exception(error)
+                break
+            self._held += _size(listed)
+            if not answer.cancelled():
+                answer.set_result(listed)
+        self._busy -= 1
 
     async def _ask(self, item: FrontierItem) -> Listed:
         path = self.path_of(item.path)
@@ -92,7 +141,8 @@ class Lister:
                     return Listed(item, None, error)
                 pause_s *= 2
             else:
-                self._tell_cooldown(None)
+                if self.cooling:
+                    self._tell_cooldown(None)
                 return Listed(item, listing, None)
         raise AssertionError("the last attempt returns")
 
@@ -107,7 +157,7 @@ class Lister:
         if isinstance(error, Busy):
             self.cooling = True
             self.on_cooldown(self.clock.now() + timedelta(seconds=_left_alone_s(error)))
-        elif error is None and self.cooling:
+        elif error is None:
             self.cooling = False
             self.on_cooldown(None)
 
@@ -117,9 +167,8 @@ class Lister:
             return self.root
         return f"/{relative}" if self.root == "/" else f"{self.root}/{relative}"
 
-    def _judge(self, listed: Listed) -> None:
-        error = listed.error
-        if error is None or isinstance(error, NotFound):
+    def _judge(self, error: ProviderError) -> None:
+        if isinstance(error, NotFound):
             self._failures = 0
             return
         if isinstance(error, Unauthorized | Busy):
@@ -132,6 +181,10 @@ class Lister:
                 f"{self._failures} directories in a row cannot be listed: {error.message}",
                 remedy=error.remedy,
             ) from error
+
+
+def _size(listed: Listed) -> int:
+    return 0 if listed.listing is None else len(listed.listing.entries)
 
 
 def _left_alone_s(error: Busy) -> float:

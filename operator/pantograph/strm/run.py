@@ -19,7 +19,7 @@ from pantograph.strm.changes import Changes
 from pantograph.strm.dirtimes import DirTimes, count_run, is_due_for_all
 from pantograph.strm.errors import StrmError
 from pantograph.strm.history import Begun, begin_run, end_run, known_directories
-from pantograph.strm.listing import Listed, Lister
+from pantograph.strm.listing import Lister
 from pantograph.strm.manifest import FrontierItem, Manifest
 from pantograph.strm.notifying import Notifying
 from pantograph.strm.prune import Approval, Pruning
@@ -330,7 +330,7 @@ class _Run:
         expected = known_directories(self.manifest) if self.request.scope.is_whole else None
         try:
             # The root comes alone: when it cannot be listed, nothing else is asked.
-            while listed := await self._next(lister, walk):
+            while listed := await lister.next(walk.pop):
                 walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
                 if walk.root_error:
                     break
@@ -341,18 +341,13 @@ class _Run:
                     await batch.flush()
                 if self._stopped():
                     break
-            await batch.flush()
+        except StrmError:
+            if not self._stopped():  # or somebody did not want to wait for it
+                raise
         finally:
             self.report.remote_requests += lister.requests
             await lister.close()
-
-    async def _next(self, lister: Lister, walk: Walk) -> Listed | None:
-        try:
-            return await lister.next(walk.pop)
-        except StrmError:
-            if self._stopped():  # somebody did not want to wait for it
-                return None
-            raise
+        await batch.flush()
 
     def _cooled(self, until: datetime | None) -> None:
         self.progress.rate_limited_until = until

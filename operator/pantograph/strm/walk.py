@@ -50,6 +50,7 @@ class Walk:
     source_is_empty: bool = False
     root_error: str = ""
     root_proved: bool = False
+    _began: bool = False
     _root: frozenset[Entry] = frozenset()
     frontier: list[FrontierItem] = field(default_factory=list)
 
@@ -59,8 +60,11 @@ class Walk:
         return self.scope.is_whole and not self.resumed and not self.times.skips
 
     def pop(self) -> FrontierItem | None:
-        """The next directory to list: the deepest first, so that few wait."""
-        return self.frontier.pop() if self.frontier else None
+        """The next directory to list: the root alone, then the deepest first, so that few wait."""
+        if not self.frontier or (self._began and self.progress.dirs_done == 0):
+            return None
+        self._began = True
+        return self.frontier.pop()
 
     def take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
         """Plan the directory. `listing` None: it could not be listed, `why`."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pantograph.api.meta import SECRETS, ResourceType
-from pantograph.engine.kube import KubeApi, WatchEvent, WatchSource
+from pantograph.engine.kube import KubeApi, Listed, WatchEvent, WatchSource
 from tests.contract.apiserver.waiting import LIMIT_S
 from tests.contract.apiserver.widget import WIDGETS, settled, widget
 
@@ -41,10 +41,12 @@ class Seen:
 
 
 @asynccontextmanager
-async def watching(source: WatchSource, namespace: str, *resources: ResourceType) -> AsyncIterator[Seen]:
+async def watching(
+    source: WatchSource, namespace: str, *resources: ResourceType, since: Listed | None = None
+) -> AsyncIterator[Seen]:
     """Run `source` until the block ends; its error is the test's."""
     seen = Seen(namespace)
-    task = asyncio.create_task(source.run(resources or (WIDGETS,), seen))
+    task = asyncio.create_task(source.run(resources or (WIDGETS,), seen, since=since))
     try:
         yield seen
     finally:
@@ -73,6 +75,26 @@ async def test_what_is_there_comes_first_and_then_every_change_in_order(
     assert versions == sorted(set(versions))
     assert seen.of("new")[-1].object["status"]["phase"] == "Done"
     assert all(event.object["kind"] == "Widget" for event in seen.events)
+
+
+async def test_a_watch_since_a_list_tells_everything_that_came_after_it(
+    api: KubeApi, watch: WatchSource, namespace: str
+) -> None:
+    await api.create(WIDGETS, namespace, widget("listed"))
+    version = (await api.list(WIDGETS)).resource_version
+    await api.merge_patch(WIDGETS, namespace, "listed", {"spec": {"size": 2}})
+    await api.create(WIDGETS, namespace, widget("later"))
+    async with watching(watch, namespace, since={(WIDGETS, None): version}) as seen:
+        await seen.until(lambda: bool(seen.of("listed")) and bool(seen.of("later")))
+    assert seen.of("listed")[-1].object["spec"]["size"] == 2
+
+
+async def test_a_watch_since_a_list_that_is_long_past_lists_anew(
+    api: KubeApi, watch: WatchSource, namespace: str
+) -> None:
+    await api.create(WIDGETS, namespace, widget("old"))
+    async with watching(watch, namespace, since={(WIDGETS, None): "1"}) as seen:
+        await seen.until(lambda: bool(seen.of("old")))
 
 
 async def test_a_write_that_changes_nothing_is_no_event(api: KubeApi, watch: WatchSource, namespace: str) -> None:

@@ -263,7 +263,7 @@ async def test_a_cloud_that_fails_behind_the_server_does_not_cut_off_the_others(
 async def test_refresh_needs_the_right_to_write_and_says_so(fake: FakeOpenList, source: OpenList) -> None:
     with pytest.raises(MissingPrivilege) as caught:
         await source.list("/115", refresh=True)
-    assert caught.value.remedy == "set source.refresh: Never, or let the user write below this path"
+    assert caught.value.remedy == "let the user write below this path"
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pantograph.api.meta import Body, ResourceType
 from pantograph.clock import Clock
-from pantograph.engine.kube import FIELD_MANAGER, KubeError, Listing, WatchEvent
+from pantograph.engine.kube import FIELD_MANAGER, KubeError, Listed, Listing, WatchEvent
 from tests.fakes.apiserver.collector import OwnerCollector
 from tests.fakes.apiserver.faults import Call, Faults, Hook, Verb, Write
 from tests.fakes.apiserver.selectors import selector
@@ -156,7 +156,14 @@ class ApiServer:
 
     # --- WatchSource
 
-    async def run(self, resources: Sequence[ResourceType], sink: Callable[[ResourceType, WatchEvent], None]) -> None:
+    async def run(
+        self,
+        resources: Sequence[ResourceType],
+        sink: Callable[[ResourceType, WatchEvent], None],
+        *,
+        since: Listed | None = None,
+    ) -> None:
+        """Tells all that there is, also what is not newer than `since`: so much is allowed."""
         await self._watches.run(resources, sink)
 
     # --- faults

@@ -36,7 +36,7 @@ class Watches:
         store.mourners.append(self._on_withdrawal)
 
     async def run(self, resources: Sequence[ResourceType], sink: Sink) -> None:
-        """See `WatchSource.run`; raises NotFound when a watched kind is not served, or no longer."""
+        """See `WatchSource.run`; raises NotFound when a watched kind is not served, or no longer. Lists all itself."""
         stream = _Stream(resources, sink, self)
         self._streams.append(stream)
         try:

@@ -251,6 +251,17 @@ async def test_every_other_request_reaches_its_run_and_is_obeyed_once() -> None:
         )
 
 
+async def test_a_dry_run_calls_removed_only_what_a_run_would_remove() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [GOOD.model_copy(update={"prune_candidates": 9, "pruned": 2})]
+        await lab.apply(lab.job(dryRun=True))
+        await lab.until(lambda: lab.last().get("dryRun"))
+        assert lab.condition("strmsyncjob/films")["message"] == (
+            "nothing was written: 3 would be made, 0 written anew, 2 removed; 7 more have no source any more and would"
+            " stay for now"
+        )
+
+
 async def test_an_invalid_schedule_stalls_the_job_and_names_the_field() -> None:
     async with MediaLab() as lab:
         await lab.apply(lab.job(schedule={"cron": "0 3 * * *", "timeZone": "Europe/Berlyn"}))

@@ -200,7 +200,9 @@ async def test_records_of_an_older_release_are_taken_over(tmp_path: Path) -> Non
     with closing(sqlite3.connect(file)) as database:
         for table, column in (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found")):
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for table in ("changes", "tellings"):
+        database.execute("ALTER TABLE dirs DROP COLUMN files")
+        database.execute("ALTER TABLE dirs ADD COLUMN stats TEXT")
+        for table in ("changes", "tellings", "quiet"):
             database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version=1")
     before = stage.digest()

@@ -95,8 +95,7 @@ def verdict(scope: JobScope) -> StepError | None:
         case "Degraded":
             scope.ready(reason=last.reason or "Degraded", message=last.message or "")
         case _ if last.dry_run:
-            would = f"{last.created} would be made, {last.updated} written anew, {last.prune_candidates} removed"
-            scope.ready(reason="DryRun", message=f"nothing was written: {would}")
+            scope.ready(reason="DryRun", message=_would(last))
         case _:
             scope.ready(message=_summary(scope))
     return None
@@ -135,6 +134,14 @@ def _approval(scope: JobScope, last: LastRun) -> str:
     if last.reason == "RewriteLimit":
         return f"look at status.lastRun, then allow it once: {annotate} {GROUP}/approve-rewrite={last.id}"
     return f"look at what is gone, then approve exactly that: {annotate} {GROUP}/approve-prune={last.id}"
+
+
+def _would(last: LastRun) -> str:
+    """What a run with `dryRun` has counted. Not every candidate would go: see `prune.mode`, `confirmScans`."""
+    stay = last.prune_candidates - last.pruned
+    would = f"{last.created} would be made, {last.updated} written anew, {last.pruned} removed"
+    rest = f"; {stay} more have no source any more and would stay for now" if stay > 0 else ""
+    return f"nothing was written: {would}{rest}"
 
 
 def _summary(scope: JobScope) -> str:

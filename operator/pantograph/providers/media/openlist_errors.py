@@ -27,7 +27,7 @@ def api_error(name: str, code: object, message: str) -> ProviderError:
     if code == 401:
         return Unauthorized(text, remedy="put valid credentials into the Secret it names")
     if code == 403 and "refresh" in message.lower():
-        return MissingPrivilege(text, remedy="set source.refresh: Never, or let the user write below this path")
+        return MissingPrivilege(text, remedy="let the user write below this path")
     if code == 403:
         return MissingPrivilege(text, remedy="let the user read this path, and set no password on it")
     # Before the ban: the text quotes paths, and a folder's name may hold any word.
