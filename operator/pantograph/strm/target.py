@@ -50,6 +50,8 @@ class Target:
                 "TargetUnusable", f"target {root} cannot be opened: {error.strerror}", remedy=f"mkdir -p {root}"
             ) from error
         self._chain: list[tuple[str, int]] = []
+        self._path: str | None = None
+        """What the chain leads to, if it was asked for last."""
 
     def close(self) -> None:
         self._unchain(0)
@@ -64,6 +66,8 @@ class Target:
 
         `make`: make it, and its parents. Raises Obstructed.
         """
+        if path == self._path:
+            return self._chain[-1][1]
         segments = path.split("/") if path else []
         kept = 0
         while kept < min(len(segments), len(self._chain)) and self._chain[kept][0] == segments[kept]:
@@ -76,6 +80,7 @@ class Target:
                 return None
             self._chain.append((segment, opened))
             fd = opened
+        self._path = path or None
         return fd
 
     def _step(self, fd: int, segment: str, *, make: bool) -> int | None:
@@ -99,6 +104,7 @@ class Target:
         return opened
 
     def _unchain(self, keep: int) -> None:
+        self._path = None
         while len(self._chain) > keep:
             os.close(self._chain.pop()[1])
 

@@ -220,8 +220,8 @@ class Walk:
     def _adopt_plan(
         self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan, quieted: Quieted | None
     ) -> None:
-        for record in plan.records:
-            self.manifest.record(directory, record)
+        if plan.records:
+            self.manifest.record(row.record(directory) for row in plan.records)
         for write in plan.creates:
             self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name), quieted))
         for write in plan.rewrites:
