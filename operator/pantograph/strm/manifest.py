@@ -95,8 +95,7 @@ class Missing:
     """When the last scan that counts was; seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirRow:
+class DirRow(NamedTuple):
     id: int
     path: str
     local: str
@@ -298,6 +297,10 @@ class Manifest:
         row = self._db.execute(_QUIET, (path,)).fetchone()
         return None if row is None else QuietRow._make(row)
 
+    def quiet_in(self, directory: int) -> dict[str, QuietRow]:
+        """By path, of the directories in this one."""
+        return {path: QuietRow._make(row) for path, *row in self._db.execute(_QUIET_IN, (directory,))}
+
     def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
         """Nothing is left to do in the directory, whose listing was proved; `row.local` stays as it is."""
         self.execute(
@@ -419,10 +422,10 @@ class Manifest:
 
 
 _DIR: Final = "id, path, local, mount, made, listing, renew_at, times, files, proved_run, reason, scans, since, counted"
-_QUIET: Final = (
-    "SELECT d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
-    " FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.path=? AND d.listing IS NOT NULL"
-)
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
+_QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
+_QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
+_QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
 _FILE: Final = (
     "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
 )

@@ -11,9 +11,8 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pantograph.strm.errors import StrmError
 
@@ -27,8 +26,7 @@ class Obstructed(OSError):
     """Something that is no directory of the tree (a link, a file) stands where a directory should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
+class OnDisk(NamedTuple):
     """A name in a directory as `lstat` sees it."""
 
     regular: bool

@@ -122,7 +122,9 @@ class Walk:
         if not dirs:
             return []
         children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
-        return self._descend(item, dirs, children, listing, complete=True)
+        found = self._descend(item, dirs, children, listing, complete=True)
+        self.quiet.near(row.id, len(found))
+        return found
 
     def _stamp(self, item: FrontierItem, directory: int) -> None:
         """Note the times of a directory that was listed and had not changed."""
