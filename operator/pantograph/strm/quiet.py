@@ -114,9 +114,9 @@ class Quiet:
         return row if holds else None
 
     def near(self, directory: int, count: int) -> None:
-        """The `count` directories in this one come next: their rows are read at once."""
-        if 1 < count <= _MOST_NEAR:
-            self._near = self._manifest.quiet_in(directory)
+        """The `count` directories in this one come soon: their rows are read at once."""
+        if 1 < count <= _MOST_NEAR - len(self._near):
+            self._near |= self._manifest.quiet_in(directory)
 
     def remember(self, quieted: Quieted, run: int) -> None:
         """Store what is true now."""
