@@ -74,6 +74,6 @@ def _directory(name: str) -> Node:
 
 
 def _film(parent: str, number: int) -> Node:
-    season = parent.rpartition(" ")[2]
-    name = f"S0{season}E{number:02} – Die große Überfahrt.mkv"
+    *_, show, season = parent.split("/")
+    name = f"{show[6:10]} S0{season[-1]}E{number:02} – Die große Überfahrt.mkv"
     return Node(name, False, 700_000_000 + number, BIRTH + timedelta(hours=number))

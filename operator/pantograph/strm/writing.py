@@ -37,6 +37,7 @@ class Staged:
 
     digest: bytes
     size: int
+    mtime_ns: int
 
 
 class Hand(Protocol):
@@ -77,21 +78,24 @@ class Writer:
         self._mode = file_mode
         self._mtime_policy = mtime_policy
         self._max_bytes = max_bytes
-        self._exact: bool | None = None
-        """The umask leaves the mode as it is; None: no file was made yet."""
+        self._directory: str | None = None
+        self._names: set[str] = set()
+        """What that directory held when the first of the files was placed in it that are being placed now."""
 
     def stage(self, content: bytes) -> Staged:
         """Lay `content` beside the tree."""
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
             os.write(handle, content)
-            self._set_mode(handle)
+            state = self._set_mode(handle)
         finally:
             os.close(handle)
-        return Staged(digest_of(content), len(content))
+        return Staged(digest_of(content), len(content), state.st_mtime_ns)
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
+        self._names = set()  # a download takes its time
+        self._directory = None
         digest, size = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
@@ -102,12 +106,12 @@ class Writer:
                     raise NotWritten(f"larger than {self._max_bytes} bytes")
                 os.write(handle, piece)
                 digest.update(piece)
-            self._set_mode(handle)
+            state = self._set_mode(handle)
         finally:
             os.close(handle)
         if size != entry.size_bytes:
             raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
-        return Staged(digest.digest(), size)
+        return Staged(digest.digest(), size, state.st_mtime_ns)
 
     def discard(self) -> None:
         """Drop what lies beside the tree, if anything does."""
@@ -122,29 +126,36 @@ class Writer:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"
-        found = look(fd, name)
+        found = look(fd, name) if expected is not None or self._is_taken(directory, fd, name) else None
         if found != expected:
             raise NotWritten("it changed while it was about to be written; the next run looks again")
-        self._set_time(found, remote)
+        is_set = self._set_time(found, remote)
         os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
-        state = look(fd, name)
+        state = look(fd, name) if is_set else OnDisk(True, staged.size, staged.mtime_ns)
         if state is None:
             raise NotWritten("somebody removed it at once")
         return Written(staged.digest, state)
 
-    def _set_mode(self, handle: int) -> None:
-        """Whatever the umask says; asked once, for all files are made in the same directory."""
-        if self._exact is None:
-            self._exact = stat.S_IMODE(os.fstat(handle).st_mode) == self._mode
-        if not self._exact:
-            os.fchmod(handle, self._mode)
+    def _is_taken(self, directory: str, fd: int, name: str) -> bool:
+        """Whether something may have this name: as the directory was when the first file was placed in it just now."""
+        if self._directory != directory:
+            self._directory, self._names = directory, set(os.listdir(fd))  # noqa: PTH208 - by descriptor
+        return name in self._names
 
-    def _set_time(self, found: OnDisk | None, remote: Entry) -> None:
-        """The file's time, by the policy; before the rename, so that nobody sees another one."""
+    def _set_mode(self, handle: int) -> os.stat_result:
+        """Whatever the umask says; the file's state."""
+        state = os.fstat(handle)
+        if stat.S_IMODE(state.st_mode) != self._mode:
+            os.fchmod(handle, self._mode)
+        return state
+
+    def _set_time(self, found: OnDisk | None, remote: Entry) -> bool:
+        """The file's time, by the policy; before the rename, so that nobody sees another one. False: it stays."""
         if self._mtime_policy == "Preserve" and found is not None:
             time = found.mtime_ns
         elif self._mtime_policy == "Remote" and remote.modified is not None:
             time = int(remote.modified.timestamp() * 1e9)
         else:
-            return
+            return False
         os.utime(_NEW, ns=(time, time), dir_fd=self._tmp, follow_symlinks=False)
+        return True
