@@ -24,6 +24,7 @@ from typing import Final
 from pantograph.api.meta import Key
 from pantograph.api.run import INTERRUPTED
 from pantograph.clock import Clock
+from pantograph.controllers.runs.authority import CHILD_HANDLE
 from pantograph.controllers.runs.orders import CA_FILE, SPEC_FILE, TOKEN_FILE, arguments, secrets_of, spec_text
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.runs.registry import Registry
@@ -35,7 +36,6 @@ from pantograph.engine.kube import KubeApi
 
 logger = logging.getLogger(__name__)
 
-HANDLE: Final = "Child"
 CANCEL_GRACE_S: Final = 20.0
 """So long a cancelled run may take to end by its own word; then it gets SIGTERM, and after `KILL_GRACE_S` SIGKILL."""
 KILL_GRACE_S: Final = 10.0
@@ -260,7 +260,7 @@ class Children:
         logger.error("run %s does not end although it was killed: its file system may hang", child.run)
 
     def _handle(self, run: str) -> str:
-        return f"{HANDLE}/{self._life}-{run}"
+        return f"{CHILD_HANDLE}{self._life}-{run}"
 
 
 async def _line(stream: asyncio.StreamReader) -> str:
