@@ -116,6 +116,26 @@ async def test_a_child_that_is_killed_says_how_it_ended_and_the_next_can_begin_a
     assert (await lab.runs.look(KEY, OTHER, handle)).running
 
 
+@pytest.mark.parametrize(
+    ("last_words", "shown"),
+    [
+        ("httpx.LoginError: password hunter2", "ended with code 3 without a result: LoginError"),
+        ("hunter2 is wrong", "result"),
+    ],
+)
+async def test_of_a_child_that_crashes_the_code_and_the_exceptions_type_are_shown_and_none_of_its_words(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, last_words: str, shown: str
+) -> None:
+    python = lab.folder / "python"
+    python.write_text(f"#!/bin/sh\necho Traceback >&2\necho '{last_words}' >&2\nexit 3\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    await lab.declare(server(), job())
+    state = await lab.until_ended(await lab.runs.start(lab.order()))
+    assert state.fault.endswith(shown)
+    assert "hunter2" not in state.fault
+
+
 async def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, openlist: FakeOpenList) -> None:
     token = openlist.accounts.admin_token
     command = (sys.executable, "-m", "tests.contract.runs.parent", str(tmp_path), openlist.base_url, token)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -40,6 +41,7 @@ CANCEL_GRACE_S: Final = 20.0
 """So long a cancelled run may take to end by its own word; then it gets SIGTERM, and after `KILL_GRACE_S` SIGKILL."""
 KILL_GRACE_S: Final = 10.0
 _PREFIX: Final = "run-"
+_EXCEPTION: Final = re.compile(r"((?:[a-z_]\w*\.)*[A-Z]\w{0,60}(?:Error|Exception|Exit|Interrupt))(?::|$)")
 _PRIVATE: Final = ("PANTOGRAPH_", "KUBE")
 """Variables that are no business of a run, by their beginning."""
 
@@ -64,8 +66,8 @@ class _Child:
     key: Key
     process: Process
     folder: Path
-    said: str = ""
-    """Its last line."""
+    exception: str = ""
+    """The type of the exception that it died of, if its last words tell one: words of a run may hold secrets."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     watching: asyncio.Task[None] | None = None
     stopping: asyncio.Task[None] | None = None
@@ -234,7 +236,7 @@ class Children:
         with logs.about(kind=child.key.kind, namespace=child.key.namespace, name=child.key.name):
             try:
                 while line := await _line(child.process.stderr):
-                    child.said = line
+                    child.exception = _exception_in(line)
                     logger.info("run %s: %s", child.run, line)
                 code = await child.process.wait()
                 logger.info("run %s has ended with code %d", child.run, code)
@@ -275,10 +277,16 @@ async def _line(stream: asyncio.StreamReader) -> str:
             return line
 
 
+def _exception_in(line: str) -> str:
+    """The type at the beginning of a traceback's last line, which alone is fit for everybody's eyes."""
+    found = _EXCEPTION.match(line)
+    return found[1].rpartition(".")[2] if found else ""
+
+
 def _end_of(child: _Child) -> str:
     code = child.process.returncode
     how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    return f"the run's process {how} without a result" + (f": {child.said}" if child.said else "")
+    return f"the run's process {how} without a result" + (f": {child.exception}" if child.exception else "")
 
 
 def _folder_of(secret: tuple[str, str]) -> str:
