@@ -151,6 +151,30 @@ async def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, openlis
     assert list(private.iterdir()) == []
 
 
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_a_start_that_fails_midway_leaves_no_secret_behind(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, cut_short: bool
+) -> None:
+    if cut_short:
+
+        async def hang(*_: object, **__: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        begun = asyncio.Event()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", hang)
+    await lab.put_secret("openlist", token="hunter2", **({} if cut_short else {"no/file": "name"}))
+    await lab.declare(slow_server("http://127.0.0.1:1"), job())
+    starting = asyncio.create_task(lab.runs.start(lab.order()))
+    if cut_short:
+        await begun.wait()
+        starting.cancel()
+    with pytest.raises(asyncio.CancelledError if cut_short else OSError):
+        await starting
+    assert list(lab.settings.directory.iterdir()) == []
+    assert lab.service.registry.get(RUN) is None
+
+
 async def test_a_stop_in_order_ends_the_children_first(lab: Lab, openlist: FakeOpenList) -> None:
     handle = await slow(lab, openlist)
     (process,) = children()

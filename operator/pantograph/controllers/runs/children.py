@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 CANCEL_GRACE_S: Final = 20.0
 """So long a cancelled run may take to end by its own word; then it gets SIGTERM, and after `KILL_GRACE_S` SIGKILL."""
 KILL_GRACE_S: Final = 10.0
+SecretValues = Mapping[str, bytes]
 _PREFIX: Final = "run-"
 _EXCEPTION: Final = re.compile(r"((?:[a-z_]\w*\.)*[A-Z]\w{0,60}(?:Error|Exception|Exit|Interrupt))(?::|$)")
 _PRIVATE: Final = ("PANTOGRAPH_", "KUBE")
@@ -111,22 +112,10 @@ class Children:
         values = {name: await read_secret_bytes(self._kube, *name) for name in secrets_of(order)}
         if (handle := self.find(order.id)) is not None:  # begun meanwhile
             return handle
-        secret = secrets.token_urlsafe(32)
-        folder = self._lay_out(order, secret, values)
-        self._registry.enter(order.id, key=order.job.key, server=order.server.key, secret=secret)
-        words = arguments(
-            order,
-            folder=folder,
-            token_file=folder / TOKEN_FILE,
-            report_url=self._settings.report_url,
-            installation=self._settings.installation,
-            roots=roots,
-            claims={},
-            secrets={_label(order, name): folder / _folder_of(name) for name in values},
-        )
+        folder = self._make_folder(order)
         try:
-            process = await self._execute([*words, "--until-stdin-closes", str(folder)])
-        except OSError:
+            process = await self._begin(order, folder, roots, values)
+        except BaseException:  # also when it is cut short: no Secret is left on the disk
             shutil.rmtree(folder, ignore_errors=True)
             self._registry.forget(order.id)
             raise
@@ -208,9 +197,29 @@ class Children:
         source = f"DataServer {server.namespace}/{server.name}"
         return roots | {local.root.name: self._roots.open(local.root.name, server.namespace, user=source)}
 
-    def _lay_out(self, order: RunOrder, secret: str, values: Mapping[tuple[str, str], Mapping[str, bytes]]) -> Path:
+    def _make_folder(self, order: RunOrder) -> Path:
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f"{_PREFIX}{order.id}-", dir=self._settings.directory))  # mode 0700
+        return Path(mkdtemp(prefix=f"{_PREFIX}{order.id}-", dir=self._settings.directory))  # mode 0700
+
+    async def _begin(
+        self, order: RunOrder, folder: Path, roots: Mapping[str, Path], values: Mapping[tuple[str, str], SecretValues]
+    ) -> Process:
+        secret = secrets.token_urlsafe(32)
+        self._fill(folder, order, secret, values)
+        self._registry.enter(order.id, key=order.job.key, server=order.server.key, secret=secret)
+        words = arguments(
+            order,
+            folder=folder,
+            token_file=folder / TOKEN_FILE,
+            report_url=self._settings.report_url,
+            installation=self._settings.installation,
+            roots=roots,
+            claims={},
+            secrets={_label(order, name): folder / _folder_of(name) for name in values},
+        )
+        return await self._execute([*words, "--until-stdin-closes", str(folder)])
+
+    def _fill(self, folder: Path, order: RunOrder, secret: str, values: Mapping[tuple[str, str], SecretValues]) -> None:
         (folder / SPEC_FILE).write_text(spec_text(order), encoding="utf-8")
         (folder / CA_FILE).write_text(self._settings.authority(), encoding="ascii")
         (folder / TOKEN_FILE).write_text(secret, encoding="ascii")
@@ -218,7 +227,6 @@ class Children:
             (folder / _folder_of(name)).mkdir()
             for key, value in keys.items():
                 (folder / _folder_of(name) / key).write_bytes(value)
-        return folder
 
     async def _execute(self, words: list[str]) -> Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
