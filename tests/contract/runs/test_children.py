@@ -175,6 +175,17 @@ async def test_a_start_that_fails_midway_leaves_no_secret_behind(
     assert lab.service.registry.get(RUN) is None
 
 
+async def test_what_a_killed_process_left_is_removed_and_not_what_a_run_of_this_one_has(lab: Lab) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    (lab.settings.directory / "run-left").mkdir(parents=True)
+    handle = await lab.runs.start(lab.order())
+    lab.runs._children.clean()
+    (folder,) = lab.settings.directory.iterdir()
+    assert (folder / "spec.yaml").exists()
+    assert (await lab.result(handle)).result == "Succeeded"
+
+
 async def test_a_stop_in_order_ends_the_children_first(lab: Lab, openlist: FakeOpenList) -> None:
     handle = await slow(lab, openlist)
     (process,) = children()

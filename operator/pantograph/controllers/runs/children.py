@@ -97,12 +97,13 @@ class Children:
         self._leaving: dict[str, _Child] = {}
         """Forgotten, and not ended yet."""
         self._life = secrets.token_hex(4)
-        """Tells handles of this process from those of the one before."""
+        """Tells handles and folders of this process from those of the one before."""
 
     def clean(self) -> None:
         """Remove what a process before this one, which was killed, has left in the directory."""
         for left in self._settings.directory.glob(f"{_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if not left.name.startswith(f"{_PREFIX}{self._life}-"):  # a run of ours may have begun meanwhile
+                shutil.rmtree(left, ignore_errors=True)
 
     async def start(self, order: RunOrder) -> str:
         """See `Runs.start`."""
@@ -199,7 +200,7 @@ class Children:
 
     def _make_folder(self, order: RunOrder) -> Path:
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(mkdtemp(prefix=f"{_PREFIX}{order.id}-", dir=self._settings.directory))  # mode 0700
+        return Path(mkdtemp(prefix=f"{_PREFIX}{self._life}-{order.id}-", dir=self._settings.directory))  # mode 0700
 
     async def _begin(
         self, order: RunOrder, folder: Path, roots: Mapping[str, Path], values: Mapping[tuple[str, str], SecretValues]
