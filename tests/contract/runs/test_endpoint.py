@@ -11,7 +11,7 @@ from pantograph.api.meta import JOBS, PODS, Key
 from pantograph.api.run import MAX_REPORT_BYTES, RunCooldown, RunProgress, RunReport, RunResult
 from pantograph.controllers.runs.manifest import job_name
 from pantograph.engine.kube import NotFound, Unavailable
-from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, claimed, remote
+from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, claimed, job, remote
 
 DONE = RunReport(result=RunResult(result="Succeeded", created=3))
 WORKING = RunReport(progress=RunProgress(phase="List", dirs_done=2, dirs_known=9, percent=22))
@@ -86,6 +86,45 @@ async def test_whoever_is_not_that_run_is_refused_and_changes_nothing(lab: Lab, 
     assert "movies" not in text
     assert NAMESPACE not in text
     assert (await lab.runs.look(KEY, RUN, handle)).result is None
+
+
+async def forged_job(lab: Lab, namespace: str, run: str) -> None:
+    """Somebody who may create Jobs makes one that says it was this run, with a pod whose token is `stranger`."""
+    body = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "forged", "namespace": namespace, "labels": {"pantograph.dev/run": run}},
+    }
+    made = await lab.api.create(JOBS, namespace, body)
+    lab.services.learn(made)
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "forged", "uid": made["metadata"]["uid"]}
+    metadata = {"name": "forged-x", "namespace": namespace, "ownerReferences": [owner | {"controller": True}]}
+    pod = await lab.api.create(PODS, namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+    lab.kube.tokens["stranger"] = (namespace, "forged-x", pod["metadata"]["uid"])
+
+
+@pytest.mark.parametrize("namespace", [NAMESPACE, "elsewhere"])
+async def test_a_job_that_only_says_it_is_the_run_is_refused_and_does_not_silence_the_run(
+    lab: Lab, handle: str, namespace: str
+) -> None:
+    await forged_job(lab, namespace, RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, WORKING, token="pod"))[0] == 200
+    await lab.restart()
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, WORKING, token="pod"))[0] == 200
+    assert (await lab.runs.look(KEY, RUN, handle)).result is None
+
+
+async def test_no_pod_reports_for_a_run_that_is_a_child(lab: Lab) -> None:
+    await lab.declare(remote(), job())
+    await lab.operate(RUN)
+    lab.service.registry.enter(RUN, key=KEY, server=Key("DataServer", NAMESPACE, "nas"), secret="of the child")
+    await forged_job(lab, NAMESPACE, RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    lab.service.registry.forget(RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, DONE, token="of the child"))[0] == 200
 
 
 async def test_a_run_that_nobody_knows_is_refused_without_asking_the_api_server(lab: Lab, handle: str) -> None:

@@ -13,7 +13,7 @@ from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, Body, Key
 from pantograph.api.run import INTERRUPTED, RunResult
 from pantograph.api.units import format_duration
-from pantograph.controllers.runs.authority import expect
+from pantograph.controllers.runs.authority import expect, is_job_of
 from pantograph.controllers.runs.manifest import LATER_S, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.orders import secrets_of
 from pantograph.controllers.runs.pods import how_ended, is_waiting, result_left, why_waiting
@@ -76,7 +76,7 @@ class KubeJobs:
             made = await self._services.kube.create(JOBS, key.namespace, body)
         except Conflict:
             made = await self._services.kube.get(JOBS, key.namespace, name)
-            if not _is_ours(made, order):
+            if not is_job_of(made, self._services.cache.get(key), order.id):
                 raise Terminal(
                     "JobNameTaken",
                     f"Job {name} exists and belongs to something else",
@@ -88,14 +88,14 @@ class KubeJobs:
 
     async def find(self, key: Key, run: str) -> str | None:
         """See `Runs.find`."""
-        job = await self._job(key, job_name(key, run))
+        job = await self._job(key, run)
         return None if job is None else f"{HANDLE}/{job['metadata']['name']}"
 
     async def look(self, key: Key, run: str, handle: str) -> RunState | None:
         """See `Runs.look`."""
         known = self._known(key, run)
         progress = known.progress if known else None
-        job = await self._job(key, handle.removeprefix(f"{HANDLE}/"))
+        job = await self._job(key, run)
         said = known.result if known else None
         if said is not None and said.reason != INTERRUPTED:
             return RunState(False, progress, said)
@@ -106,14 +106,14 @@ class KubeJobs:
             return RunState(True, progress, None, "its Job is being deleted; it ends when its Pod has ended")
         if (fault := _failure(job)) is None and not _is_complete(job):
             # A run that reports works; of one that does not, the Pod says why.
-            pod = None if known is not None and known.heard else await self._pod(key, run)
+            pod = None if known is not None and known.heard else await self._pod(job, run)
             now = self._services.clock.now()
             given_up = None if known is not None and known.heard else _given_up(job, pod, now)
             if given_up is not None:
-                await self._delete(key, job["metadata"]["name"])
+                await self._delete(job)
                 return RunState(False, progress, given_up)
             return RunState(True, progress, None, why_waiting(pod, now=now) if pod else "")
-        pod = await self._pod(key, run)
+        pod = await self._pod(job, run)
         result = said or (result_left(pod) if pod else None)
         if result is not None and result.reason == INTERRUPTED:
             self._registry.forget(run)
@@ -123,27 +123,30 @@ class KubeJobs:
     async def cancel(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.cancel`."""
         known = self._known(key, run)
-        name = handle.removeprefix(f"{HANDLE}/")
         asked_at = self._registry.cancel(run) if known else None
-        pod = None if known is not None and known.heard else await self._pod(key, run)
+        job = await self._job(key, run)
+        if job is None:
+            return
+        pod = None if known is not None and known.heard else await self._pod(job, run)
         if asked_at is None or (pod is not None and is_waiting(pod)):
-            await self._delete(key, name)
+            await self._delete(job)
         elif run not in self._ending:
-            ending = self._end_later(key, run, name)
+            ending = self._end_later(key, run)
             self._ending[run] = asyncio.create_task(ending, name=f"end-{run}")
             self._ending[run].add_done_callback(lambda _: self._ending.pop(run, None))
 
     async def forget(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.forget`; also removes the oldest Jobs beyond those kept."""
         self._registry.forget(run)
+        uid = self._uid(key)
         ended = [
             job
             for each in self._services.cache.select(JOBS.kind, namespace=key.namespace, labels=_labels(key))
-            if (job := self._services.cache.get(each)) and _has_ended(job) and _belongs_to(job, key)
+            if uid and (job := self._services.cache.get(each)) and _has_ended(job) and _owner_uid(job) == uid
         ]
         ended.sort(key=lambda job: job["metadata"].get("creationTimestamp") or "")
         for job in ended[:-KEPT]:
-            await self._delete(key, job["metadata"]["name"])
+            await self._delete(job)
 
     async def close(self) -> None:
         """Jobs go on by themselves; only our own waiting for some of them ends."""
@@ -153,21 +156,27 @@ class KubeJobs:
 
     # How
 
-    async def _job(self, key: Key, name: str) -> Body | None:
-        """As cached; that there is none is asked, since a new run follows from it."""
-        cached = self._services.cache.get(Key(JOBS.kind, key.namespace, name))
-        if cached is not None:
-            return cached
-        try:
-            return await self._services.kube.get(JOBS, key.namespace, name)
-        except NotFound:
-            return None
+    async def _job(self, key: Key, run: str) -> Body | None:
+        """The run's own Job as cached; that there is none is asked, since a new run follows from it."""
+        job = self._services.cache.get(Key(JOBS.kind, key.namespace, job_name(key, run)))
+        if job is None:
+            try:
+                job = await self._services.kube.get(JOBS, key.namespace, job_name(key, run))
+            except NotFound:
+                return None
+        return job if is_job_of(job, self._services.cache.get(key), run) else None
 
-    async def _pod(self, key: Key, run: str) -> Body | None:
-        """The newest of the run's Pods."""
+    async def _pod(self, job: Body, run: str) -> Body | None:
+        """The newest of the Job's Pods."""
+        metadata = job["metadata"]
         selector = f"{labels.RUN}={run}"
-        pods = list((await self._services.kube.list(PODS, namespace=key.namespace, labels=selector)).items)
+        found = (await self._services.kube.list(PODS, namespace=metadata["namespace"], labels=selector)).items
+        pods = [pod for pod in found if _owner_uid(pod) == metadata["uid"]]
         return max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", default=None)
+
+    def _uid(self, key: Key) -> str | None:
+        body = self._services.cache.get(key)
+        return None if body is None else body["metadata"]["uid"]
 
     def _known(self, key: Key, run: str) -> KnownRun | None:
         """After a restart, what the status says: then its reports are heard from the first on."""
@@ -175,17 +184,21 @@ class KubeJobs:
             expect(self._services.cache, self._registry, run, key)
         return self._registry.get(run)
 
-    async def _end_later(self, key: Key, run: str, name: str) -> None:
+    async def _end_later(self, key: Key, run: str) -> None:
         await self._services.clock.sleep(self._cancel_grace_s)
         known = self._registry.get(run)
-        if known is not None and known.result is None:
-            logger.warning("run %s of %s has not ended within %.0f s: deleting its Job", run, key, self._cancel_grace_s)
-            await self._delete(key, name)
+        if known is None or known.result is not None or (job := await self._job(key, run)) is None:
+            return
+        logger.warning("run %s of %s has not ended within %.0f s: deleting its Job", run, key, self._cancel_grace_s)
+        await self._delete(job)
 
-    async def _delete(self, key: Key, name: str) -> None:
+    async def _delete(self, job: Body) -> None:
         """In the foreground: the Job stays until its Pod has ended, so nothing begins on the same volume before."""
-        with suppress(NotFound):
-            await self._services.kube.delete(JOBS, key.namespace, name, propagation="Foreground")
+        metadata = job["metadata"]
+        with suppress(NotFound, Conflict):  # gone, or another one of that name, which is not ours to delete
+            await self._services.kube.delete(
+                JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation="Foreground"
+            )
 
 
 def refuse_apart(order: RunOrder) -> None:
@@ -244,15 +257,10 @@ def _labels(key: Key) -> dict[str, str]:
     return {labels.JOB: labels.label_value(key.name)}
 
 
-def _belongs_to(job: Body, key: Key) -> bool:
-    owners = job["metadata"].get("ownerReferences") or ()
-    return any(each.get("controller") and (each["kind"], each["name"]) == (key.kind, key.name) for each in owners)
-
-
-def _is_ours(job: Body, order: RunOrder) -> bool:
-    owners = job["metadata"].get("ownerReferences") or ()
-    of_run = (job["metadata"].get("labels") or {}).get(labels.RUN) == order.id
-    return of_run and any(each["uid"] == order.job.metadata.uid for each in owners)
+def _owner_uid(body: Body) -> str | None:
+    """Whose the object is; None: nobody's, or it says several."""
+    owners = [each["uid"] for each in body["metadata"].get("ownerReferences") or () if each.get("controller")]
+    return owners[0] if len(owners) == 1 else None
 
 
 def _condition(job: Body, type: str) -> Body | None:
