@@ -72,6 +72,8 @@ def configure(parser: ArgumentParser) -> None:
             "--deadline", metavar="DURATION", help="stop when it takes longer; the next run goes on there"
         )
         strm_reporting.configure(each)
+    for each in (run, purge):
+        each.add_argument("--expect-records", action="store_true", help="a purge of a target without records fails")
     rewrite.set_defaults(trigger="manual", purge=False)
     purge.set_defaults(trigger="manual", purge=True)
     watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
@@ -123,8 +125,15 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
 
     async def work(show: Callable[[Progress], None]) -> Report:
         if arguments.purge:
-            name, installation = arguments.run_name or _new_name(), arguments.installation
-            report = await purge_target(declared, places, name, installation, stopped=stop.is_set, show=show)
+            report = await purge_target(
+                declared,
+                places,
+                arguments.run_name or _new_name(),
+                arguments.installation or "local",
+                expect_records=arguments.expect_records,
+                stopped=stop.is_set,
+                show=show,
+            )
         else:
             async with _open_source(declared, places, bucket) as source:
                 request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)

@@ -41,8 +41,9 @@ async def purge_target(
     declared: Declared,
     places: Places,
     run: str,
-    installation: str | None,
+    installation: str,
     *,
+    expect_records: bool,
     stopped: Callable[[], bool],
     show: Callable[[Progress], None],
 ) -> Report:
@@ -56,6 +57,7 @@ async def purge_target(
         volume=volume,
         clock=SystemClock(),
         installation=installation,
+        expect_records=expect_records,
         on_progress=show,
         cancelled=stopped,
     )

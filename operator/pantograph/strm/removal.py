@@ -15,13 +15,21 @@ from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.report import Report
 from pantograph.strm.state import TRASH, StateDir
-from pantograph.strm.target import Target, look, pieces
+from pantograph.strm.target import Obstructed, Target, look, pieces
 
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket has its name
+
+
+def is_gone(error: OSError) -> bool:
+    """There is no such thing of ours, as opposed to a target that fails to answer."""
+    return isinstance(error, Obstructed) or error.errno in _GONE
 
 
 def digest_on_disk(target: Target, local: str, name: str) -> bytes | None:
-    """Of the regular file's content; None if there is no such thing, or something else has its name."""
+    """Of the regular file's content; None if there is no such thing, or something else has its name.
+
+    Raises OSError for what could not be looked at: that says nothing about the file.
+    """
     try:
         fd = target.open(local)
         if fd is None:
@@ -29,7 +37,9 @@ def digest_on_disk(target: Target, local: str, name: str) -> bytes | None:
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         for piece in pieces(fd, name):
             digest.update(piece)
-    except OSError:  # a link, a directory, a file that may not be read: whatever it is, it is not ours
+    except OSError as error:
+        if not is_gone(error):
+            raise
         return None
     return digest.digest()
 
@@ -129,7 +139,7 @@ class Remover:
             if fd is not None:
                 os.rmdir(name, dir_fd=fd)
         except OSError as error:
-            if error.errno not in _GONE:
+            if not is_gone(error):
                 return False
         self.changes.note(local, "Deleted")
         return True

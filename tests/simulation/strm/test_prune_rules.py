@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
@@ -224,5 +229,24 @@ async def test_mounts_only_is_believed_where_there_never_was_anything_else(tmp_p
     stage = Stage(tmp_path, tree)
     assert (await stage.run()).result == "Succeeded"
     tree.remove(f"{ROOT}/m1/film3.mkv")
+    report = await stage.run()
+    assert (report.result, report.pruned) == ("Succeeded", 1)
+
+
+async def test_a_target_that_fails_to_answer_is_no_word_that_the_files_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    film = f"{ROOT}/shelf0/show1/film 0012.mkv"
+    stage.tree.remove(film)
+
+    def failing(*_: Any) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", failing)
+        report = await stage.run()
+    assert (report.result, report.reason, report.pruned) == ("Failed", "TargetUnusable", 0)
     report = await stage.run()
     assert (report.result, report.pruned) == ("Succeeded", 1)
