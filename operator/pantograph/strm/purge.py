@@ -64,11 +64,10 @@ async def purge(
                 with closing(StateDir.open(target, owner, adopt=False, above=volume)) as state:
                     await _Purge(target, state, report, on_progress, cancelled).execute()
         elif expect_records:
-            raise StrmError(
-                "TargetUnusable",
-                f"target {root} holds no records ({STATE_DIR}) of the files that the job has made: it is not mounted, or"
-                " somebody removed them",
-                remedy=f"findmnt --target {root}; then mount it",
+            report.result, report.reason, report.remedy = "Failed", "TargetUnusable", f"findmnt --target {root}"
+            report.message = (
+                f"target {root} holds no records ({STATE_DIR}) of the files that the job has made: it is not mounted,"
+                " or somebody removed them"
             )
     except StrmError as error:
         report.result, report.reason, report.message = "Failed", error.reason, error.message

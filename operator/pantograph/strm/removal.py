@@ -15,7 +15,7 @@ from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.report import Report
 from pantograph.strm.state import TRASH, StateDir
-from pantograph.strm.target import Obstructed, Target, look, pieces
+from pantograph.strm.target import Obstructed, Target, move, pieces
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket has its name
 
@@ -202,7 +202,8 @@ def restore(target: Target, state: StateDir, run: str) -> tuple[int, list[str]]:
 def _bring_back(target: Target, local: str, name: str, trash: int) -> bool:
     fd = target.open(local, make=True)
     assert fd is not None, "made"
-    if look(fd, name) is not None:
+    try:
+        move(name, name, source=trash, directory=fd)
+    except FileExistsError:
         return False
-    os.rename(name, name, src_dir_fd=trash, dst_dir_fd=fd)
     return True

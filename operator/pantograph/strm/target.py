@@ -23,6 +23,9 @@ MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
 
 
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
+
+
 class Obstructed(OSError):
     """Something that is no directory of the tree (a link, a file) stands where a directory should be."""
 
@@ -128,6 +131,24 @@ def look(fd: int, name: str) -> OnDisk | None:
     except FileNotFoundError:
         return None
     return OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+
+
+def move(name: str, new_name: str, *, source: int, directory: int) -> None:
+    """Give a file of the directory `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
+
+    `rename` would replace what has appeared meanwhile; `link` does not. Where the file system knows no second names
+    (exFAT, most FUSE), a last look must do.
+    """
+    try:
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if look(directory, new_name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from error
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=directory)
+        return
+    os.unlink(name, dir_fd=source)
 
 
 def read_small(fd: int, name: str) -> bytes | None:
