@@ -252,8 +252,14 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
     if spec.local is not None:
         volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
         return open_folder(
-            LocalSettings(name=bucket.name, root=volume / sub_path, sentinel=spec.local.sentinel), clock=clock
-        )  # fmt: skip
+            LocalSettings(
+                name=bucket.name,
+                root=volume.joinpath(*(part for part in sub_path.split("/") if part)),
+                above=volume,
+                sentinel=spec.local.sentinel,
+            ),
+            clock=clock,
+        )
     assert spec.endpoint is not None, "checked when it was read"
     secret, namespace = spec.credentials_ref, server.metadata.namespace
     settings = ServerSettings(

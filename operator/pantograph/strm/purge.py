@@ -59,8 +59,8 @@ async def purge(
     began = clock.monotonic()
     try:
         if (root / STATE_DIR).exists():
-            with closing(Target(root)) as target:
-                owner = _owner(root, job, installation)
+            with closing(Target(root, above=volume)) as target:
+                owner = _owner(root, volume, job, installation)
                 with closing(StateDir.open(target, owner, adopt=False, above=volume)) as state:
                     await _Purge(target, state, report, on_progress, cancelled).execute()
         elif expect_records:
@@ -78,9 +78,9 @@ async def purge(
     return report
 
 
-def _owner(root: Path, job: Job, installation: str) -> Owner:
+def _owner(root: Path, volume: Path | None, job: Job, installation: str) -> Owner:
     """Who purges. Which source the records speak of does not matter: nobody will be asked for it."""
-    found = read_owner(root) or Owner(installation, job.namespace, job.name, "")
+    found = read_owner(root, above=volume) or Owner(installation, job.namespace, job.name, "")
     return replace(found, installation=installation, namespace=job.namespace, name=job.name)
 
 

@@ -120,7 +120,7 @@ def _owner(job: Job, request: Request, around: Surroundings) -> Owner | None:
     """Whose the target must be; None: nobody's, and nothing to do about it."""
     source = f"{around.server}{job.source}"
     if request.notify_only:
-        found = read_owner(around.root)
+        found = read_owner(around.root, above=around.volume)
         if found is None:
             return None
         source = found.source  # nobody asked the server who it is
@@ -139,7 +139,7 @@ def _opened(owner: Owner, job: Job, request: Request, around: Surroundings, repo
             yield _Run(job, request, around, report, target, None, manifest)
         return
     with (
-        closing(Target(around.root, dir_mode=job.dir_mode)) as target,
+        closing(Target(around.root, above=around.volume, dir_mode=job.dir_mode)) as target,
         closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state,
     ):
         if request.rebuild_manifest:

@@ -74,12 +74,13 @@ def read_declared(path: Path) -> Declared:
 def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
     """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
+    parts = [part for part in sub_path.split("/") if part]
     with closing(Target(volume)) as target:
         try:
-            target.open("/".join(part for part in sub_path.split("/") if part), make=make)
+            target.open("/".join(parts), make=make)
         except OSError as error:
             raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
-    return volume, volume / sub_path
+    return volume, volume.joinpath(*parts)
 
 
 async def source_identity(server: DataServer, source: MediaSource) -> str:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pantograph.providers.media.below import DIRECTORY, open_below
 from pantograph.strm.errors import StrmError
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
@@ -42,15 +42,22 @@ class OnDisk:
 class Target:
     """Directories below one root. Not for threads: the last chain of directories is kept open."""
 
-    def __init__(self, root: Path, *, dir_mode: int = 0o755) -> None:
-        """Raises StrmError if `root` is no directory. `root` itself may be a link: the person named it."""
+    def __init__(self, root: Path, *, above: Path | None = None, dir_mode: int = 0o755) -> None:
+        """Raises StrmError if `root` is no directory, or a link stands between it and its volume `above`.
+
+        `above` itself, or `root` if it is None, may be a link: the person named it.
+        """
         self.root = root
         self._dir_mode = dir_mode
         try:
-            self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.fd = open_below(above or root, root)
         except OSError as error:
             raise StrmError(
-                "TargetUnusable", f"target {root} cannot be opened: {error.strerror}", remedy=f"mkdir -p {root}"
+                "TargetUnusable",
+                f"target {root} cannot be opened: {error.strerror}",
+                remedy=f"mkdir -p {root}"
+                if error.errno == errno.ENOENT
+                else f"namei -l {root} shows what stands there",
             ) from error
         self._chain: list[tuple[str, int]] = []
 
@@ -90,7 +97,7 @@ class Target:
             except FileExistsError:
                 make = False
         try:
-            opened = os.open(segment, _DIRECTORY, dir_fd=fd)
+            opened = os.open(segment, DIRECTORY, dir_fd=fd)
         except FileNotFoundError:
             return None
         except OSError as error:

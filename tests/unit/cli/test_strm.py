@@ -157,3 +157,36 @@ def test_a_place_that_was_not_named_is_asked_for(tmp_path: Path, capsys: pytest.
     (tmp_path / "spec.yaml").write_text(SPEC)
     assert main(["strm", "run", "--spec", str(tmp_path / "spec.yaml")]) == 2
     assert "--root source=DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["run", "purge", "restore", "doctor"])
+def test_no_link_in_the_targets_volume_leads_anything_out_of_it(call: Call, tmp_path: Path, action: str) -> None:
+    call("run")
+    (tmp_path / "target/library").rename(tmp_path / "elsewhere")
+    (tmp_path / "target/library").symlink_to(tmp_path / "elsewhere")
+    before = {path: path.lstat().st_mtime_ns for path in (tmp_path / "elsewhere").rglob("*")}
+    assert call(action, *(["some-run"] if action == "restore" else []))[0] != 0
+    assert {path: path.lstat().st_mtime_ns for path in (tmp_path / "elsewhere").rglob("*")} == before
+
+
+def test_no_link_in_the_sources_volume_leads_a_listing_out_of_it(call: Call, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("root: {name: source}", "root: {name: source, subPath: nas}"))
+    (tmp_path / "source").rename(tmp_path / "elsewhere")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/nas").symlink_to(tmp_path / "elsewhere")
+    code, result = call("run")
+    assert (code, result["result"], result["created"]) == (1, "Failed", 0)
+    assert result["reason"] == "MountMissing"
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"name": 1}'])
+def test_a_torn_record_of_the_owner_is_said_with_its_remedy(call: Call, tmp_path: Path, record: str) -> None:
+    call("run")
+    owner = tmp_path / "target/library/films/.pantograph/owner.json"
+    owner.write_text(record)
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "ManifestUnreadable")
+    assert result["remedy"] == f"if it is this job's: rm {owner}"
+    owner.unlink()
+    assert call("run")[1]["unchanged"] == 30
