@@ -25,6 +25,7 @@ from pantograph.cli.strm_target import purge_target, restore_run
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
@@ -251,12 +252,14 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
     spec = server.spec
     if spec.local is not None:
         volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
+        root = volume.joinpath(*(part for part in sub_path.split("/") if part))
         return open_folder(
             LocalSettings(
                 name=bucket.name,
-                root=volume.joinpath(*(part for part in sub_path.split("/") if part)),
+                root=root,
                 above=volume,
                 sentinel=spec.local.sentinel,
+                volume=volume_of(root, above=volume),  # so that one that goes during the run is noticed
             ),
             clock=clock,
         )

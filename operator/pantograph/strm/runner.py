@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer
+from pantograph.api.dataserver import DataServer, LocalFolder
 from pantograph.api.meta import GROUP
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.errors import StrmError
 from pantograph.strm.spec import Job
+from pantograph.strm.state import folder_identity
 from pantograph.strm.target import Target
 
 
@@ -89,8 +90,16 @@ async def source_identity(server: DataServer, source: MediaSource) -> str:
     spec = server.spec
     if spec.local is not None:
         # Without a sentinel only the device tells the volume from the empty directory that it is mounted on.
-        return f"Local {'' if spec.local.sentinel else info.volume} "
+        return folder_identity(_place(spec.local), device="" if spec.local.sentinel else info.volume)
     return f"{spec.driver} {(spec.endpoint or '').rstrip('/')} {info.base_path.rstrip('/')}"
+
+
+def _place(folder: LocalFolder) -> str:
+    root, claim = folder.root, folder.persistent_volume_claim
+    if root is not None:
+        return f"root {root.name}/{root.sub_path or ''}"
+    assert claim is not None, "exactly one, by the model's rule"
+    return f"claim {claim.claim_name}/{claim.sub_path or ''}"
 
 
 def parallelism(job: Job, server: DataServer) -> int:

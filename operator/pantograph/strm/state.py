@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,14 @@ class Owner:
     name: str
     source: str
     """What is mirrored: server, its user's base path, directory."""
+
+
+def folder_identity(place: str, *, device: str) -> str:
+    """What records call a folder of this machine: a root or claim with the path in it, and perhaps its device."""
+    return f"Local({place.replace(')', '%29')}) {device} "
+
+
+_PLACE: Final = re.compile(r"^Local\([^)]*\) ")
 
 
 class StateDir:
@@ -230,7 +239,8 @@ def _refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> Non
             f"target {root} belongs to {_names(other)}",
             remedy="choose another directory, or set target.adopt: true to take it over",
         )
-    if other.source != owner.source:
+    # The place was left out once: such a record is taken for this folder's, and written anew.
+    if other.source not in (owner.source, _PLACE.sub("Local ", owner.source)):
         raise StrmError(
             "SourceChanged",
             f"target {root} mirrors {other.source}, not {owner.source}",

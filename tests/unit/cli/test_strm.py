@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pantograph.cli import strm as cli
 from pantograph.cli.main import main
 
 SPEC = """
@@ -190,3 +191,41 @@ def test_a_torn_record_of_the_owner_is_said_with_its_remedy(call: Call, tmp_path
     assert result["remedy"] == f"if it is this job's: rm {owner}"
     owner.unlink()
     assert call("run")[1]["unchanged"] == 30
+
+
+@pytest.mark.parametrize("other", ["{name: source, subPath: shows}", "{name: target, subPath: old}"])
+def test_another_folder_is_another_source_although_it_has_a_sentinel_too(
+    call: Call, tmp_path: Path, other: str
+) -> None:
+    call("run")
+    for folder in ("source/shows", "target/old"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "here").touch()
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("root: {name: source}", f"root: {other}"))
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "SourceChanged")
+    assert "Local(root source/)" in result["message"]
+
+
+def test_a_record_that_does_not_name_the_folder_yet_is_taken_once_and_written_anew(
+    call: Call, tmp_path: Path
+) -> None:  # fmt: skip
+    call("run")
+    record = tmp_path / "target/library/films/.pantograph/owner.json"
+    owner = json.loads(record.read_text())
+    assert owner["source"] == "Local(root source/)  /"
+    record.write_text(json.dumps({**owner, "source": "Local  /"}))
+    assert call("run")[1]["unchanged"] == 30
+    assert json.loads(record.read_text()) == owner
+
+
+def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace(", sentinel: here", ""))
+    call("run")
+    monkeypatch.setattr(cli, "volume_of", lambda *_, **__: "dead")  # seen before it went
+    (tmp_path / "source/shows/film 3.mkv").unlink()
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "MountMissing")
+    assert "lay on dead" in result["message"]

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
-from pantograph.providers.media.below import DIRECTORY, open_below
+from pantograph.providers.media.below import DIRECTORY, device, open_below
 from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.port import (
     Capabilities,
@@ -210,7 +210,7 @@ class Local:
         try:
             fd = open_below(self._above, self._root)
             try:
-                volume = f"{os.fstat(fd).st_dev:x}"
+                volume = device(fd)
                 if self._sentinel is not None:
                     os.stat(self._sentinel, dir_fd=fd, follow_symlinks=False)
             finally:
