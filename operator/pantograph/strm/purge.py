@@ -94,7 +94,7 @@ class _Purge:
     progress: Progress = field(default_factory=lambda: Progress(phase="Prune"))
 
     async def execute(self) -> None:
-        with closing(Manifest(self.state.manifest)) as manifest:
+        with Manifest(self.state.manifest) as manifest:
             if not await self._remove_files(manifest):
                 self.report.result, self.report.reason = "Cancelled", "Cancelled"
                 return

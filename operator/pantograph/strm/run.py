@@ -59,7 +59,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if not _RUN_NAME.fullmatch(self.run):
-            raise ValueError(f"{self.run!r} is no name of a run: letters, digits, '.', '_' and '-', at most 63")
+            raise StrmError(
+                "InvalidSpec", f"{self.run!r} is no name of a run: letters, digits, '.', '_' and '-', at most 63"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def _opened(owner: Owner, job: Job, request: Request, around: Surroundings, repo
         rebuild = request.rebuild_manifest
         with (
             rehearsed(around.root, owner, adopt=job.adopt, above=around.volume, rebuild=rebuild) as (target, records),
-            closing(Manifest(records, durable=False)) as manifest,
+            Manifest(records, durable=False) as manifest,
         ):
             yield _Run(job, request, around, report, target, None, manifest)
         return
@@ -144,7 +146,7 @@ def _opened(owner: Owner, job: Job, request: Request, around: Surroundings, repo
     ):
         if request.rebuild_manifest:
             state.set_manifest_aside()
-        with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
+        with Manifest(state.manifest, durable=around.durable) as manifest:
             yield _Run(job, request, around, report, target, state, manifest)
 
 

@@ -229,3 +229,14 @@ def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
     code, result = call("run")
     assert (code, result["reason"]) == (1, "MountMissing")
     assert "lay on dead" in result["message"]
+
+
+def test_only_what_is_wrong_in_the_call_is_called_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "--run", "a/b")[0] == 2
+
+    def failing(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(cli, "compile_job", failing)
+    with pytest.raises(ValueError, match="a bug"):
+        call("run")
