@@ -25,6 +25,7 @@ from pantograph.cli.strm_target import purge_target, restore_run
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
@@ -69,12 +70,19 @@ def configure(parser: ArgumentParser) -> None:
     run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
     for each in (run, rewrite, purge):
         each.add_argument(
-            "--deadline", metavar="DURATION", help="stop when it takes longer; the next run goes on there"
+            "--deadline",
+            type=_duration,
+            metavar="DURATION",
+            help="stop when it takes longer; the next run goes on there",
         )
         strm_reporting.configure(each)
+    for each in (run, purge):
+        each.add_argument("--expect-records", action="store_true", help="a purge of a target without records fails")
     rewrite.set_defaults(trigger="manual", purge=False)
     purge.set_defaults(trigger="manual", purge=True)
-    watch.add_argument("--min-interval", default="10s", metavar="DURATION", help="between two runs (10s)")
+    watch.add_argument(
+        "--min-interval", type=_duration, default="10s", metavar="DURATION", help="between two runs (10s)"
+    )
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
 
 
@@ -87,7 +95,7 @@ def run(arguments: Namespace) -> int:
         if arguments.action == "restore":
             return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
-    except (StrmError, InvalidObject, ProviderError, ValueError) as error:
+    except (StrmError, InvalidObject, ProviderError) as error:
         remedy = getattr(error, "remedy", None)
         print(
             f"pantograph strm: {getattr(error, 'message', error)}" + (f"; {remedy}" if remedy else ""), file=sys.stderr
@@ -123,8 +131,15 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
 
     async def work(show: Callable[[Progress], None]) -> Report:
         if arguments.purge:
-            name, installation = arguments.run_name or _new_name(), arguments.installation
-            report = await purge_target(declared, places, name, installation, stopped=stop.is_set, show=show)
+            report = await purge_target(
+                declared,
+                places,
+                arguments.run_name or _new_name(),
+                arguments.installation or "local",
+                expect_records=arguments.expect_records,
+                stopped=stop.is_set,
+                show=show,
+            )
         else:
             async with _open_source(declared, places, bucket) as source:
                 request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)
@@ -169,8 +184,6 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
 
 async def _tell_failure(arguments: Namespace, error: Exception) -> None:
     """What kept a run from beginning is its result too."""
-    place = Place.of(arguments)
-    assert place is not None, "asked before"
     report = Report(
         arguments.run_name or _new_name(),
         arguments.trigger,
@@ -180,10 +193,12 @@ async def _tell_failure(arguments: Namespace, error: Exception) -> None:
         getattr(error, "remedy", None) or "",
     )
     stop = Stop.on_signals(None, SystemClock())
-    reporter = Reporter(place, clock=SystemClock(), bucket=None, alone_per_minute=None, cancel=stop.ask)
     try:
+        place = Place.of(arguments)
+        assert place is not None, "asked before"
+        reporter = Reporter(place, clock=SystemClock(), bucket=None, alone_per_minute=None, cancel=stop.ask)
         await reporter.open()
-    except ValueError:
+    except StrmError:
         return  # that is the failure, and it was printed
     try:
         await reporter.conclude(report, hurry=stop.signalled)
@@ -242,9 +257,17 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
     spec = server.spec
     if spec.local is not None:
         volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
+        root = volume.joinpath(*(part for part in sub_path.split("/") if part))
         return open_folder(
-            LocalSettings(name=bucket.name, root=volume / sub_path, sentinel=spec.local.sentinel), clock=clock
-        )  # fmt: skip
+            LocalSettings(
+                name=bucket.name,
+                root=root,
+                above=volume,
+                sentinel=spec.local.sentinel,
+                volume=volume_of(root, above=volume),  # so that one that goes during the run is noticed
+            ),
+            clock=clock,
+        )
     assert spec.endpoint is not None, "checked when it was read"
     secret, namespace = spec.credentials_ref, server.metadata.namespace
     settings = ServerSettings(
@@ -295,6 +318,14 @@ def _common(parser: ArgumentParser) -> None:
         )
     parser.add_argument("--installation", metavar="ID", help="whose target it is, beside namespace and name (local)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object a line")
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _place(text: str) -> tuple[str, Path]:

@@ -54,8 +54,8 @@ async def _server(job: Job, source: MediaSource) -> bool:
 
 def _target(job: Job, target: Callable[[], tuple[Path, Path]]) -> bool:
     try:
-        _, directory = target()
-        owner = read_owner(directory)
+        volume, directory = target()
+        owner = read_owner(directory, above=volume)
     except StrmError as error:
         _say("FAULT", str(error))
         return False

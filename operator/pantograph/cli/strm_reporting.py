@@ -33,6 +33,7 @@ from pantograph.api.run import (
 )
 from pantograph.clock import Clock
 from pantograph.providers.media.bucket import Cooldown, RateBucket
+from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Progress, Report
 
 RECORDED_WITHIN_S: Final = 600.0
@@ -84,11 +85,11 @@ class Place:
 
     @classmethod
     def of(cls, arguments: Namespace) -> Place | None:
-        """None: nobody wants to hear. Raises ValueError."""
+        """None: nobody wants to hear. Raises StrmError."""
         if arguments.report is None:
             return None
         if arguments.token_file is None or arguments.ca_file is None:
-            raise ValueError("--report needs --token-file and --ca-file")
+            raise StrmError("InvalidSpec", "--report needs --token-file and --ca-file")
         return cls(arguments.report, arguments.token_file, arguments.ca_file, arguments.message_file)
 
 
@@ -124,12 +125,12 @@ class Reporter:
     async def open(self) -> None:
         """Begin to report; return at the first answer, or when there was none for `ANSWER_WITHIN_S`.
 
-        Raises ValueError if the authority cannot be read.
+        Raises StrmError if the authority cannot be read.
         """
         try:
             context = ssl.create_default_context(cafile=self._place.ca_file)
         except OSError as error:
-            raise ValueError(f"--ca-file {self._place.ca_file} cannot be used: {error}") from error
+            raise StrmError("InvalidSpec", f"--ca-file {self._place.ca_file} cannot be used: {error}") from error
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),

@@ -22,14 +22,14 @@ from pantograph.strm.target import Target
 
 def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) -> int:
     """Bring back what `run` moved into the trash, and print it; 1 if the place of something is taken."""
-    volume, directory = target_directory(declared.job, places)
+    volume, directory = target_directory(declared.job, places, make=False)
     job = compile_job(declared.job)
-    owner = read_owner(directory)
+    owner = read_owner(directory, above=volume)
     if owner is None:
         raise StrmError("NothingToRestore", f"{directory} is not kept by any job")
     mine = replace(owner, namespace=job.namespace, name=job.name)
     with (
-        closing(Target(directory, dir_mode=job.dir_mode)) as target,
+        closing(Target(directory, above=volume, dir_mode=job.dir_mode)) as target,
         closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
         closing(Manifest(state.manifest)) as manifest,
     ):
@@ -45,8 +45,9 @@ async def purge_target(
     declared: Declared,
     places: Places,
     run: str,
-    installation: str | None,
+    installation: str,
     *,
+    expect_records: bool,
     stopped: Callable[[], bool],
     show: Callable[[Progress], None],
 ) -> Report:
@@ -60,6 +61,7 @@ async def purge_target(
         volume=volume,
         clock=SystemClock(),
         installation=installation,
+        expect_records=expect_records,
         on_progress=show,
         cancelled=stopped,
     )

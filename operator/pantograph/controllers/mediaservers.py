@@ -149,7 +149,7 @@ class MediaServers:
             return None
         root = self._roots.open(local.root.name, server.metadata.namespace, user=described(server))
         folder = root / (local.root.sub_path or "")
-        settings = LocalSettings(name=described(server), root=folder, sentinel=local.sentinel)
+        settings = LocalSettings(name=described(server), root=folder, above=root, sentinel=local.sentinel)
         return open_folder(settings, clock=self._clock)
 
     def _bucket(self, server: DataServer) -> RateBucket:

@@ -14,10 +14,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from pantograph.providers.media.port import Entry
 from pantograph.strm.errors import StrmError
+from pantograph.strm.manifest_faults import fault_of, unreadable
 from pantograph.strm.wanted import Kind
 
 _INVENTORY: Final = "inventory"
@@ -196,7 +197,11 @@ class Manifest:
     """One transaction at a time, begun by the first change and ended by `commit`."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Raises StrmError if the file is no manifest of ours."""
+        """Raises StrmError if the file is no manifest of ours.
+
+        To be used in a `with` statement: there what SQLite says of the file is a StrmError too, also in what iterates.
+        """
+        self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -205,11 +210,7 @@ class Manifest:
             self._db.execute("PRAGMA cache_size=-16384")
             self._create()
         except sqlite3.DatabaseError as error:
-            raise StrmError(
-                "ManifestUnreadable",
-                f"the manifest {path} cannot be read: {error}",
-                remedy="pantograph strm run --rebuild-manifest … makes a new one from the files that are there",
-            ) from error
+            raise fault_of(path, error) or unreadable(path, error) from error
         self.commits = 0
         self._is_counted = True
         """The inventory may be remembered."""
@@ -228,6 +229,15 @@ class Manifest:
     def close(self) -> None:
         """What was not committed is dropped."""
         self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.close()
+        fault = fault_of(self._path, error) if isinstance(error, sqlite3.Error) else None
+        if fault is not None:
+            raise fault from error
 
     def execute(self, sql: str, parameters: Iterable[object] = ()) -> sqlite3.Cursor:
         """A change, or a question that no method asks."""

@@ -21,7 +21,7 @@ from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
-from pantograph.strm.removal import Remover, digest_on_disk
+from pantograph.strm.removal import Remover, digest_on_disk, is_gone
 from pantograph.strm.report import Issue, Progress, Report
 from pantograph.strm.spec import Job
 from pantograph.strm.state import Owner, StateDir, read_owner
@@ -29,6 +29,8 @@ from pantograph.strm.target import Target, look
 from pantograph.strm.wanted import below
 
 _PAGE: Final = 500
+_IN_USE: Final = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY)
+"""Why a directory stays: it holds what is not ours, or is a mount point."""
 _FILES: Final = (
     "SELECT f.dir, f.name, d.local FROM files f JOIN dirs d ON d.id=f.dir"
     " WHERE (f.dir, f.name) > (?,?) ORDER BY f.dir, f.name LIMIT ?"
@@ -42,23 +44,31 @@ async def purge(
     root: Path,
     volume: Path | None,
     clock: Clock,
-    installation: str | None = None,
+    installation: str = "local",
+    expect_records: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Remove what the job made in the target `root`: its unmodified files, its empty directories, its records.
 
-    `installation` None: the one that the records name, whichever it is. The report counts what went (`pruned`) and what
+    Only if the records name this job of this `installation`, whatever `target.adopt` says. `expect_records`: the job is
+    known to have made files, so that a target without records is none. The report counts what went (`pruned`) and what
     stays because somebody changed it (`skipped`). Raises nothing that the report can say.
     """
     report = Report(run=run, trigger="manual")
     began = clock.monotonic()
     try:
         if (root / STATE_DIR).exists():
-            with closing(Target(root)) as target:
-                owner = _owner(root, job, installation)
-                with closing(StateDir.open(target, owner, adopt=job.adopt, above=volume)) as state:
+            with closing(Target(root, above=volume)) as target:
+                owner = _owner(root, volume, job, installation)
+                with closing(StateDir.open(target, owner, adopt=False, above=volume)) as state:
                     await _Purge(target, state, report, on_progress, cancelled).execute()
+        elif expect_records:
+            report.result, report.reason, report.remedy = "Failed", "TargetUnusable", f"findmnt --target {root}"
+            report.message = (
+                f"target {root} holds no records ({STATE_DIR}) of the files that the job has made: it is not mounted,"
+                " or somebody removed them"
+            )
     except StrmError as error:
         report.result, report.reason, report.message = "Failed", error.reason, error.message
         report.remedy = error.remedy or ""
@@ -68,10 +78,10 @@ async def purge(
     return report
 
 
-def _owner(root: Path, job: Job, installation: str | None) -> Owner:
+def _owner(root: Path, volume: Path | None, job: Job, installation: str) -> Owner:
     """Who purges. Which source the records speak of does not matter: nobody will be asked for it."""
-    found = read_owner(root) or Owner(installation or "local", job.namespace, job.name, "")
-    return replace(found, installation=installation or found.installation, namespace=job.namespace, name=job.name)
+    found = read_owner(root, above=volume) or Owner(installation, job.namespace, job.name, "")
+    return replace(found, installation=installation, namespace=job.namespace, name=job.name)
 
 
 @dataclass(slots=True)
@@ -84,7 +94,7 @@ class _Purge:
     progress: Progress = field(default_factory=lambda: Progress(phase="Prune"))
 
     async def execute(self) -> None:
-        with closing(Manifest(self.state.manifest)) as manifest:
+        with Manifest(self.state.manifest) as manifest:
             if not await self._remove_files(manifest):
                 self.report.result, self.report.reason = "Cancelled", "Cancelled"
                 return
@@ -129,7 +139,9 @@ class _Purge:
         try:
             fd = self.target.open(local)
             return fd is not None and look(fd, name) is not None
-        except OSError:  # a link or a file stands where the directory was
+        except OSError as error:
+            if not is_gone(error):
+                raise
             return False
 
     def _remove_directories(self, manifest: Manifest) -> None:
@@ -143,7 +155,7 @@ class _Purge:
                 if fd is not None:
                     os.rmdir(name, dir_fd=fd)
             except OSError as error:
-                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                if not is_gone(error) and error.errno not in _IN_USE:
                     raise
             self.target.forget()
 

@@ -151,7 +151,7 @@ class Quiet:
 
 
 def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
-    """Whether the directory holds the row's files as they were left; what else it holds does not matter. Raises OSError.
+    """Whether the directory holds the row's files as they were left, whatever else it holds. Raises OSError.
 
     One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry.
     """

@@ -30,9 +30,9 @@ def rehearsed(
     with TemporaryDirectory(prefix="pantograph-") as folder:
         records, place = Path(folder), root
         if not root.exists():  # a run would make it
-            place = records / "target"
+            place, above = records / "target", None
             place.mkdir()
-        with closing(Target(place)) as target:
+        with closing(Target(place, above=above)) as target:
             copy_manifest(target, owner, adopt=adopt, above=above, to=records)
             if rebuild:
                 for copied in records.glob(f"{MANIFEST}*"):

@@ -16,13 +16,21 @@ from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.report import Report
 from pantograph.strm.state import TRASH, StateDir
-from pantograph.strm.target import Target, look, pieces
+from pantograph.strm.target import Obstructed, Target, move, pieces
 
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket has its name
+
+
+def is_gone(error: OSError) -> bool:
+    """There is no such thing of ours, as opposed to a target that fails to answer."""
+    return isinstance(error, Obstructed) or error.errno in _GONE
 
 
 def digest_on_disk(target: Target, local: str, name: str) -> bytes | None:
-    """Of the regular file's content; None if there is no such thing, or something else has its name."""
+    """Of the regular file's content; None if there is no such thing, or something else has its name.
+
+    Raises OSError for what could not be looked at: that says nothing about the file.
+    """
     try:
         fd = target.open(local)
         if fd is None:
@@ -30,7 +38,9 @@ def digest_on_disk(target: Target, local: str, name: str) -> bytes | None:
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         for piece in pieces(fd, name):
             digest.update(piece)
-    except OSError:  # a link, a directory, a file that may not be read: whatever it is, it is not ours
+    except OSError as error:
+        if not is_gone(error):
+            raise
         return None
     return digest.digest()
 
@@ -130,7 +140,7 @@ class Remover:
             if fd is not None:
                 os.rmdir(name, dir_fd=fd)
         except OSError as error:
-            if error.errno not in _GONE:
+            if not is_gone(error):
                 return False
         self.changes.note(local, "Deleted")
         return True
@@ -215,7 +225,8 @@ def _is_missing(target: Target, local: str) -> bool:
 def _bring_back(target: Target, local: str, name: str, trash: int) -> bool:
     fd = target.open(local, make=True)
     assert fd is not None, "made"
-    if look(fd, name) is not None:
+    try:
+        move(name, name, source=trash, directory=fd)
+    except FileExistsError:
         return False
-    os.rename(name, name, src_dir_fd=trash, dst_dir_fd=fd)
     return True

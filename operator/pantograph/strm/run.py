@@ -60,7 +60,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if not _RUN_NAME.fullmatch(self.run):
-            raise ValueError(f"{self.run!r} is no name of a run: letters, digits, '.', '_' and '-', at most 63")
+            raise StrmError(
+                "InvalidSpec", f"{self.run!r} is no name of a run: letters, digits, '.', '_' and '-', at most 63"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def _owner(job: Job, request: Request, around: Surroundings) -> Owner | None:
     """Whose the target must be; None: nobody's, and nothing to do about it."""
     source = f"{around.server}{job.source}"
     if request.notify_only:
-        found = read_owner(around.root)
+        found = read_owner(around.root, above=around.volume)
         if found is None:
             return None
         source = found.source  # nobody asked the server who it is
@@ -135,17 +137,17 @@ def _opened(owner: Owner, job: Job, request: Request, around: Surroundings, repo
         rebuild = request.rebuild_manifest
         with (
             rehearsed(around.root, owner, adopt=job.adopt, above=around.volume, rebuild=rebuild) as (target, records),
-            closing(Manifest(records, durable=False)) as manifest,
+            Manifest(records, durable=False) as manifest,
         ):
             yield _Run(job, request, around, report, target, None, manifest)
         return
     with (
-        closing(Target(around.root, dir_mode=job.dir_mode)) as target,
+        closing(Target(around.root, above=around.volume, dir_mode=job.dir_mode)) as target,
         closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state,
     ):
         if request.rebuild_manifest:
             state.set_manifest_aside()
-        with closing(Manifest(state.manifest, durable=around.durable)) as manifest:
+        with Manifest(state.manifest, durable=around.durable) as manifest:
             yield _Run(job, request, around, report, target, state, manifest)
 
 

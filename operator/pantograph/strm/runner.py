@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer
+from pantograph.api.dataserver import DataServer, LocalFolder
 from pantograph.api.meta import GROUP
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.errors import StrmError
 from pantograph.strm.spec import Job
+from pantograph.strm.state import folder_identity
 from pantograph.strm.target import Target
 
 
@@ -74,12 +75,13 @@ def read_declared(path: Path) -> Declared:
 def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
     """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
+    parts = [part for part in sub_path.split("/") if part]
     with closing(Target(volume)) as target:
         try:
-            target.open("/".join(part for part in sub_path.split("/") if part), make=make)
+            target.open("/".join(parts), make=make)
         except OSError as error:
             raise StrmError("TargetUnusable", f"{volume}/{sub_path}: {error.strerror}") from error
-    return volume, volume / sub_path
+    return volume, volume.joinpath(*parts)
 
 
 async def source_identity(server: DataServer, source: MediaSource) -> str:
@@ -88,8 +90,16 @@ async def source_identity(server: DataServer, source: MediaSource) -> str:
     spec = server.spec
     if spec.local is not None:
         # Without a sentinel only the device tells the volume from the empty directory that it is mounted on.
-        return f"Local {'' if spec.local.sentinel else info.volume} "
+        return folder_identity(_place(spec.local), device="" if spec.local.sentinel else info.volume)
     return f"{spec.driver} {(spec.endpoint or '').rstrip('/')} {info.base_path.rstrip('/')}"
+
+
+def _place(folder: LocalFolder) -> str:
+    root, claim = folder.root, folder.persistent_volume_claim
+    if root is not None:
+        return f"root {root.name}/{root.sub_path or ''}"
+    assert claim is not None, "exactly one, by the model's rule"
+    return f"claim {claim.claim_name}/{claim.sub_path or ''}"
 
 
 def parallelism(job: Job, server: DataServer) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from pantograph.providers.media.below import open_below
 from pantograph.strm.errors import StrmError
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.target import Target
@@ -32,6 +34,14 @@ class Owner:
     name: str
     source: str
     """What is mirrored: server, its user's base path, directory."""
+
+
+def folder_identity(place: str, *, device: str) -> str:
+    """What records call a folder of this machine: a root or claim with the path in it, and perhaps its device."""
+    return f"Local({place.replace(')', '%29')}) {device} "
+
+
+_PLACE: Final = re.compile(r"^Local\([^)]*\) ")
 
 
 class StateDir:
@@ -96,12 +106,17 @@ class StateDir:
 
     def _take(self, owner: Owner, *, adopt: bool) -> None:
         path = self.path / _OWNER
-        if path.exists():
-            _refuse_other(self._target.root, json.loads(path.read_text()), owner, adopt=adopt)
-        text = json.dumps(asdict(owner), indent=1, ensure_ascii=False)
-        if not path.exists() or path.read_text() != text:
-            (self.path / f"{_OWNER}.new").write_text(text)
-            (self.path / f"{_OWNER}.new").replace(path)
+        found = _owner_in(self._target.root, self.path)
+        if found is not None:
+            _refuse_other(self._target.root, found, owner, adopt=adopt)
+        if found != owner:
+            fresh = self.path / f"{_OWNER}.new"
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(owner), indent=1, ensure_ascii=False))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            os.fsync(self.fd)
         for marker in (".nomedia", ".ignore"):  # for Android, Jellyfin and Emby: nothing to play here
             if not (self.path / marker).exists():
                 (self.path / marker).touch()
@@ -126,8 +141,9 @@ def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | No
     if fd is None:
         return
     state = Path(f"/proc/self/fd/{fd}")
-    if (state / _OWNER).exists():
-        _refuse_other(target.root, json.loads((state / _OWNER).read_text()), owner, adopt=adopt)
+    found = _owner_in(target.root, state)
+    if found is not None:
+        _refuse_other(target.root, found, owner, adopt=adopt)
     with _shared_lock(target.root, fd):
         for name in (MANIFEST, f"{MANIFEST}-journal"):  # the journal undoes what a killed run left half done
             if (state / name).exists():
@@ -154,10 +170,35 @@ def _busy(root: Path) -> StrmError:
     return StrmError("TargetBusy", f"another run works on {root}", remedy="wait for it or cancel it")
 
 
-def read_owner(root: Path) -> Owner | None:
-    """Whose target this is; None: nobody's."""
-    path = root / STATE_DIR / _OWNER
-    return Owner(**json.loads(path.read_text())) if path.exists() else None
+def read_owner(root: Path, *, above: Path | None = None) -> Owner | None:
+    """Whose target this is; None: nobody's, or there is none. No link below the volume `above` is followed.
+
+    Raises StrmError: ManifestUnreadable if the record is torn.
+    """
+    try:
+        fd = open_below(above or root, root / STATE_DIR)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StrmError("TargetUnusable", f"{root / STATE_DIR} cannot be opened: {error.strerror}") from error
+    try:
+        return _owner_in(root, Path(f"/proc/self/fd/{fd}"))
+    finally:
+        os.close(fd)
+
+
+def _owner_in(root: Path, state: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads((state / _OWNER).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        record = root / STATE_DIR / _OWNER
+        raise StrmError(
+            "ManifestUnreadable",
+            f"{record} does not say whose target this is: {error}",
+            remedy=f"if it is this job's: rm {record}",
+        ) from error
 
 
 def _refuse_links(target: Target) -> None:
@@ -180,25 +221,26 @@ def _refuse_overlap(root: Path, above: Path | None) -> None:
     for parent in root.parents:
         if not parent.is_relative_to(above):
             return
-        if (parent / STATE_DIR / _OWNER).exists():
+        other = read_owner(parent, above=above)
+        if other is not None:
             raise StrmError(
                 "TargetOverlaps",
-                f"target {root} lies inside {parent}, which belongs to {_names(read_owner(parent))}",
+                f"target {root} lies inside {parent}, which belongs to {_names(other)}",
                 remedy="give every job a directory of its own",
             )
 
 
-def _refuse_other(root: Path, found: dict[str, str], owner: Owner, *, adopt: bool) -> None:
+def _refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
     if adopt:
         return
-    other = Owner(**found)
     if (other.installation, other.namespace, other.name) != (owner.installation, owner.namespace, owner.name):
         raise StrmError(
             "OwnedByAnother",
             f"target {root} belongs to {_names(other)}",
             remedy="choose another directory, or set target.adopt: true to take it over",
         )
-    if other.source != owner.source:
+    # The place was left out once: such a record is taken for this folder's, and written anew.
+    if other.source not in (owner.source, _PLACE.sub("Local ", owner.source)):
         raise StrmError(
             "SourceChanged",
             f"target {root} mirrors {other.source}, not {owner.source}",
@@ -206,5 +248,5 @@ def _refuse_other(root: Path, found: dict[str, str], owner: Owner, *, adopt: boo
         )
 
 
-def _names(owner: Owner | None) -> str:
-    return "nobody" if owner is None else f"{owner.namespace}/{owner.name} of installation {owner.installation}"
+def _names(owner: Owner) -> str:
+    return f"{owner.namespace}/{owner.name} of installation {owner.installation}"

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pantograph.providers.media.below import DIRECTORY, open_below
 from pantograph.strm.errors import StrmError
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
+
+
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
 
 
 class Obstructed(OSError):
@@ -37,15 +40,22 @@ class OnDisk(NamedTuple):
 class Target:
     """Directories below one root. Not for threads: the last chain of directories is kept open."""
 
-    def __init__(self, root: Path, *, dir_mode: int = 0o755) -> None:
-        """Raises StrmError if `root` is no directory. `root` itself may be a link: the person named it."""
+    def __init__(self, root: Path, *, above: Path | None = None, dir_mode: int = 0o755) -> None:
+        """Raises StrmError if `root` is no directory, or a link stands between it and its volume `above`.
+
+        `above` itself, or `root` if it is None, may be a link: the person named it.
+        """
         self.root = root
         self._dir_mode = dir_mode
         try:
-            self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.fd = open_below(above or root, root)
         except OSError as error:
             raise StrmError(
-                "TargetUnusable", f"target {root} cannot be opened: {error.strerror}", remedy=f"mkdir -p {root}"
+                "TargetUnusable",
+                f"target {root} cannot be opened: {error.strerror}",
+                remedy=f"mkdir -p {root}"
+                if error.errno == errno.ENOENT
+                else f"namei -l {root} shows what stands there",
             ) from error
         self._chain: list[tuple[str, int]] = []
         self._path: str | None = None
@@ -90,7 +100,7 @@ class Target:
             except FileExistsError:
                 make = False
         try:
-            opened = os.open(segment, _DIRECTORY, dir_fd=fd)
+            opened = os.open(segment, DIRECTORY, dir_fd=fd)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -132,6 +142,24 @@ def look(fd: int, name: str) -> OnDisk | None:
     except FileNotFoundError:
         return None
     return OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+
+
+def move(name: str, new_name: str, *, source: int, directory: int) -> None:
+    """Give a file of the directory `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
+
+    `rename` would replace what has appeared meanwhile; `link` does not. Where the file system knows no second names
+    (exFAT, most FUSE), a last look must do.
+    """
+    try:
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if look(directory, new_name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from error
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=directory)
+        return
+    os.unlink(name, dir_fd=source)
 
 
 def read_small(fd: int, name: str) -> bytes | None:

@@ -13,7 +13,7 @@ from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES, digest_of
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.state import StateDir
-from pantograph.strm.target import OnDisk, Target, look
+from pantograph.strm.target import OnDisk, Target, look, move
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = "new"
@@ -21,6 +21,13 @@ _NEW: Final = "new"
 
 class NotWritten(Exception):
     """One file was not written; the text says why."""
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Until all is out: near a quota, or on a network file system, one `write` may take a part only."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +85,19 @@ class Writer:
         self._mode = file_mode
         self._mtime_policy = mtime_policy
         self._max_bytes = max_bytes
-        self._directory: str | None = None
-        self._names: set[str] = set()
-        """What that directory held when the first of the files was placed in it that are being placed now."""
 
     def stage(self, content: bytes) -> Staged:
         """Lay `content` beside the tree."""
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
-            os.write(handle, content)
-            state = self._set_mode(handle)
+            write_all(handle, content)
+            state = self._seal(handle, len(content))
         finally:
             os.close(handle)
         return Staged(digest_of(content), len(content), state.st_mtime_ns)
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
-        self._names = set()  # a download takes its time
-        self._directory = None
         digest, size = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
@@ -104,9 +106,9 @@ class Writer:
                 size += len(piece)
                 if size > self._max_bytes:
                     raise NotWritten(f"larger than {self._max_bytes} bytes")
-                os.write(handle, piece)
+                write_all(handle, piece)
                 digest.update(piece)
-            state = self._set_mode(handle)
+            state = self._seal(handle, size)
         finally:
             os.close(handle)
         if size != entry.size_bytes:
@@ -121,30 +123,38 @@ class Writer:
             return
 
     def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
-        """Rename it to `name` in `directory`, whose state must still be `expected`. Raises NotWritten, OSError."""
+        """Rename it to `name` in `directory`, whose state must still be `expected`. Raises NotWritten, OSError.
+
+        What appears under a name that nothing had is not replaced, not even in the last moment.
+        """
         if directory.split("/", 1)[0] == STATE_DIR:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"
-        found = look(fd, name) if expected is not None or self._is_taken(directory, fd, name) else None
+        found = look(fd, name) if expected is not None else None  # where nothing is expected, `_move` replaces nothing
         if found != expected:
             raise NotWritten("it changed while it was about to be written; the next run looks again")
         is_set = self._set_time(found, remote)
-        os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
+        if found is None:
+            self._move(name, fd)
+        else:
+            os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
         state = look(fd, name) if is_set else OnDisk(True, staged.size, staged.mtime_ns)
         if state is None:
             raise NotWritten("somebody removed it at once")
         return Written(staged.digest, state)
 
-    def _is_taken(self, directory: str, fd: int, name: str) -> bool:
-        """Whether something may have this name: as the directory was when the first file was placed in it just now."""
-        if self._directory != directory:
-            self._directory, self._names = directory, set(os.listdir(fd))
-        return name in self._names
+    def _move(self, name: str, directory: int) -> None:
+        try:
+            move(_NEW, name, source=self._tmp, directory=directory)
+        except FileExistsError as error:
+            raise NotWritten("it appeared while it was about to be written; the next run looks again") from error
 
-    def _set_mode(self, handle: int) -> os.stat_result:
-        """Whatever the umask says; the file's state."""
+    def _seal(self, handle: int, size: int) -> os.stat_result:
+        """All of it is there, with the mode that was wanted whatever the umask says; its state. Raises NotWritten."""
         state = os.fstat(handle)
+        if state.st_size != size:
+            raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
         if stat.S_IMODE(state.st_mode) != self._mode:
             os.fchmod(handle, self._mode)
         return state

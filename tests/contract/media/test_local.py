@@ -99,6 +99,30 @@ async def test_a_path_that_leads_elsewhere_is_refused(root: Path, path: str) -> 
         await source.list(path)
 
 
+@pytest.mark.parametrize("swap", ["link", "pipe"])
+async def test_what_is_swapped_between_look_and_read_is_neither_followed_nor_waited_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    source = Local(LocalSettings(name="DataServer media/disk", root=root), clock=SystemClock())
+    film, resolve = root / "Movies/Heat.mkv", os.path.realpath
+    (tmp_path / "secret").write_bytes(b"secret")
+
+    def swapping(path: Path) -> str:
+        found = resolve(path)
+        if path == film:
+            film.unlink()
+            if swap == "link":
+                film.symlink_to(tmp_path / "secret")
+            else:
+                os.mkfifo(film)
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", swapping)
+    pieces = source.read(await source.stat("/Movies/Heat.mkv"))
+    with pytest.raises(NotFound):
+        await anext(pieces)
+
+
 async def test_names_that_are_not_utf8_are_left_out_and_told(root: Path) -> None:
     (Path(os.fsencode(root).decode()) / os.fsdecode(b"\xff\xfe.mkv")).touch()
     source = Local(LocalSettings(name="DataServer media/disk", root=root), clock=SystemClock())

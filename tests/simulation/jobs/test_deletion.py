@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pantograph.api.run import RunResult
+import pytest
+
+from pantograph.api.run import RunInventory, RunResult
 from pantograph.engine.errors import Terminal
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import failed
@@ -35,6 +37,17 @@ async def test_with_deletion_policy_delete_a_run_removes_what_the_job_made() -> 
         assert lab.get(FILMS) is not None
         await lab.until(lambda: lab.get(FILMS) is None)
         assert len(lab.begun()) == 2
+
+
+@pytest.mark.parametrize("owned", [0, 3])
+async def test_a_job_that_owns_files_expects_their_records_in_its_target(owned: int) -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [RunResult(result="Succeeded", inventory=RunInventory(strm=owned))]
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None)
+        assert [run.order.expect_records for run in lab.runners.of("films")] == [False, owned > 0]
 
 
 async def test_a_job_is_purged_although_its_server_is_gone_and_its_suspension_holds() -> None:

@@ -23,7 +23,7 @@ from pantograph.providers.notify.port import FolderChange
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Ear, Stage, films, media_server
 
-EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
+EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
 """Audit events before which a run is killed; what lies between them is reached by killing at random times."""
 
 

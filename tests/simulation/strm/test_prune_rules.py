@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
@@ -242,3 +247,22 @@ async def test_an_approval_is_good_although_many_small_runs_came_between(tmp_pat
     for _ in range(60):
         await stage.run(trigger="watch", paths=("shelf0/show0",), shallow=True)
     assert (await stage.run(approve=Approval(run="asked"))).pruned == 5
+
+
+async def test_a_target_that_fails_to_answer_is_no_word_that_the_files_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    film = f"{ROOT}/shelf0/show1/film 0012.mkv"
+    stage.tree.remove(film)
+
+    def failing(*_: Any) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", failing)
+        report = await stage.run()
+    assert (report.result, report.reason, report.pruned) == ("Failed", "TargetUnusable", 0)
+    report = await stage.run()
+    assert (report.result, report.pruned) == ("Succeeded", 1)

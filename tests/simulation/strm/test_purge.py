@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,46 @@ async def test_a_target_without_records_is_left_alone(tmp_path: Path) -> None:
     report = await purged(Stage(tmp_path))
     assert (report.result, report.pruned) == ("Succeeded", 0)
     assert left(tmp_path) == {"film.strm"}
+
+
+async def test_the_word_to_adopt_is_none_to_remove_what_another_job_made(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10), target={"root": {"name": "media"}, "adopt": True})
+    await stage.run()
+    whole = left(tmp_path)
+    assert (await purged(stage, installation="elsewhere")).reason == "OwnedByAnother"
+    stage.name = "series"
+    assert (await purged(stage)).reason == "OwnedByAnother"
+    assert left(tmp_path) == whole
+
+
+async def test_a_target_that_should_hold_records_and_holds_none_is_not_taken_for_a_purged_one(tmp_path: Path) -> None:
+    report = await purged(Stage(tmp_path), expect_records=True)
+    assert (report.result, report.reason) == ("Failed", "TargetUnusable")
+    assert "not mounted" in report.message
+    assert f"findmnt --target {tmp_path}" in report.remedy
+
+
+@pytest.mark.parametrize("call", ["read", "stat", "rmdir"])
+async def test_a_target_that_fails_to_answer_keeps_the_records_of_what_is_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    if call == "stat":
+        (tmp_path / "shelf0/show0/film 0003.strm").write_text("http://mine")
+    whole = left(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        report = await purged(stage)
+    assert (report.result, report.reason) == ("Failed", "TargetUnusable")
+    assert "Input/output error" in report.message
+    assert left(tmp_path) == whole or call != "read"
+    assert (tmp_path / ".pantograph/manifest.sqlite").exists()
+    assert (await purged(stage)).result == "Succeeded"
+
+
+def failing(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 async def test_a_purge_can_be_stopped_and_the_next_one_does_the_rest(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pantograph.cli import strm as cli
 from pantograph.cli.main import main
 
 SPEC = """
@@ -160,3 +161,85 @@ def test_a_place_that_was_not_named_is_asked_for(tmp_path: Path, capsys: pytest.
     (tmp_path / "spec.yaml").write_text(SPEC)
     assert main(["strm", "run", "--spec", str(tmp_path / "spec.yaml")]) == 2
     assert "--root source=DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["run", "purge", "restore", "doctor"])
+def test_no_link_in_the_targets_volume_leads_anything_out_of_it(call: Call, tmp_path: Path, action: str) -> None:
+    call("run")
+    (tmp_path / "target/library").rename(tmp_path / "elsewhere")
+    (tmp_path / "target/library").symlink_to(tmp_path / "elsewhere")
+    before = {path: path.lstat().st_mtime_ns for path in (tmp_path / "elsewhere").rglob("*")}
+    assert call(action, *(["some-run"] if action == "restore" else []))[0] != 0
+    assert {path: path.lstat().st_mtime_ns for path in (tmp_path / "elsewhere").rglob("*")} == before
+
+
+def test_no_link_in_the_sources_volume_leads_a_listing_out_of_it(call: Call, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("root: {name: source}", "root: {name: source, subPath: nas}"))
+    (tmp_path / "source").rename(tmp_path / "elsewhere")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/nas").symlink_to(tmp_path / "elsewhere")
+    code, result = call("run")
+    assert (code, result["result"], result["created"]) == (1, "Failed", 0)
+    assert result["reason"] == "MountMissing"
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"name": 1}'])
+def test_a_torn_record_of_the_owner_is_said_with_its_remedy(call: Call, tmp_path: Path, record: str) -> None:
+    call("run")
+    owner = tmp_path / "target/library/films/.pantograph/owner.json"
+    owner.write_text(record)
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "ManifestUnreadable")
+    assert result["remedy"] == f"if it is this job's: rm {owner}"
+    owner.unlink()
+    assert call("run")[1]["unchanged"] == 30
+
+
+@pytest.mark.parametrize("other", ["{name: source, subPath: shows}", "{name: target, subPath: old}"])
+def test_another_folder_is_another_source_although_it_has_a_sentinel_too(
+    call: Call, tmp_path: Path, other: str
+) -> None:
+    call("run")
+    for folder in ("source/shows", "target/old"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "here").touch()
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("root: {name: source}", f"root: {other}"))
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "SourceChanged")
+    assert "Local(root source/)" in result["message"]
+
+
+def test_a_record_that_does_not_name_the_folder_yet_is_taken_once_and_written_anew(
+    call: Call, tmp_path: Path
+) -> None:  # fmt: skip
+    call("run")
+    record = tmp_path / "target/library/films/.pantograph/owner.json"
+    owner = json.loads(record.read_text())
+    assert owner["source"] == "Local(root source/)  /"
+    record.write_text(json.dumps({**owner, "source": "Local  /"}))
+    assert call("run")[1]["unchanged"] == 30
+    assert json.loads(record.read_text()) == owner
+
+
+def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace(", sentinel: here", ""))
+    call("run")
+    monkeypatch.setattr(cli, "volume_of", lambda *_, **__: "dead")  # seen before it went
+    (tmp_path / "source/shows/film 3.mkv").unlink()
+    code, result = call("run")
+    assert (code, result["reason"]) == (1, "MountMissing")
+    assert "lay on dead" in result["message"]
+
+
+def test_only_what_is_wrong_in_the_call_is_called_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "--run", "a/b")[0] == 2
+
+    def failing(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(cli, "compile_job", failing)
+    with pytest.raises(ValueError, match="a bug"):
+        call("run")

@@ -75,6 +75,7 @@ def arguments(
         "--rebuild-manifest": order.rebuild_manifest,
         "--dry-run": order.dry_run,
         "--purge": order.purge,
+        "--expect-records": order.expect_records,
         "--notify-only": order.notify_only,
     }
     return [*words, *(flag for flag, is_set in flags.items() if is_set)]

@@ -32,6 +32,8 @@ class RunOrder:
     rebuild_manifest: bool = False
     purge: bool = False
     """Remove what the job owns, because the job itself is being deleted with `deletionPolicy: Delete`."""
+    expect_records: bool = False
+    """It is known to own files: a target without its records is not the target."""
     notify_only: bool = False
     """List nothing: deliver the notifications that an earlier run owes."""
 

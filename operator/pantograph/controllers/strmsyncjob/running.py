@@ -138,8 +138,15 @@ def order_of(scope: JobScope, run: RunStatus, *, parts: Scope | None = None) -> 
         approve_rewrite=wish.approve_rewrite,
         rebuild_manifest=wish.rebuild_manifest,
         purge=bool(run.purge),
+        expect_records=bool(run.purge) and _owns_files(scope),
         notify_only=wish.notify_only,
     )
+
+
+def _owns_files(scope: JobScope) -> bool:
+    """By the last run that counted them."""
+    owned = scope.status.inventory
+    return owned is not None and owned.strm + owned.sidecars > 0
 
 
 def _server(scope: JobScope, run: RunStatus) -> DataServer:

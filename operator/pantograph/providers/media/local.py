@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
+from pantograph.providers.media.below import DIRECTORY, device, open_below
 from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.port import (
     Capabilities,
@@ -35,7 +36,7 @@ from pantograph.providers.media.port import (
 )
 from pantograph.providers.media.settings import LocalSettings
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # not to wait for whoever writes into a pipe
 _PIECE_BYTES = 256 << 10
 
 
@@ -50,6 +51,7 @@ class Local:
     def __init__(self, settings: LocalSettings, *, clock: Clock) -> None:
         self._name = settings.name
         self._root = settings.root
+        self._above = settings.above or settings.root
         self._sentinel = settings.sentinel
         self._volume = settings.volume
         self._poll_interval_s = settings.poll_interval_s
@@ -166,9 +168,9 @@ class Local:
         """The directory, reached without a link on the way; its faults typed, also those of reading it inside."""
         fd = -1
         try:
-            fd = os.open(self._root, _DIRECTORY & ~os.O_NOFOLLOW)
+            fd = open_below(self._above, self._root)
             for segment in _segments(path):
-                child = os.open(segment, _DIRECTORY, dir_fd=fd)
+                child = os.open(segment, DIRECTORY, dir_fd=fd)
                 os.close(fd)
                 fd = child
             yield fd
@@ -182,10 +184,18 @@ class Local:
         entry = self._stat(path)
         if entry.is_dir:
             raise Rejected(f"{self._name}: {path} is a directory")
+        # A link is what it leads to, reached from the root as everything is: what was seen may have changed.
+        leads_to = Path(os.path.realpath(self._root.joinpath(*_segments(path))))
         try:
-            return os.open(os.path.realpath(self._root.joinpath(*_segments(path))), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._error(path, error) from error
+            place = leads_to.relative_to(os.path.realpath(self._root))
+        except ValueError:
+            raise NotFound(f"{self._name}: {path} leads out of the folder") from None
+        with self._opened("/".join(place.parts[:-1])) as folder:
+            fd = os.open(place.name, _FILE, dir_fd=folder)
+        if not statmodes.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise NotFound(f"{self._name}: {path} is no file any more")
+        return fd
 
     async def _mount_fault(self) -> str | None:
         """None while the volume is there, or what is wrong."""
@@ -198,9 +208,13 @@ class Local:
     def _ensure_mounted(self) -> str:
         """The volume that is there. Raises `Unreachable` (reason `MountMissing`) unless it is the real one."""
         try:
-            volume = f"{self._root.stat().st_dev:x}"
-            if self._sentinel is not None:
-                self._root.joinpath(self._sentinel).lstat()
+            fd = open_below(self._above, self._root)
+            try:
+                volume = device(fd)
+                if self._sentinel is not None:
+                    os.stat(self._sentinel, dir_fd=fd, follow_symlinks=False)
+            finally:
+                os.close(fd)
         except OSError as error:
             what = f"{self._root} cannot be read" if self._sentinel is None else f"{self._sentinel} is not there"
             raise self._missing(f"{what} ({error.strerror})") from error

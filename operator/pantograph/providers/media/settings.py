@@ -30,6 +30,8 @@ class LocalSettings:
 
     name: str
     root: Path
+    above: Path | None = None
+    """The volume that `root` lies in: no link between the two is followed. None: `root` itself."""
     sentinel: str | None = None
     """A file below the root, relative to it, that is there only while the real volume is mounted."""
     volume: str | None = None

@@ -1,0 +1,44 @@
+"""Opens a directory of a volume and follows no link: who can write to a volume must not lead us out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_below(volume: Path, folder: Path) -> int:
+    """The open directory `folder`, which is `volume` or lies below it. `volume` may be a link: a person named it.
+
+    Raises OSError; ELOOP or ENOTDIR where a link or a file stands on the way.
+    """
+    fd = os.open(volume, DIRECTORY & ~os.O_NOFOLLOW)
+    for name in folder.relative_to(volume).parts:
+        try:
+            if name == "..":
+                raise OSError(errno.EINVAL, "leads out of its volume", str(folder))
+            child = os.open(name, DIRECTORY, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = child
+    return fd
+
+
+def device(fd: int) -> str:
+    """What `ServerInfo.volume` calls the volume that the open file lies on: its device's number."""
+    return f"{os.fstat(fd).st_dev:x}"
+
+
+def volume_of(folder: Path, *, above: Path) -> str | None:
+    """The device that `folder` lies on; None if it cannot be opened."""
+    try:
+        fd = open_below(above, folder)
+    except OSError:
+        return None
+    try:
+        return device(fd)
+    finally:
+        os.close(fd)
