@@ -340,8 +340,12 @@ async def test_a_run_is_followed_although_its_server_was_deleted() -> None:
 
 BLOCKED = GOOD.model_copy(
     update={
-        **{"result": "Blocked", "reason": "PruneBlocked", "prune_blocked": "too many", "message": "too many"},
-        **{"prune_candidates": 9, "candidates_digest": "ab" * 32},
+        "result": "Blocked",
+        "reason": "PruneBlocked",
+        "prune_blocked": "too many",
+        "message": "too many",
+        "prune_candidates": 9,
+        "candidates_digest": "ab" * 32,
     }
 )
 
