@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -242,3 +244,23 @@ async def test_an_approval_is_good_although_many_small_runs_came_between(tmp_pat
     for _ in range(60):
         await stage.run(trigger="watch", paths=("shelf0/show0",), shallow=True)
     assert (await stage.run(approve=Approval(run="asked"))).pruned == 5
+
+
+async def test_candidates_are_logged_by_name_when_they_are_new_and_not_without_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pantograph.strm.prune.MAX_LOGGED", 3)
+    caplog.set_level("INFO", logger="pantograph.strm")
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    for number in range(5):
+        stage.tree.remove(f"{ROOT}/shelf0/show1/film 001{number}.mkv")
+    await stage.run(name="first")
+    assert [record.getMessage() for record in caplog.records] == [
+        *(f"candidate PruneGone shelf0/show1/film 001{number}.strm: its source is gone" for number in range(3)),
+        "5 candidates (logged: the first 3); pantograph strm candidates first",
+    ]
+    caplog.clear()
+    await stage.run(name="second")
+    (line,) = caplog.records
+    assert line.getMessage() == "5 candidates (logged: no others than before); pantograph strm candidates second"

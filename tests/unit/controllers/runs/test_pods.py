@@ -13,7 +13,6 @@ from pantograph.cli.strm_reporting import message_of, result_of
 from pantograph.controllers.runs.pods import how_ended, result_left, why_waiting
 from pantograph.strm.report import Issue, Report
 
-
 NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
 
 
