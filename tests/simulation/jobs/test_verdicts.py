@@ -1,4 +1,4 @@
-"""What Flux and Helm (kstatus) and Argo CD (the health script) make of jobs and servers in every state they can be in."""
+"""What Flux and Helm (kstatus) and Argo CD (the health script) make of jobs and servers in every state."""
 
 from __future__ import annotations
 
