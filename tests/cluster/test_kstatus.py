@@ -5,7 +5,9 @@ from __future__ import annotations
 from hack.stage import Stage, until
 from pantograph.api.kstatus import Verdict, verdict
 from tests.chart.argocd import health
+from tests.cluster.mirroring import declared, status
 from tests.cluster.playing import IMAGE, QUICK, disagreements, template
+from tests.fakes.openlist import FakeOpenList
 
 
 def test_every_watcher_has_the_same_verdict_on_every_state_of_an_object(stage: Stage) -> None:
@@ -47,3 +49,23 @@ def test_every_watcher_has_the_same_verdict_on_every_state_of_an_object(stage: S
 
     # What lies on Proxmox is let go, so that nothing waits for a clone that nobody removes.
     simulator.person("destroy", vmid=900)
+
+
+def test_every_watcher_has_the_same_verdict_on_a_media_server_and_on_jobs_that_run_or_are_stalled(
+    stage: Stage, openlist: FakeOpenList
+) -> None:
+    stage.start_operator().await_ready()
+    secret, server, running = declared(openlist)  # nobody plays the kubelet: its Pod waits
+    nowhere = running["spec"] | {"target": {"root": {"name": "unknown"}}}
+    stalled = running | {"metadata": {"name": "stalled"}, "spec": nowhere}
+    stage.apply(secret, server)
+    stage.await_ready("dataserver/openlist")
+    stage.apply(running, stalled)
+    until(lambda: status(stage).get("operation", {}).get("handle"), "a run is at work")
+    until(lambda: stage.condition("strmsyncjob/stalled", "Stalled"), "a job stalled")
+    judged = {what: stage.get(what) for what in ("dataserver/openlist", "strmsyncjob/movies", "strmsyncjob/stalled")}
+    assert {what: (verdict(body), health(body)) for what, body in judged.items()} == {
+        "dataserver/openlist": (Verdict.CURRENT, "Healthy"),
+        "strmsyncjob/movies": (Verdict.IN_PROGRESS, "Progressing"),
+        "strmsyncjob/stalled": (Verdict.FAILED, "Degraded"),
+    }

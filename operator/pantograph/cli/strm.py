@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,7 @@ from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
 from pantograph.cli.strm_reporting import Place, Reporter
 from pantograph.cli.strm_stop import Stop
-from pantograph.cli.strm_target import purge_target, restore_run
+from pantograph.cli.strm_target import purge_target, restore_run, show_candidates
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
@@ -52,7 +53,8 @@ def configure(parser: ArgumentParser) -> None:
     back = actions.add_parser("restore", help="bring back what a run moved into the trash")
     rewrite = actions.add_parser("rewrite", help="make the links anew from the records, without listing the server")
     purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
-    for each in (run, watch, doctor, back, rewrite, purge):
+    listed = actions.add_parser("candidates", help="show every file that a run listed as gone from the source")
+    for each in (run, watch, doctor, back, listed, rewrite, purge):
         _common(each)
     for each in (run, watch):
         each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
@@ -84,6 +86,7 @@ def configure(parser: ArgumentParser) -> None:
         "--min-interval", type=_duration, default="10s", metavar="DURATION", help="between two runs (10s)"
     )
     back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
+    listed.add_argument("run_name", metavar="RUN", help="the run that listed them, as --approve-prune names it")
 
 
 def run(arguments: Namespace) -> int:
@@ -94,6 +97,8 @@ def run(arguments: Namespace) -> int:
         declared, places = read_declared(arguments.spec), _places(arguments)
         if arguments.action == "restore":
             return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
+        if arguments.action == "candidates":
+            return show_candidates(declared, places, arguments.run_name, as_json=arguments.json)
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError) as error:
         remedy = getattr(error, "remedy", None)
@@ -148,6 +153,7 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
 
     if reporter is None:
         return await work(_show if _shows(arguments) else _show_nothing)
+    _log_what_the_engine_says()
     await reporter.open()
     try:
         report = await work(reporter.progress)
@@ -155,6 +161,13 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
     finally:
         await reporter.close()
     return report
+
+
+def _log_what_the_engine_says() -> None:
+    """Into the log of the Pod, or of the operator."""
+    engine = logging.getLogger("pantograph.strm")
+    engine.setLevel(logging.INFO)
+    engine.addHandler(logging.StreamHandler())
 
 
 async def _watch(declared: Declared, places: Places, job: Job, source: MediaSource, arguments: Namespace) -> int:
@@ -397,6 +410,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+        if not report.dry_run:
+            print(f"  pantograph strm candidates {report.run} … shows all of them")
     if report.unlisted_dirs:
         print(f"  {report.unlisted_dirs} directories were not listed: their times had not changed")
     if report.notified:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pantograph.clock import SystemClock
+from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_named
 from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.purge import purge
 from pantograph.strm.removal import restore
-from pantograph.strm.report import Progress, Report
+from pantograph.strm.report import Progress, Report, printable
 from pantograph.strm.runner import Declared, Places, target_directory
 from pantograph.strm.spec import compile_job
 from pantograph.strm.state import StateDir, read_owner
@@ -39,6 +40,32 @@ def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) 
     for path in [] if as_json else taken:
         print(f"its place is taken, it stays in the trash: {path}")
     return 1 if taken else 0
+
+
+def show_candidates(declared: Declared, places: Places, run: str, *, as_json: bool) -> int:
+    """Print every file that `run` listed as gone from the source: what an approval of it removes. Raises StrmError."""
+    volume, directory = target_directory(declared.job, places, make=False)
+    job = compile_job(declared.job)
+    owner = read_owner(directory)
+    if owner is None:
+        raise StrmError("RunUnknown", f"{directory} is not kept by any job")
+    mine = replace(owner, namespace=job.namespace, name=job.name)
+    with (
+        closing(Target(directory, dir_mode=job.dir_mode)) as target,
+        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+        closing(Manifest(state.manifest)) as manifest,
+    ):
+        found = run_named(manifest, run)
+        if found is None:
+            raise StrmError("RunUnknown", f"the records in {directory} know no run {run!r} (any more)")
+        if as_json:
+            listed = [asdict(each) for each in candidates_of(manifest, found)]
+            digest = digest_of_candidates(manifest, found)
+            print(json.dumps({"run": run, "digest": digest, "candidates": listed}, ensure_ascii=False))
+            return 0
+        for each in candidates_of(manifest, found):
+            print(f"{each.reason} {printable(each.path)}" + ("" if each.ready else " (not confirmed yet)"))
+    return 0
 
 
 async def purge_target(

@@ -6,21 +6,26 @@ the first one removed, after it was looked at once more.
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_before, run_named
 from pantograph.strm.limits import Situation, blocked
 from pantograph.strm.manifest import FileRow, Manifest, Missing
 from pantograph.strm.missing import RECONFIGURED, is_confirmed
 from pantograph.strm.naming import SIDECAR_SEPARATORS, STRM
 from pantograph.strm.removal import Remover, digest_on_disk
-from pantograph.strm.report import Issue, Report
+from pantograph.strm.report import Issue, Report, printable
 from pantograph.strm.spec import PruneRules
 from pantograph.strm.target import Target
 from pantograph.strm.wanted import below
 
+logger = logging.getLogger(__name__)
+
+MAX_LOGGED: Final = 1000
+"""Twice what `prune.maxCount` lets go by default; `pantograph strm candidates` shows all of any number."""
 _PAGE: Final = 500
 _COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local"
 _IN_LISTED_DIRECTORIES: Final = f"""
@@ -124,15 +129,23 @@ class Pruning:
         return any(stem in stay for stem in own) if own else bool(stay)
 
     def _account(self) -> None:
-        digest, count, ready = hashlib.sha256(), 0, 0
-        question = "SELECT path, digest, ready, reason FROM candidates WHERE run=? ORDER BY path"
-        for path, content, is_ready, reason in self.manifest.select(question, (self.run,)):
-            digest.update(f"{path}\0{content.hex()}\n".encode())
-            count, ready = count + 1, ready + is_ready
-            self.report.note(Issue(f"Prune{reason}", path, "its source is gone" if is_ready else "not confirmed yet"))
+        count, ready = 0, 0
+        digest = self.report.candidates_digest = digest_of_candidates(self.manifest, self.run)
+        before = run_before(self.manifest, self.run) if digest else None
+        is_news = before is None or digest_of_candidates(self.manifest, before) != digest
+        for each in candidates_of(self.manifest, self.run):
+            count, ready = count + 1, ready + each.ready
+            issue = Issue(each.reason, each.path, "its source is gone" if each.ready else "not confirmed yet")
+            self.report.note(issue)
+            if is_news and count <= MAX_LOGGED:
+                logger.info("candidate %s %s: %s", issue.reason, printable(issue.path), issue.message)
+        if count:
+            shown = (
+                "no others than before" if not is_news else f"the first {MAX_LOGGED}" if count > MAX_LOGGED else "all"
+            )
+            logger.info("%d candidates (logged: %s); pantograph strm candidates %s", count, shown, self.report.run)
         self.report.prune_candidates = count
         self.report.pending_confirmation = count - ready
-        self.report.candidates_digest = digest.hexdigest() if count else ""
 
     def _remove_ready(self, *, source_is_empty: bool) -> None:
         recent = self.manifest.execute("SELECT sum(count) FROM prunes WHERE at > ?", (self.now - self.rules.min_age_s,))
@@ -150,28 +163,18 @@ class Pruning:
         self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
 
     def _remove_approved(self, approval: Approval) -> None:
-        found = self.manifest.execute(
-            "SELECT id FROM runs WHERE name=? AND id<>? ORDER BY id DESC LIMIT 1", (approval.run, self.run)
-        ).fetchone()
-        if found is None:
+        found = run_named(self.manifest, approval.run)
+        if found is None or found == self.run:
             self.report.prune_blocked = f"run {approval.run} is not known here: nothing was approved"
             return
-        if approval.digest is not None and self._digest_of_run(found[0]) != approval.digest:
+        if approval.digest is not None and digest_of_candidates(self.manifest, found) != approval.digest:
             self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
             return
         question = (
             "SELECT c.dir, c.name, c.digest FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
             " WHERE c.run=? AND a.run=? ORDER BY c.path"
         )
-        self._remove(list(self.manifest.select(question, (self.run, found[0]))), counts=False)
-
-    def _digest_of_run(self, run: int) -> str:
-        digest = hashlib.sha256()
-        for path, content in self.manifest.select(
-            "SELECT path, digest FROM candidates WHERE run=? ORDER BY path", (run,)
-        ):
-            digest.update(f"{path}\0{content.hex()}\n".encode())
-        return digest.hexdigest()
+        self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
 
     def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):

@@ -150,12 +150,13 @@ def _timestamp(seconds: float) -> str:
 
 
 def _fit(issue: Issue) -> Issue:
-    return Issue(issue.reason, _printable(issue.path), _printable(issue.message))
+    return Issue(issue.reason, printable(issue.path), printable(issue.message))
 
 
 def _issue_json(issue: Issue) -> dict[str, str]:
     return {"reason": issue.reason, "path": issue.path[:MAX_MESSAGE], "message": issue.message[:MAX_MESSAGE]}
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Whatever a name on a server holds: one line of what can be shown."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

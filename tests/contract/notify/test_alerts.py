@@ -175,3 +175,10 @@ def test_a_receiver_says_which_secrets_it_needs_and_what_it_wants_to_hear() -> N
     assert secrets_of(receiver(telegram={"chatId": "1", "secretRef": {"name": "c"}})) == {"c"}
     assert [wants(both, result) for result in ("Failed", "Recovered")] == [True, False]
     assert wants(receiver(telegram={"chatId": "1", "secretRef": {"name": "c"}}), "Recovered")
+
+
+def test_a_job_that_could_not_run_is_told_without_a_run() -> None:
+    alert = Alert(job="media/films", run="", result="Failed", reason="ServerNotReady", message="it does not answer")
+    assert alert.text() == "StrmSyncJob media/films cannot run\nServerNotReady: it does not answer"
+    assert alert.as_json()["run"] == ""
+    assert Alert(job="media/films", run="", result="Recovered").text() == "StrmSyncJob media/films can run again"

@@ -360,8 +360,8 @@ async def test_what_a_person_brings_back_is_told_by_the_next_run(tmp_path: Path)
         closing(StateDir.open(target, Owner("local", "media", "films", ROOT), adopt=False)) as state,
         closing(Manifest(state.manifest, durable=False)) as manifest,
     ):
-        for run in sorted(each.name for each in (state.path / "trash").iterdir()):
-            count, taken = restore(target, state, run, changes=Changes(manifest, ("den",)))
+        for run in sorted((state.path / "trash").iterdir()):
+            count, taken = restore(target, state, run.name, changes=Changes(manifest, ("den",)))
             assert not taken
             restored += count
     assert restored == 2

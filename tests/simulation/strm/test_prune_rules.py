@@ -266,3 +266,23 @@ async def test_a_target_that_fails_to_answer_is_no_word_that_the_files_are_gone(
     assert (report.result, report.reason, report.pruned) == ("Failed", "TargetUnusable", 0)
     report = await stage.run()
     assert (report.result, report.pruned) == ("Succeeded", 1)
+
+
+async def test_candidates_are_logged_by_name_when_they_are_new_and_not_without_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pantograph.strm.prune.MAX_LOGGED", 3)
+    caplog.set_level("INFO", logger="pantograph.strm")
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    for number in range(5):
+        stage.tree.remove(f"{ROOT}/shelf0/show1/film 001{number}.mkv")
+    await stage.run(name="first")
+    assert [record.getMessage() for record in caplog.records] == [
+        *(f"candidate PruneGone shelf0/show1/film 001{number}.strm: its source is gone" for number in range(3)),
+        "5 candidates (logged: the first 3); pantograph strm candidates first",
+    ]
+    caplog.clear()
+    await stage.run(name="second")
+    (line,) = caplog.records
+    assert line.getMessage() == "5 candidates (logged: no others than before); pantograph strm candidates second"

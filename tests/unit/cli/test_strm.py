@@ -69,6 +69,27 @@ def test_a_folder_is_mirrored_pruned_with_a_word_and_brought_back(call: Call, tm
     assert (library / "film 7.strm").exists()
 
 
+def test_every_file_that_an_approval_would_remove_can_be_seen(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("run")
+    for number in range(12):
+        (tmp_path / f"source/shows/film {number}.mkv").unlink()
+    code, asked = call("run", "--run", "asked")
+    assert (code, asked["result"], len(asked["samples"])) == (3, "Blocked", 10)
+    code, listed = call("candidates", "asked")
+    assert (code, listed["run"], listed["digest"]) == (0, "asked", asked["candidatesDigest"])
+    assert [each["path"] for each in listed["candidates"]] == sorted(
+        f"shows/film {number}.strm" for number in range(12)
+    )  # fmt: skip
+    assert listed["candidates"][0] == {"path": "shows/film 0.strm", "reason": "PruneGone", "ready": True}
+    words = [f"--spec={tmp_path}/spec.yaml", f"--root=source={tmp_path}/source", f"--root=target={tmp_path}/target"]
+    assert main(["strm", "candidates", "asked", *words]) == 0
+    assert "PruneGone shows/film 11.strm\n" in capsys.readouterr().out
+    assert main(["strm", "candidates", "unheard-of", *words]) == 2
+    assert "know no run 'unheard-of'" in capsys.readouterr().err
+
+
 def test_a_source_that_is_not_mounted_fails_and_removes_nothing(call: Call, tmp_path: Path) -> None:
     call("run")
     (tmp_path / "source").rename(tmp_path / "elsewhere")

@@ -30,7 +30,7 @@ KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica", "dataserver", "strms
 _STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0, "StrmError": 0, "_refusal": 0}
 _OTHER_CALLS = {"unknown": 1, "_rule": 2, "_refuse": 2}
 """Functions of ours that take a reason, and as which positional argument."""
-_COMMAND_ONLY = frozenset({"NoWatch", "NotRewritable", "NothingToRestore"})
+_COMMAND_ONLY = frozenset({"NoWatch", "NotRewritable", "NothingToRestore", "RunUnknown"})
 """What `pantograph strm` says of actions that no controller orders."""
 _BLOCKED = frozenset({"PruneBlocked", "RewriteLimit"})
 """Reasons of runs that wait for an approval."""

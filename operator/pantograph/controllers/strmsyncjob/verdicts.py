@@ -138,7 +138,8 @@ def _approval(scope: JobScope, asked: Asked) -> str:
     annotate = f"kubectl annotate strmsyncjob {meta.name} -n {meta.namespace} --overwrite"
     if asked.reason == "RewriteLimit":
         return f"look at the reasons, then allow it once: {annotate} {GROUP}/approve-rewrite={asked.run}"
-    return f"look at what is gone, then approve exactly that: {annotate} {GROUP}/approve-prune={asked.run}"
+    look = f"look at what is gone (pantograph strm candidates {asked.run}, or the run's log)"
+    return f"{look}, then approve exactly that: {annotate} {GROUP}/approve-prune={asked.run}"
 
 
 def _would(last: LastRun) -> str:
