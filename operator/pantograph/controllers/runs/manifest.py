@@ -180,9 +180,7 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
         "tolerations": [to_body(each) for each in execution.tolerations or []],
         "priorityClassName": execution.priority_class_name,
     }
-    return {name: value for name, value in pod.items() if value not in (None, [], {})} | {
-        "automountServiceAccountToken": False
-    }
+    return {name: value for name, value in pod.items() if value not in (None, [], {})}
 
 
 def _claims_of(order: RunOrder) -> dict[str, bool]:

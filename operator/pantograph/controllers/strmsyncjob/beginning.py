@@ -12,7 +12,7 @@ from pantograph.api.operation import Operation
 from pantograph.api.strmstatus import RunStatus
 from pantograph.controllers import operations, strmobjects
 from pantograph.controllers.strmsyncjob.planning import pass_tick
-from pantograph.controllers.strmsyncjob.recording import is_whole, request_of
+from pantograph.controllers.strmsyncjob.recording import fit, is_whole, request_of
 from pantograph.controllers.strmsyncjob.requests import obeyed, settled_by
 from pantograph.controllers.strmsyncjob.running import order_of
 from pantograph.controllers.strmsyncjob.scope import JobScope
@@ -48,6 +48,7 @@ async def announce_run(scope: JobScope, wish: Wish, *, purge: bool = False) -> N
         **request.model_dump(), lives=lives, started_at=operation.started_at, updated_at=operation.started_at
     )
     scope.status.run = run
+    fit(scope.status)
     obeyed(scope, *settled_by(wish.causes))
     if is_whole(run):
         scope.status.applied_digest = scope.spec_digest

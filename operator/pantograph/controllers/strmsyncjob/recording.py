@@ -32,17 +32,20 @@ PROGRESS_S: Final = 5.0
 """Progress is written at most this often."""
 NOTIFY_RETRY_S: Final = 300.0
 TEXT_BYTES: Final = 512
+SCOPE_BYTES: Final = 1024
+"""Of the parts of a run; it stands in the status twice, for the run at work and for the last one."""
 SAMPLE_BYTES: Final = 200
 
 
 def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> RunRequest:
-    """What the run is asked to do, as the status keeps it. Of many parts the first are kept."""
+    """What the run is asked to do, as the status keeps it. Of many parts, or long ones, the first are kept."""
     paths = list(wish.scope.paths)
+    shown = _first_of(paths)
     return RunRequest(
         id=run,
         trigger=wish.trigger,
-        scope=None if wish.scope.is_whole else paths[:MAX_SCOPE],
-        scope_size=len(paths) if len(paths) > MAX_SCOPE and not wish.scope.is_whole else None,
+        scope=None if wish.scope.is_whole else shown,
+        scope_size=len(paths) if shown != paths and not wish.scope.is_whole else None,
         shallow=True if wish.scope.shallow and not wish.scope.is_whole else None,
         dry_run=dry_run or None,
         approved_run=wish.approve_prune[0] if wish.approve_prune else None,
@@ -52,6 +55,16 @@ def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> R
         purge=purge or None,
         notify_only=wish.notify_only or None,
     )
+
+
+def _first_of(paths: list[str]) -> list[str]:
+    """Those that the status has room for; of one that alone is too long its beginning."""
+    shown: list[str] = []
+    for path in paths[:MAX_SCOPE]:
+        if len(json.dumps([*shown, path], ensure_ascii=False).encode()) > SCOPE_BYTES:
+            return shown or [truncate(path, SAMPLE_BYTES)]
+        shown.append(path)
+    return shown
 
 
 def wish_of(request: RunRequest) -> Wish:

@@ -14,7 +14,9 @@ from pantograph.api.strmstatus import RunStatus, StrmSyncJobStatus
 from pantograph.controllers.runs.port import RunState
 from pantograph.controllers.strmsyncjob.recording import (
     STATUS_BYTES,
+    fit,
     follow_progress,
+    is_whole,
     record,
     request_of,
     scope_of,
@@ -60,6 +62,29 @@ def test_a_status_never_grows_beyond_its_budget_and_keeps_the_last_run(results: 
         assert status.last_run is not None
         assert status.last_run.id == f"{number:016x}"
         StrmSyncJobStatus.model_validate(to_body(status))  # the API server's bounds hold as well
+
+
+PATHS = st.builds(lambda letter, length: letter * length, st.characters(codec="utf-8"), st.integers(1, 3000))
+LONG_PATHS = st.lists(PATHS, min_size=1, max_size=20)
+
+
+@settings(deadline=None, max_examples=50)
+@given(LONG_PATHS, st.lists(RESULTS, min_size=11, max_size=11))
+def test_parts_of_any_length_fit_into_the_budget_and_what_is_not_kept_becomes_the_whole(
+    paths: list[str], results: list[RunResult]
+) -> None:
+    wish = Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=Scope(tuple(dict.fromkeys(paths))))
+    status = StrmSyncJobStatus()
+    for number, result in enumerate(results):
+        request = request_of(wish, run=f"{number:016x}", dry_run=False)
+        status.run = RunStatus(**request.model_dump(), started_at=NOW, updated_at=NOW)
+        fit(status)
+        assert size(status) <= STATUS_BYTES
+        StrmSyncJobStatus.model_validate(to_body(status))
+        assert not is_whole(status.run)
+        assert scope_of(status.run).is_whole or scope_of(status.run) == wish.scope
+        record(status, status.run, result, NOW)
+        assert size(status) <= STATUS_BYTES
 
 
 def test_earlier_runs_are_kept_but_not_those_that_followed_a_change_and_found_nothing() -> None:
