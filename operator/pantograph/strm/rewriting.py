@@ -5,7 +5,8 @@ A changed base URL, a broken server setting or a wrong mapping would otherwise m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -35,13 +36,18 @@ class Rewriting:
     manifest: Manifest
     batch: Batch
     report: Report
+    existing: int | None
+    """Our `.strm` files before this run, if an earlier life of it has made some since."""
+    stopped: Callable[[], bool]
 
     async def execute(self, *, approved: bool) -> bool:
-        """Write them all, or none and False because they are too many."""
+        """Write them all; False: none because they are too many, or not all because the run was stopped."""
         total = self.manifest.execute(
             "SELECT count(*) FROM rewrites WHERE reason NOT IN (?,?)", _RENEWALS
         ).fetchone()[0]  # fmt: skip
-        existing = self.manifest.inventory().get("strm", 0) - self.report.created
+        existing = self.existing
+        if existing is None:
+            existing = self.manifest.inventory().get("strm", 0) - self.report.created
         allowed = max(1, existing * self.job.max_rewrite_percent // 100)
         if total > allowed and not approved:
             self.report.reason = "RewriteLimit"
@@ -52,6 +58,9 @@ class Rewriting:
             for row in page:
                 self._plan(row)
             await self.batch.flush()
+            await asyncio.sleep(0)  # whoever reports for this process has its turn
+            if self.stopped():
+                return False
         return True
 
     def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
