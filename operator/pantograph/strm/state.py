@@ -108,7 +108,7 @@ class StateDir:
         path = self.path / _OWNER
         found = _owner_in(self._target.root, self.path)
         if found is not None:
-            _refuse_other(self._target.root, found, owner, adopt=adopt)
+            refuse_other(self._target.root, found, owner, adopt=adopt)
         if found != owner:
             fresh = self.path / f"{_OWNER}.new"
             with fresh.open("w", encoding="utf-8") as file:
@@ -143,7 +143,7 @@ def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | No
     state = Path(f"/proc/self/fd/{fd}")
     found = _owner_in(target.root, state)
     if found is not None:
-        _refuse_other(target.root, found, owner, adopt=adopt)
+        refuse_other(target.root, found, owner, adopt=adopt)
     with _shared_lock(target.root, fd):
         for name in (MANIFEST, f"{MANIFEST}-journal"):  # the journal undoes what a killed run left half done
             if (state / name).exists():
@@ -230,7 +230,8 @@ def _refuse_overlap(root: Path, above: Path | None) -> None:
             )
 
 
-def _refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
+def refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
+    """Raises StrmError, OwnedByAnother or SourceChanged, unless `other`, who keeps the target, is `owner`."""
     if adopt:
         return
     if (other.installation, other.namespace, other.name) != (owner.installation, owner.namespace, owner.name):
