@@ -145,9 +145,23 @@ def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | No
     if found is not None:
         refuse_other(target.root, found, owner, adopt=adopt)
     with _shared_lock(target.root, fd):
-        for name in (MANIFEST, f"{MANIFEST}-journal"):  # the journal undoes what a killed run left half done
-            if (state / name).exists():
-                shutil.copyfile(state / name, to / name)
+        # The journal undoes what a killed run left half done.
+        names = [name for name in (MANIFEST, f"{MANIFEST}-journal") if (state / name).exists()]
+        _refuse_without_room(to, sum((state / name).stat().st_size for name in names))
+        for name in names:
+            shutil.copyfile(state / name, to / name)
+
+
+def _refuse_without_room(folder: Path, size: int) -> None:
+    """For a copy of so many bytes that will grow: as much again, for a run may change every row and journals it."""
+    free = shutil.disk_usage(folder).free
+    if free < 2 * size:
+        raise StrmError(
+            "NoRoomForDryRun",
+            f"a dry run works on a copy of the records, {size >> 20} MiB and as much again, and {folder.parent} has"
+            f" {free >> 20} MiB left",
+            remedy="set TMPDIR to a directory with more room",
+        )
 
 
 @contextmanager
