@@ -323,13 +323,14 @@ def example(name: str) -> Body:
 
 def until(condition: Callable[[], object], what: str, *, within_s: float = 60.0, process: Server | None = None) -> None:
     """Return when `condition` holds. Raises ServerError if `process` ends before, or if it takes too long."""
-    deadline = monotonic() + within_s
+    deadline, pause_s = monotonic() + within_s, 0.05
     while not condition():
         if process is not None:
             process.check()
         if monotonic() > deadline:
             raise ServerError(f"not within {within_s:.0f} s: {what}")
-        sleep(0.1)
+        sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 0.4)  # asking costs more than waiting: most conditions start a kubectl
 
 
 def _chart_environment(plane: ControlPlane) -> dict[str, str]:

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hack.controlplane.process import die_with_parent
+
 CHECKOUT = Path(__file__).parents[1]
 NODE_TIER = "e2e"
 TIERS = ("unit", "contract", "simulation", "chart", "cluster", NODE_TIER)
@@ -46,7 +48,12 @@ def run_tier(tier: str, *, reports: Path) -> Outcome:
     report = reports / f"{tier}.xml"
     began = time.monotonic()
     runner = ("hack.e2e",) if tier == NODE_TIER else ("pytest", f"tests/{tier}")
-    done = subprocess.run([sys.executable, "-m", *runner, "-q", f"--junit-xml={report}"], cwd=CHECKOUT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *runner, "-q", f"--junit-xml={report}"],
+        cwd=CHECKOUT,
+        check=False,
+        preexec_fn=die_with_parent,
+    )
     seconds = time.monotonic() - began
     outcome = read_report(report, tier=tier, seconds=seconds) if report.exists() else Outcome(tier, seconds=seconds)
     if done.returncode != 0 and outcome.failed == 0:

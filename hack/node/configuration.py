@@ -51,13 +51,15 @@ class NodeConfiguration:
     def kubelet_file(self) -> Path:
         return self.folder / "kubelet.yaml"
 
-    def write(self, *, ca: Path, certificate: Path, key: Path) -> None:
-        """Write the files that the flags name; `certificate` is the kubelet's."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def write_containerd(self) -> None:
+        """Write what containerd reads: its own file, and the network of pods."""
         network = self.folder / "cni" / "10-pods.conflist"
-        network.parent.mkdir(exist_ok=True)
+        network.parent.mkdir(parents=True)
         network.write_text(json.dumps(self._network()))
         self.containerd_file.write_text(self._containerd())
+
+    def write_kubelet(self, *, ca: Path, certificate: Path, key: Path) -> None:
+        """Write the kubelet's file; `certificate` is its own."""
         self.kubelet_file.write_text(yaml.safe_dump(self._kubelet(ca=ca, certificate=certificate, key=key)))
 
     def kubelet_flags(self, kubeconfig: Path) -> dict[str, str]:

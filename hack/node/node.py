@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -57,15 +58,13 @@ class Node:
         Raises SetupError if a command cannot be built, ServerError with the end of its log if one does not start.
         """
         self._binaries = binaries(NODE_MODULES)
-        self.plane.start()
+        with ThreadPoolExecutor(1) as beside:
+            images = beside.submit(self._start_containerd_with_images)
+            self.plane.start()
+            images.result()
         certificates = self.plane.certificates
         certificate, key = certificates.pair("kubelet")
-        self._configuration.write(ca=certificates.ca, certificate=certificate, key=key)
-        self._start_containerd()
-        pause = self.folder / "pause.tar"
-        write_oci_archive(pause, self._binaries["pause"], name=PAUSE_IMAGE)
-        for archive in (pause, *self._archives):
-            self.import_image(archive)
+        self._configuration.write_kubelet(ca=certificates.ca, certificate=certificate, key=key)
         self._names = Names(NODE_ADDRESS, self._address_of_service)
         self._start("kube-scheduler", self._configuration.scheduler_flags(self.plane.kubeconfig_of("kube-scheduler")))
         self._start_node_agents()
@@ -100,6 +99,14 @@ class Node:
         found = self.plane.kubectl("get", "service", name, "-n", namespace, "--ignore-not-found", "-o", "json")
         address = json.loads(found)["spec"].get("clusterIP") if found else None
         return None if address == "None" else address  # a Service without one is headless
+
+    def _start_containerd_with_images(self) -> None:
+        self._configuration.write_containerd()
+        self._start_containerd()
+        pause = self.folder / "pause.tar"
+        write_oci_archive(pause, self._binaries["pause"], name=PAUSE_IMAGE)
+        for archive in (pause, *self._archives):
+            self.import_image(archive)
 
     def _start_containerd(self) -> None:
         configuration = self._configuration

@@ -60,8 +60,8 @@ def resource_of(event: Body) -> str:
 
 
 def await_calm(operator: Operator) -> None:
-    """Return when the operator has looked at every object, has nothing in hand, and has compared its cache with the
-    API server after the relist with which its watch began: what happens at a start has happened."""
+    """Return when the operator has listed every kind, has looked at every object, and has nothing in hand: what happens
+    at a start has happened."""
 
     def calm() -> bool:
         text = operator.metrics()
@@ -69,12 +69,12 @@ def await_calm(operator: Operator) -> None:
         objects = _value(text, "pantograph_cached_objects")
         looked = _value(text, "pantograph_reconciles_total")
         busy = _value(text, "pantograph_queue_depth") + _value(text, "pantograph_operations_running")
-        return min(lists) >= 2 and looked >= objects and busy == 0
+        return min(lists) >= 1 and looked >= objects and busy == 0
 
     until(calm, f"{operator.name} calm", process=operator.process)
 
 
-KINDS = ("proxmoxclusters", "vmtemplates", "templatereplicas")
+KINDS = ("proxmoxclusters", "vmtemplates", "templatereplicas", "dataservers", "strmsyncjobs", "jobs")
 
 
 def _value(text: str, name: str, labels: str = "") -> float:

@@ -122,6 +122,13 @@ OBJECTS = table("""
     pantograph.dev/vmtemplates/finalizers: update
     pantograph.dev/templatereplicas: get list watch patch create delete
     pantograph.dev/templatereplicas/status: patch
+    pantograph.dev/dataservers: get list watch
+    pantograph.dev/dataservers/status: patch
+    pantograph.dev/strmsyncjobs: get list watch patch
+    pantograph.dev/strmsyncjobs/status: patch
+    pantograph.dev/strmsyncjobs/finalizers: update
+    batch/jobs: get list watch create delete
+    pods: get list
     configmaps: create patch
     events: create patch
     secrets: get
@@ -132,24 +139,28 @@ LEASE = table("""
 """)
 INSTALLATION = table("""
     secrets: create
-    secrets=pantograph-installation: get
+    secrets=pantograph-installation: get patch
 """)
+REVIEWS = table("""
+    authentication.k8s.io/tokenreviews: create
+""")
+"""They belong to no namespace, so they are shown for every one."""
 
 
 def test_the_operator_may_do_this_and_nothing_else(clean: ControlPlane) -> None:
     install(clean)
-    until(lambda: granted(clean, SYSTEM) >= OBJECTS | LEASE | INSTALLATION)
-    assert granted(clean, SYSTEM) == OBJECTS | LEASE | INSTALLATION
-    assert granted(clean, "default") == OBJECTS
+    until(lambda: granted(clean, SYSTEM) >= OBJECTS | LEASE | INSTALLATION | REVIEWS)
+    assert granted(clean, SYSTEM) == OBJECTS | LEASE | INSTALLATION | REVIEWS
+    assert granted(clean, "default") == OBJECTS | REVIEWS
 
 
 def test_with_named_namespaces_it_may_do_nothing_elsewhere(clean: ControlPlane) -> None:
     install(clean, "--set", "watchNamespaces={lab,shop}", "--set", "leaderElection.namespace=leases")
-    until(lambda: granted(clean, "lab") >= OBJECTS)
-    assert granted(clean, "lab") == granted(clean, "shop") == OBJECTS
-    assert granted(clean, "leases") == LEASE
-    assert granted(clean, SYSTEM) == INSTALLATION
-    assert granted(clean, "default") == set()
+    until(lambda: granted(clean, "lab") >= OBJECTS | REVIEWS)
+    assert granted(clean, "lab") == granted(clean, "shop") == OBJECTS | REVIEWS
+    assert granted(clean, "leases") == LEASE | REVIEWS
+    assert granted(clean, SYSTEM) == INSTALLATION | REVIEWS
+    assert granted(clean, "default") == REVIEWS
 
 
 def test_people_get_rights_by_the_roles_that_they_have(clean: ControlPlane) -> None:
@@ -190,14 +201,15 @@ def test_a_replica_may_block_its_templates_deletion_only_by_the_right_to_the_fin
             return False
         return True
 
-    until(lambda: granted(clean, "default") == OBJECTS)
+    until(lambda: granted(clean, "default") == OBJECTS | REVIEWS)
     until(applied, timeout_s=60)
     clean.kubectl("delete", "-f", "-", stdin=child)
 
     role = json.loads(clean.kubectl("get", "clusterrole", "pantograph", "-o", "json"))
     role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["vmtemplates/finalizers"]]
     clean.kubectl("replace", "-f", "-", stdin=json.dumps(role))
-    until(lambda: granted(clean, "default") == OBJECTS - table("pantograph.dev/vmtemplates/finalizers: update"))
+    rest = OBJECTS - table("pantograph.dev/vmtemplates/finalizers: update") | REVIEWS
+    until(lambda: granted(clean, "default") == rest)
     with pytest.raises(CommandError, match="cannot set blockOwnerDeletion"):
         clean.kubectl(*apply, stdin=child, kubeconfig=operator)
 
@@ -242,7 +254,7 @@ def documented_commands(*, after: str, before: str) -> list[str]:
     """The shell commands of a part of docs/uninstall.md."""
     text = (CHECKOUT / "docs/uninstall.md").read_text().split(after, 1)[1].split(before, 1)[0]
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.M | re.S)
-    return [line.strip() for block in blocks for line in block.splitlines()]
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
 def run(plane: ControlPlane, command: str) -> None:
@@ -257,7 +269,7 @@ def test_uninstalling_as_documented_leaves_nothing(clean: ControlPlane) -> None:
     clean.kubectl("apply", "-f", "-", stdin=template())
     clean.kubectl("create", "secret", "generic", "pantograph-installation", "-n", SYSTEM)
     commands = documented_commands(after="# Uninstall", before="## When the operator went first")
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         run(clean, command)
     assert present_crds(clean) == set()

@@ -101,9 +101,9 @@ class Release:
         return self._plane.kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:{port}/proxy{path}")
 
     def holder(self) -> str:
-        """Who holds the Lease."""
-        lease = json.loads(self.kubectl("get", "lease", "pantograph", "-o", "json"))
-        return str(lease["spec"].get("holderIdentity", ""))
+        """Who holds the Lease; it may be one that went without its rights, and then could not give it back."""
+        lease = self.kubectl("get", "lease", "pantograph", "-o", "json", "--ignore-not-found")
+        return str(json.loads(lease)["spec"].get("holderIdentity", "")) if lease else ""
 
     def exec(self, pod: str, *command: str) -> str:
         return self.kubectl("exec", pod, "--", *command)

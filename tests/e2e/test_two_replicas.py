@@ -16,9 +16,10 @@ def test_the_standby_is_ready_and_serves_images_does_not_lead_and_takes_over(
 ) -> None:
     release = shared_release
     release.ensure(*TWO)
-    until(release.holder, "somebody leads")
+    both = {pod["metadata"]["name"] for pod in release.pods()}
+    until(lambda: release.holder() in both, "one of the two leads")
     leader = release.holder()
-    (standby,) = [name for pod in release.pods() if (name := pod["metadata"]["name"]) != leader]
+    (standby,) = both - {leader}
     assert "pantograph_leader 1.0" in release.get(leader, "/metrics")
     assert "pantograph_leader 0.0" in release.get(standby, "/metrics")
     assert release.get(standby, "/readyz")

@@ -10,7 +10,7 @@ from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.engine.informer import MissingKinds
-from pantograph.engine.kube import Conflict, NotFound, OutcomeUnknown, Unavailable
+from pantograph.engine.kube import Conflict, OutcomeUnknown, Unavailable
 from tests.fakes.apiserver import Call
 from tests.simulation.lab import NAMESPACE, Lab
 
@@ -171,7 +171,7 @@ async def test_a_kind_that_is_no_longer_served_ends_the_operator_with_the_reason
         assert operator is not None
         while not operator.done():
             await lab.clock.sleep(1)
-        assert isinstance(operator.exception(), NotFound)
+        assert isinstance(operator.exception(), MissingKinds)
         lab.operator = None
         await lab.start()
         await lab.clock.sleep(600)

@@ -21,7 +21,8 @@ from pantograph.api.meta import (
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, SubPath
 from pantograph.api.units import Timestamp
 
-Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#]+$")]
+Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#@/]+(/[^\s?#]*)?$")]
+"""Without `user:password@`: it is shown, and credentials have a Secret."""
 
 
 class LocalFolder(Model):
@@ -65,8 +66,8 @@ class DataServerSpec(CommonSpec):
     driver: Literal["OpenList", "CloudDrive2", "WebDAV", "Local"]
     """What speaks to it. `OpenList` also serves AList; `Local` is a folder."""
     endpoint: Endpoint | None = None
-    """The server as the operator and the Pods of runs reach it, such as `http://openlist:5244`. What players see is the
-    job's `link.publicBase`."""
+    """The server as the operator and the Pods of runs reach it, such as `http://openlist:5244`, without
+    `user:password@`: that is for the Secret. What players see is the job's `link.publicBase`."""
     credentials_ref: LocalReference | None = None
     """A Secret: `token`, or `username` and `password` (and `otp`, the seed of one-time passwords). Absent: a guest."""
     local: LocalFolder | None = None

@@ -98,6 +98,8 @@ class RunResult(Model):
     pending_confirmation: Count = 0
     remote_requests: Count = 0
     incomplete_dirs: Count = 0
+    unlisted_dirs: Count = 0
+    """Directories that were not listed, because their times had not changed."""
     inventory: RunInventory = Field(default_factory=RunInventory)
     samples: Annotated[list[RunIssue], Field(max_length=10)] = Field(default_factory=list)
     notified: Count = 0

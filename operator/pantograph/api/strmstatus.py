@@ -48,8 +48,8 @@ class RunRequest(Model):
     """The run whose candidates may be removed."""
     approved_digest: Digest | None = None
     """The digest of these candidates."""
-    approve_rewrite: bool | None = None
-    """It may rewrite more than `update.maxRewritePercent`."""
+    approved_rewrite: RunId | None = None
+    """The run that asked, whose rewrites are approved."""
     rebuild_manifest: bool | None = None
     """It begins with empty records and adopts what is equal."""
     purge: bool | None = None
@@ -135,6 +135,10 @@ class LastRun(RunSummary):
     """Why no candidate was removed."""
     pending_confirmation: Count = 0
     """Candidates that further runs must confirm."""
+    unlisted_dirs: Count = 0
+    """Directories that were not listed, because their times had not changed (`update.verify: DirMtime`)."""
+    notified: Count = 0
+    """Folders that media servers were told of, after the run too."""
     notify_due: Timestamp | None = None
     """When media servers are told what could not be told yet."""
 
@@ -169,10 +173,24 @@ class LastHandled(Model):
     rebuild_manifest: Token | None = None
 
 
+class Asked(Model):
+    """A run that waits for an approval, until one is given or a run over the whole source needs none."""
+
+    run: RunId
+    """What the approval names."""
+    reason: Reason
+    message: Text | None = None
+    candidates_digest: Digest | None = None
+    """What an approval of its candidates names."""
+
+
 class Alerted(Model):
     """The fault that people were told of last, until it is mended and they were told that."""
 
-    run: RunId
+    run: RunId | None = None
+    """Absent: none could begin."""
+    missed: Timestamp | None = None
+    """The time of the schedule at which none could begin; absent: it was not for want of the server."""
     result: RunOutcome
     reason: Reason
     at: Timestamp
@@ -197,6 +215,7 @@ class StrmSyncJobStatus(CommonStatus):
     samples: Annotated[list[Sample], Field(max_length=MAX_SAMPLES), Atomic()] | None = None
     """What the last run had to say about single paths, the first of it."""
     last_handled: LastHandled | None = None
+    blocked: Asked | None = None
     alerted: Alerted | None = None
     applied_digest: Annotated[str, Field(max_length=64)] | None = None
     """Of the spec for which a whole run was begun; another one begins a run."""

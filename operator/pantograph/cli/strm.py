@@ -60,7 +60,7 @@ def configure(parser: ArgumentParser) -> None:
         each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
     for each in (run, rewrite):
         each.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
-        each.add_argument("--approve-rewrite", action="store_true", help="rewrite more than update.maxRewritePercent")
+        each.add_argument("--approve-rewrite", metavar="RUN", help="rewrite as many files as that run asked for")
     run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
     run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
     run.add_argument("--shallow", action="store_true", help="of each --path only itself and what is new in it")
@@ -399,6 +399,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
+    if report.unlisted_dirs:
+        print(f"  {report.unlisted_dirs} directories were not listed: their times had not changed")
     if report.notified:
         print(f"  media servers were told of {report.notified} folders")
     for each in report.notify_failed:

@@ -8,7 +8,9 @@ from contextlib import closing
 from dataclasses import replace
 
 from pantograph.clock import SystemClock
+from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
+from pantograph.strm.manifest import Manifest
 from pantograph.strm.purge import purge
 from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report
@@ -29,8 +31,10 @@ def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) 
     with (
         closing(Target(directory, above=volume, dir_mode=job.dir_mode)) as target,
         closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+        closing(Manifest(state.manifest)) as manifest,
     ):
-        restored, taken = restore(target, state, run)
+        changes = Changes(manifest, tuple(each.name for each in job.media_servers))
+        restored, taken = restore(target, state, run, changes=changes)
     print(json.dumps({"restored": restored, "taken": taken}) if as_json else f"{restored} files are back")
     for path in [] if as_json else taken:
         print(f"its place is taken, it stays in the trash: {path}")

@@ -92,6 +92,8 @@ async def observe(scope: ServerScope) -> None:
         await respect_cooldown(scope)
         raise
     except provider.ProviderError as error:
+        if isinstance(error, provider.BasePathChanged):
+            scope.servers.forget(scope.key)  # the next look takes the server as it is then; records know their source
         scope.status.reachable = False
         scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
         raise

@@ -92,6 +92,9 @@ class Controller(Generic[R]):
         """The meaning of an outside error; None if it was not foreseen."""
         return None
 
+    async def heed_end(self, scope: Scope[R, Any], end: StepError | None) -> None:
+        """What else follows from how the steps ended, whichever of them that was; may change the scope's status."""
+
     def gone(self, key: Key) -> None:
         """The object is gone: drop what was kept in memory for it. Asked at least once, perhaps of a key never seen."""
 
@@ -183,6 +186,8 @@ class Controller(Generic[R]):
 
         if obj.deleting and end is None:
             return await self._let_go(key, scope.body)
+        if not obj.deleting:
+            await self.heed_end(scope, end)
         scope.conclude(end)
         await self._report(key, scope, before, end)
         self._requeue(key, scope, end)

@@ -24,6 +24,8 @@ SWEEP_AFTER_RELIST_S = 5.0
 """After the last event of a relist: its burst is over."""
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
+WHOLE_EVERY_S = 5.0
+"""How often it is looked whether the kinds that are missing are back, while some are."""
 
 
 class MissingKinds(Exception):
@@ -48,28 +50,32 @@ class Informer:
         self._source = source
         self._enqueue = enqueue
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._gone: Sequence[ResourceType] = ()
+        """Kinds whose definitions were removed, while those of others are being removed."""
         self._listed: dict[tuple[ResourceType, str | None], str] = {}
         self._relisted_at: float | None = None
         self._relisted = asyncio.Event()
 
     @property
     def _watched(self) -> Sequence[Watched]:
-        return tuple(self._services.cache.watched)
+        return [each for each in self._services.cache.watched if each.resource not in self._gone]
 
     async def load(self) -> None:
-        """Check that every kind is served, then list all of them. Raises MissingKinds; waits for a server that is down.
+        """Check that every kind is served, then list all of them. Waits for a server that is down.
 
-        After this the cache is complete.
+        After this the cache is complete. Raises MissingKinds, but not while definitions are being removed: then the
+        objects of those that are left go only if somebody works.
         """
-        missing = [w.resource for w in self._watched if not await self._patiently_served(w.resource)]
-        if missing:
-            raise MissingKinds(_missing(missing))
+        self._gone = await self._not_served()
         for watched in self._watched:
             for namespace in self._namespaces:
                 listing = await self._patiently_list(watched, namespace)
                 for body in listing.items:
                     self._services.cache.absorb(body)
                 self._listed[watched.resource, namespace] = listing.resource_version
+        if self._gone and not self._is_removal():
+            raise MissingKinds(_missing(self._gone))
+        for watched in self._services.cache.watched:
             self._services.cache.mark_listed(watched.resource.kind)
         logger.info(
             "cache complete: %s",
@@ -77,13 +83,61 @@ class Informer:
         )
 
     async def run(self) -> None:
-        """Follow the watch and sweep for ghosts, until cancelled."""
+        """Follow the watch and sweep for ghosts, until cancelled. Raises MissingKinds, or what ended the watch."""
+        tasks = [asyncio.ensure_future(work) for work in (self._watch(), self._await_whole())]
         sweeper = asyncio.ensure_future(self._sweep_now_and_then())
         try:
-            await self._source.run([w.resource for w in self._watched], self.on_event, since=self._listed)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sweeper.cancel()
+            for task in (*tasks, sweeper):
+                task.cancel()
+            await asyncio.gather(*tasks, sweeper, return_exceptions=True)
+        await done.pop()
         raise RuntimeError("the watch has ended by itself")
+
+    async def _watch(self) -> None:
+        """Until the watch ends; that of the kinds that are left goes on while definitions are being removed."""
+        while True:
+            try:
+                resources = [watched.resource for watched in self._watched]
+                return await self._source.run(resources, self.on_event, since=self._listed)
+            except Exception as error:
+                self._listed = {}  # the next watch lists anew
+                gone = await self._not_served()
+                if not gone:
+                    raise
+                self._leave_out(gone)
+                if not self._is_removal():
+                    raise MissingKinds(_missing(self._gone)) from error
+                logger.warning("definitions are being removed, finishing what is left: %s", _names(gone))
+
+    def _leave_out(self, gone: Sequence[ResourceType]) -> None:
+        """A definition goes after its last object, so none of these kinds is left."""
+        for resource in gone:
+            for key in self._services.cache.keys(resource.kind):
+                if (entry := self._services.cache.entry(key)) is not None:
+                    self._forget(key, uid=entry.uid)
+        self._gone = [*self._gone, *gone]
+
+    async def _await_whole(self) -> None:
+        """Without some kinds, until nothing is left to remove, or they are back: raises MissingKinds then."""
+        while True:
+            await self._services.clock.sleep(WHOLE_EVERY_S)
+            if not self._gone:
+                continue
+            if not self._is_removal():
+                raise MissingKinds(_missing(self._gone))
+            if back := [each for each in self._gone if await self._patiently_served(each)]:
+                raise MissingKinds(f"{_names(back)} were missing and are served again: the operator must start anew")
+
+    def _is_removal(self) -> bool:
+        """Whether objects that are left are under deletion."""
+        cache = self._services.cache
+        bodies = (cache.get(key) for kind in self._services.reconciled for key in cache.keys(kind))
+        return any(body is not None and body["metadata"].get("deletionTimestamp") for body in bodies)
+
+    async def _not_served(self) -> list[ResourceType]:
+        return [w.resource for w in self._watched if not await self._patiently_served(w.resource)]
 
     def on_event(self, resource: ResourceType, event: WatchEvent) -> None:
         """Take one change; whoever it concerns is enqueued, unless it told nothing new."""
@@ -194,9 +248,12 @@ class Informer:
             delay = min(delay * 2, LAST_RETRY_S)
 
 
+def _names(resources: Sequence[ResourceType]) -> str:
+    return ", ".join(f"{r.plural}.{r.group or 'core'}/{r.version}" for r in resources)
+
+
 def _missing(resources: Sequence[ResourceType]) -> str:
-    names = ", ".join(f"{r.plural}.{r.group or 'core'}/{r.version}" for r in resources)
     return (
-        f"the API server does not serve {names}; to mend it: install the CRDs "
+        f"the API server does not serve {_names(resources)}; to mend it: install the CRDs "
         "(helm upgrade --install with crds.enabled=true, or kubectl apply -f crds/) and start the operator again"
     )

@@ -72,5 +72,12 @@ class Rejected(ProviderError):
     reason = "Rejected"
 
 
+class BasePathChanged(Rejected):
+    """A media server shows its user another tree than when the connection was opened; one that is opened anew takes it
+    as it is."""
+
+    reason = "BasePathChanged"
+
+
 class ProtocolError(ProviderError):
     reason = "ProtocolError"

@@ -17,7 +17,7 @@ from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
-from pantograph.strm.manifest import FileRow, FrontierItem, Manifest
+from pantograph.strm.manifest import FrontierItem, Intent, Manifest, Record
 from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.quiet import Lying, Quieted
 from pantograph.strm.report import Issue, Report
@@ -61,6 +61,7 @@ class Batch:
     sync: Callable[[int], None]
     changes: Changes
     works: list[Work] = field(default_factory=list)
+    written: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     """Directories to be taken off the stored frontier."""
     planned: int = 0
@@ -109,17 +110,17 @@ class Batch:
         self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
-        for work in self.works:
-            file = work.write.file
-            if file.kind == "strm":
-                row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
-                self.manifest.intend(work.directory, row, digest_of(file.text))
+        self.manifest.intend(_intent(work, digest_of(work.write.file.text)) for work in self.works if _is_link(work))
         made = self._intend_directories()
         folders = all_of((work.local for work in self.works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
-        for work in self.works:
-            await self._write_one(work)
+        try:
+            for work in self.works:
+                await self._write_one(work)
+        finally:  # what was written is known, even if the next file found no room
+            self.manifest.record(self.written)
+            self.written = []
         self.changes.settle()
         self.sync(self.target.fd)
 
@@ -152,8 +153,7 @@ class Batch:
                 staged = await self.writer.fetch(self.source, file.entry)
             if file.kind == "sidecar":
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
-                row = FileRow(name=file.name, kind=file.kind, remote=file.entry.name, digest=None)
-                self.manifest.intend(work.directory, row, staged.digest)
+                self.manifest.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
             written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
         except (NotWritten, ProviderError, OSError) as error:
@@ -161,18 +161,18 @@ class Batch:
             self._failed(work, path, error)
             return
         entry = file.entry
-        self.manifest.record(
-            work.directory,
-            FileRow(
-                name=file.name,
-                kind=file.kind,
-                remote=entry.name,
-                digest=written.digest,
-                size=written.state.size,
-                mtime_ns=written.state.mtime_ns,
-                remote_size=entry.size_bytes,
-                remote_time=None if entry.modified is None else entry.modified.timestamp(),
-            ),
+        self.written.append(
+            Record(
+                work.directory,
+                file.name,
+                file.kind,
+                entry.name,
+                written.digest,
+                written.state.size,
+                written.state.mtime_ns,
+                entry.size_bytes,
+                None if entry.modified is None else entry.modified.timestamp(),
+            )
         )
         if work.quieted is not None:
             work.quieted.files[file.name] = Lying(written.state.size, written.state.mtime_ns, written.digest)
@@ -192,3 +192,12 @@ class Batch:
         self.report.note(Issue("WriteFailed", path, str(error)))
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.drop_short_cut(work.directory))
+
+
+def _is_link(work: Work) -> bool:
+    return work.write.file.kind == "strm"
+
+
+def _intent(work: Work, digest: bytes) -> Intent:
+    file = work.write.file
+    return Intent(work.directory, file.name, file.kind, file.entry.name, digest)

@@ -55,6 +55,8 @@ def compare(
 
 def sign_of(content: bytes) -> str:
     """The signature in a `.strm`; empty if there is none."""
+    if b"sign=" not in content:
+        return ""
     return _raw_sign(content.decode(errors="replace").strip().partition("?")[2])
 
 

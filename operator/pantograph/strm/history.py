@@ -11,6 +11,11 @@ from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
 
 KEPT_RUNS: Final = 50
+KEPT_QUESTIONS: Final = 10
+"""Of the runs that wait for an approval, which may come after hundreds of small runs that followed changes."""
+_FORGET: Final = (
+    "DELETE FROM runs WHERE id <= ? AND id NOT IN (SELECT id FROM runs WHERE state='Blocked' ORDER BY id DESC LIMIT ?)"
+)
 LONGEST_RUN_S: Final = 24 * 3600.0
 """What an interrupted run saw before that is too old to go on from."""
 
@@ -68,8 +73,8 @@ def end_run(
         "UPDATE runs SET state=?, dirs=?, result=? WHERE id=?",
         ("Running" if resumable else report.result, directories, json.dumps(report.as_json(), ensure_ascii=False), run),
     )
-    manifest.execute("DELETE FROM runs WHERE id <= ?", (run - KEPT_RUNS,))
-    manifest.execute("DELETE FROM candidates WHERE run <= ?", (run - KEPT_RUNS,))
+    manifest.execute(_FORGET, (run - KEPT_RUNS, KEPT_QUESTIONS))
+    manifest.execute("DELETE FROM candidates WHERE run <= ? AND run NOT IN (SELECT id FROM runs)", (run - KEPT_RUNS,))
     manifest.commit()
 
 

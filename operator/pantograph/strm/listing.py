@@ -21,7 +21,7 @@ LONGEST_WAIT_S: Final = 300.0
 """For a server that wants to be left alone; longer than that, the run ends and another one comes."""
 CANCEL_WITHIN_S: Final = 1.0
 """A run that waits for the server looks so often whether it is cancelled."""
-AHEAD: Final = 4
+AHEAD: Final = 2
 """Answers that may wait for the work, for each question that may be open."""
 MAX_HELD: Final = 20_000
 """Entries in answers that wait: more are not asked for, since a directory may hold very many."""

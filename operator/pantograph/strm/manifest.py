@@ -9,6 +9,7 @@ ours by its content, and one that holds something else is known to be somebody's
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest_faults import fault_of, unreadable
 from pantograph.strm.wanted import Kind
 
+_INVENTORY: Final = "inventory"
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
 _SCHEMA: Final = """
@@ -97,8 +99,7 @@ class Missing:
     """When the last scan that counts was; seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirRow:
+class DirRow(NamedTuple):
     id: int
     path: str
     local: str
@@ -111,6 +112,30 @@ class DirRow:
     """How many of ours were there, when nothing was left to do."""
     proved_run: int | None
     missing: Missing | None
+
+
+class Intent(NamedTuple):
+    """What a file is about to hold."""
+
+    dir: int
+    name: str
+    kind: Kind
+    remote: str
+    intent: bytes
+
+
+class Record(NamedTuple):
+    """What we left, or found, in a file. The fields are those of a `FileRow` that is not missing."""
+
+    dir: int
+    name: str
+    kind: Kind
+    remote: str
+    digest: bytes | None
+    size: int | None
+    mtime_ns: int | None
+    remote_size: int | None
+    remote_time: float | None
 
 
 class QuietRow(NamedTuple):
@@ -139,6 +164,20 @@ class FileRow:
     remote_size: int | None = None
     remote_time: float | None = None
     missing: Missing | None = None
+
+    def record(self, directory: int) -> Record:
+        """As it is stored."""
+        return Record(
+            directory,
+            self.name,
+            self.kind,
+            self.remote,
+            self.digest,
+            self.size,
+            self.mtime_ns,
+            self.remote_size,
+            self.remote_time,
+        )
 
     def owns(self, digest: bytes) -> bool:
         """Whether content of this digest is ours."""
@@ -176,6 +215,8 @@ class Manifest:
         except sqlite3.DatabaseError as error:
             raise fault_of(path, error) or unreadable(path, error) from error
         self.commits = 0
+        self._is_counted = True
+        """The inventory may be remembered."""
 
     def _create(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -233,12 +274,12 @@ class Manifest:
 
     def add_directory(self, path: str, local: str, *, parent: int | None, mount: bool) -> int:
         """Its id; a row that exists keeps its own, and learns where it lies now."""
-        self.execute(
+        stored = self.execute(
             "INSERT INTO dirs (parent, path, local, mount) VALUES (?,?,?,?) ON CONFLICT (path) DO UPDATE SET"
-            " local=excluded.local, mount=excluded.mount, parent=excluded.parent",
+            " local=excluded.local, mount=excluded.mount, parent=excluded.parent RETURNING id",
             (parent, path, local, mount),
         )
-        return int(self._db.execute("SELECT id FROM dirs WHERE path=?", (path,)).fetchone()[0])
+        return int(stored.fetchone()[0])
 
     def children(self, directory: int) -> list[DirRow]:
         rows = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE parent=?", (directory,))
@@ -268,6 +309,10 @@ class Manifest:
         """What was true of the directory, if nothing was left to do there."""
         row = self._db.execute(_QUIET, (path,)).fetchone()
         return None if row is None else QuietRow._make(row)
+
+    def quiet_in(self, directory: int) -> dict[str, QuietRow]:
+        """By path, of the directories in this one."""
+        return {path: QuietRow._make(row) for path, *row in self._db.execute(_QUIET_IN, (directory,))}
 
     def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
         """Nothing is left to do in the directory, whose listing was proved; `row.local` stays as it is."""
@@ -304,22 +349,23 @@ class Manifest:
         row = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=? AND name=?", (directory, name)).fetchone()
         return None if row is None else _file(row)
 
-    def intend(self, directory: int, row: FileRow, intent: bytes) -> None:
-        """The file is about to hold `intent`."""
-        self.execute(
+    def intend(self, intents: Iterable[Intent]) -> None:
+        """Files are about to hold something."""
+        self._count_anew()
+        self.executemany(
             "INSERT INTO files (dir, name, kind, remote, intent) VALUES (?,?,?,?,?)"
             " ON CONFLICT (dir, name) DO UPDATE SET intent=excluded.intent",
-            (directory, row.name, row.kind, row.remote, intent),
+            intents,
         )
 
-    def record(self, directory: int, row: FileRow) -> None:
-        """The file is durable, or was found, as `row` says; it is not missing."""
-        self.execute(
+    def record(self, records: Iterable[Record]) -> None:
+        """Files are durable, or were found, as it is said here; none of them is missing."""
+        self._count_anew()
+        self.executemany(
             "INSERT OR REPLACE INTO files (dir, name, kind, remote, digest, size, mtime_ns, remote_size, remote_time)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
-            (directory, row.name, row.kind, row.remote, row.digest, row.size, row.mtime_ns, row.remote_size,
-             row.remote_time),
-        )  # fmt: skip
+            records,
+        )
 
     def mark_file(self, directory: int, name: str, missing: Missing | None, *, confirm: bool = False) -> None:
         self.execute(
@@ -328,12 +374,26 @@ class Manifest:
         )
 
     def forget_file(self, directory: int, name: str) -> None:
+        self._count_anew()
         self.execute("DELETE FROM files WHERE dir=? AND name=?", (directory, name))
 
     def inventory(self) -> dict[str, int]:
-        """How many files we own, by kind."""
+        """How many files we own, by kind: counted when some came or went, remembered otherwise."""
+        remembered = self.get(_INVENTORY)
+        if remembered is not None:
+            counted: dict[str, int] = json.loads(remembered)
+            return counted
         rows = self._db.execute("SELECT kind, count(*) FROM files WHERE digest IS NOT NULL GROUP BY kind")
-        return {str(kind): int(count) for kind, count in rows}
+        counted = {str(kind): int(count) for kind, count in rows}
+        self.put(_INVENTORY, json.dumps(counted))
+        self._is_counted = True
+        return counted
+
+    def _count_anew(self) -> None:
+        """What was counted is dropped in the transaction that changes the count."""
+        if self._is_counted:
+            self.execute("DELETE FROM meta WHERE key=?", (_INVENTORY,))
+            self._is_counted = False
 
     def defer_rewrite(
         self, directory: int, name: str, text: bytes, entry: Entry, *, reason: str, found: bytes | None
@@ -375,10 +435,10 @@ class Manifest:
 
 
 _DIR: Final = "id, path, local, mount, made, listing, renew_at, times, files, proved_run, reason, scans, since, counted"
-_QUIET: Final = (
-    "SELECT d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
-    " FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.path=? AND d.listing IS NOT NULL"
-)
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
+_QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
+_QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
+_QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
 _FILE: Final = (
     "name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, reason, scans, since, counted"
 )

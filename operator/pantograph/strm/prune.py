@@ -25,7 +25,8 @@ from pantograph.strm.wanted import below
 _PAGE: Final = 500
 _COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local"
 _IN_LISTED_DIRECTORIES: Final = f"""
-SELECT {_COLUMNS}, 0, f.confirm, f.reason, f.scans, f.since, f.counted FROM files f JOIN dirs d ON d.id = f.dir
+SELECT {_COLUMNS}, 0, f.confirm, f.reason, f.scans, f.since, f.counted FROM files f INDEXED BY files_missing
+JOIN dirs d ON d.id = f.dir
 WHERE f.reason IS NOT NULL AND d.proved_run = ? ORDER BY f.dir, f.name"""  # noqa: S608 - constants
 _BELOW_GONE_DIRECTORIES: Final = f"""
 WITH RECURSIVE gone (id, reason, scans, since, counted) AS (
@@ -34,7 +35,7 @@ WITH RECURSIVE gone (id, reason, scans, since, counted) AS (
   UNION
   SELECT c.id, g.reason, g.scans, g.since, g.counted FROM dirs c JOIN gone g ON c.parent = g.id)
 SELECT {_COLUMNS}, 1, g.reason <> '{RECONFIGURED}', g.reason, g.scans, g.since, g.counted
-FROM gone g JOIN files f ON f.dir = g.id JOIN dirs d ON d.id = f.dir ORDER BY f.dir, f.name"""  # noqa: S608 - constants
+FROM gone g CROSS JOIN files f ON f.dir = g.id JOIN dirs d ON d.id = f.dir ORDER BY f.dir, f.name"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

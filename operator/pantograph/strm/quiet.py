@@ -33,6 +33,8 @@ _SEPARATOR: Final = "/"
 """No name holds it."""
 _ANY: Final = bytes(DIGEST_BYTES)
 """Instead of a content's digest: only size and time count (sidecars)."""
+_MOST_NEAR: Final = 1000
+"""Rows that are read at once; each has the size of a small directory."""
 _TYPE: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
 """The bits of a mode that tell the type, and those of a file: a call less than `stat.S_ISREG`."""
@@ -79,6 +81,9 @@ class Quiet:
         self._with_times = with_times
         self._with_content = with_content
         self._now = now
+        # Without a block device: NFS and its like send a directory's states with its names, or else one by one.
+        self._is_remote = os.major(os.fstat(target.fd).st_dev) == 0
+        self._near: dict[str, QuietRow] = {}
         # Another release may read the same answer otherwise.
         self._prefix = hashlib.blake2b(f"{version('pantograph')} {shape}".encode(), digest_size=8).digest()
 
@@ -92,7 +97,7 @@ class Quiet:
 
     def as_left(self, item: FrontierItem, listing: Listing) -> QuietRow | None:
         """The directory's row if it holds. The caller has seen to it that the listing is proved."""
-        row = self._manifest.quiet(item.path)
+        row = self._near.pop(item.path, None) or self._manifest.quiet(item.path)
         if row is None or row.local != item.local or (row.digests is None) == self._with_content:
             return None
         if row.renew_at is not None and self._now() >= row.renew_at:
@@ -101,10 +106,17 @@ class Quiet:
             return None
         try:
             fd = self._target.open(item.local)
+            if fd is not None and self._is_remote:
+                os.listdir(fd)  # noqa: PTH208 - by descriptor
             holds = not row.names if fd is None else _holds(fd, row, root=not item.local)
         except OSError:
             return None
         return row if holds else None
+
+    def near(self, directory: int, count: int) -> None:
+        """The `count` directories in this one come soon: their rows are read at once."""
+        if 1 < count <= _MOST_NEAR - len(self._near):
+            self._near |= self._manifest.quiet_in(directory)
 
     def remember(self, quieted: Quieted, run: int) -> None:
         """Store what is true now."""
@@ -139,12 +151,11 @@ class Quiet:
 
 
 def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
-    """Whether the directory holds the row's files as they were left; what else it holds does not matter. Raises OSError.
+    """Whether the directory holds the row's files as they were left, whatever else it holds. Raises OSError.
 
-    One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry. The listing before
-    it lets a network file system fetch what they ask for at once.
+    One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry.
     """
-    if STATE_DIR in os.listdir(fd) and not root:  # noqa: PTH208 - by descriptor
+    if not root and os.access(STATE_DIR, os.F_OK, dir_fd=fd, follow_symlinks=False):
         return False
     numbers = array("q")
     numbers.frombytes(row.numbers)

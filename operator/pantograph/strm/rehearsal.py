@@ -47,11 +47,11 @@ class Teller:
         self._report = report
 
     def stage(self, content: bytes) -> Staged:
-        return Staged(digest_of(content), len(content))
+        return Staged(digest_of(content), len(content), 0)
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Asks nobody: the content stays unknown."""
-        return Staged(digest_of(b""), entry.size_bytes or 0)
+        return Staged(digest_of(b""), entry.size_bytes or 0, 0)
 
     def discard(self) -> None:
         """Nothing is ever ready."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pantograph.providers.notify.port import ChangeKind
 from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
@@ -172,10 +173,11 @@ def purge_old_trash(state: StateDir, *, retention_s: float, now: float) -> int:
     return len(old)
 
 
-def restore(target: Target, state: StateDir, run: str) -> tuple[int, list[str]]:
+def restore(target: Target, state: StateDir, run: str, *, changes: Changes) -> tuple[int, list[str]]:
     """Bring back what `run` moved into the trash: how many files, and the paths whose place is taken.
 
-    What comes back is the person's own from then on, until the source shows it again: no later run prunes it.
+    What comes back is the person's own from then on, until the source shows it again: no later run prunes it. The next
+    run tells the media servers of `changes`.
     """
     trash = state.path / TRASH / run
     if "/" in run or run in ("", ".", "..") or not trash.is_dir():
@@ -187,16 +189,37 @@ def restore(target: Target, state: StateDir, run: str) -> tuple[int, list[str]]:
     try:
         for folder, _, names, fd in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=root):
             local = str(Path(folder)) if folder != "." else ""
+            if names:
+                changes.expect(_appearing(target, local))
             for name in sorted(names):
                 if _bring_back(target, local, name, fd):
                     restored += 1
+                    changes.happened(local)
                 else:
                     taken.append(f"{local}/{name}" if local else name)
+            changes.settle()
+            changes.manifest.commit()
     finally:
         os.close(root)
     if not taken:
         state.purge_trash(run)
     return restored, taken
+
+
+def _appearing(target: Target, local: str) -> dict[str, ChangeKind]:
+    """What changes when files come back into this folder: the folder, or all of those that are missing there."""
+    missing, path = [], local
+    while path and _is_missing(target, path):
+        missing.append(path)
+        path = path.rpartition("/")[0]
+    return all_of(missing, "Created") if missing else all_of([local], "Modified")
+
+
+def _is_missing(target: Target, local: str) -> bool:
+    try:
+        return target.open(local) is None
+    except OSError:  # something else has its name: nothing comes back there
+        return False
 
 
 def _bring_back(target: Target, local: str, name: str, trash: int) -> bool:

@@ -6,12 +6,15 @@ A changed base URL, a broken server setting or a wrong mapping would otherwise m
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
 from pantograph.strm.batch import MAX_WRITES, Batch, Work
 from pantograph.strm.manifest import FileRow, Manifest
@@ -24,7 +27,38 @@ from pantograph.strm.wanted import WantedFile, below
 _RENEWALS: Final = ("SignExpiring", "SignMissing")
 """Without these the link does not play any more: they count towards no limit."""
 
+_ASKED: Final = "SELECT result FROM runs WHERE name=? AND shape=? AND state='Blocked' ORDER BY id DESC LIMIT 1"
 _DONE: Final = "DELETE FROM rewrites WHERE dir=? AND name=?"
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What a person approved: as many rewrites, by reason, as a named run had counted when it asked."""
+
+    run: str
+    left: Counter[str] | None
+    """None: no such run has asked."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, run: str, *, shape: str) -> Self:
+        """What the run with this name has asked for, under the spec as it is now."""
+        row = manifest.execute(_ASKED, (run, shape)).fetchone()
+        said = json.loads(row[0]) if row is not None and row[0] else {}
+        return cls(run, Counter(said["rewrites"]) if said.get("reason") == "RewriteLimit" else None)
+
+    def takes(self, wanted: Counter[str]) -> bool:
+        """Whether that is within it; then it is used up by so much."""
+        if self.left is None or not wanted <= self.left:
+            return False
+        self.left = self.left - wanted
+        return True
+
+    @property
+    def why(self) -> str:
+        """Why it does not help."""
+        if self.left is None:
+            return f"run {self.run} has not asked under this spec, so nothing is approved"
+        return f"run {self.run} asked for {self.left.total()}, and not for these"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +73,26 @@ class Rewriting:
     existing: int | None
     """Our `.strm` files before this run, if an earlier life of it has made some since."""
     stopped: Callable[[], bool]
+    approved: Allowance | None = None
+    """By a person; it grows less with what is rewritten."""
 
-    async def execute(self, *, approved: bool) -> bool:
+    async def execute(self) -> bool:
         """Write them all; False: none because they are too many, or not all because the run was stopped."""
-        total = self.manifest.execute(
-            "SELECT count(*) FROM rewrites WHERE reason NOT IN (?,?)", _RENEWALS
-        ).fetchone()[0]  # fmt: skip
+        counted = Counter(dict(self.manifest.select("SELECT reason, count(*) FROM rewrites GROUP BY reason")))
+        limited = Counter({reason: count for reason, count in counted.items() if reason not in _RENEWALS})
         existing = self.existing
         if existing is None:
             existing = self.manifest.inventory().get("strm", 0) - self.report.created
         allowed = max(1, existing * self.job.max_rewrite_percent // 100)
-        if total > allowed and not approved:
+        if limited.total() > allowed and not (self.approved and self.approved.takes(limited)):
             self.report.reason = "RewriteLimit"
-            self.report.message = f"{total} of {existing} files would be written anew; the limit allows {allowed}"
-            self.report.remedy = "look at the reasons in `rewrites`, then approve them"
+            reasons = name_some(f"{count} {reason}" for reason, count in sorted(limited.items()))
+            self.report.message = (
+                f"{limited.total()} of {existing} files would be written anew ({reasons}); the limit allows {allowed}"
+                + (f"; {self.approved.why}" if self.approved else "")
+            )
+            self.report.remedy = f"look at the reasons, then approve them: --approve-rewrite {self.report.run}"
+            self.report.rewrites = counted  # an approval of this run goes by it, also if another process began to count
             return False
         for page in self._pages():
             for row in page:

@@ -28,7 +28,7 @@ from pantograph.strm.rehearsal import Teller, rehearsed
 from pantograph.strm.relinking import Relinking
 from pantograph.strm.removal import Remover, purge_old_trash
 from pantograph.strm.report import Progress, Report
-from pantograph.strm.rewriting import Rewriting
+from pantograph.strm.rewriting import Allowance, Rewriting
 from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
 from pantograph.strm.state import Owner, StateDir, read_owner
@@ -48,7 +48,8 @@ class Request:
     trigger: Literal["manual", "cron", "watch"] = "manual"
     scope: Scope = field(default_factory=Scope)
     approve_prune: Approval | None = None
-    approve_rewrite: bool = False
+    approve_rewrite: str | None = None
+    """The run that asked, whose rewrites are approved."""
     rebuild_manifest: bool = False
     rewrite_only: bool = False
     """Only make links anew from the records, and list nothing."""
@@ -161,6 +162,7 @@ class _Run:
     """None: a dry run."""
     manifest: Manifest
     progress: Progress = field(default_factory=Progress)
+    approved: Allowance | None = None
 
     async def execute(self) -> None:
         """From the frontier to the report."""
@@ -309,7 +311,7 @@ class _Run:
         planned = await relinking.plan()
         if self._stopped():
             return
-        if await self._rewriting(batch, begun).execute(approved=self.request.approve_rewrite):
+        if await self._rewriting(batch, begun).execute():
             if planned:
                 self.report.reason = "Reconfigured"
                 self.report.message = f"{planned} links were made anew from the records"
@@ -359,6 +361,9 @@ class _Run:
         self.around.on_progress(self.progress)
 
     def _rewriting(self, batch: Batch, begun: Begun) -> Rewriting:
+        name = self.request.approve_rewrite
+        if name is not None and self.approved is None:
+            self.approved = Allowance.of(self.manifest, name, shape=self.job.shape)
         return Rewriting(
             job=self.job,
             target=self.target,
@@ -367,12 +372,13 @@ class _Run:
             report=self.report,
             existing=begun.existing,
             stopped=self._stopped,
+            approved=self.approved,
         )
 
     async def _settle(self, walk: Walk, batch: Batch, begun: Begun) -> None:
         """Everything is listed: rewrite, then prune."""
         self._phase("Apply")
-        if not await self._rewriting(batch, begun).execute(approved=self.request.approve_rewrite):
+        if not await self._rewriting(batch, begun).execute():
             return
         self._phase("Prune")
         if not walk.root_proved:

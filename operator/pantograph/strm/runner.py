@@ -121,16 +121,6 @@ def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": {"namespace": "default", **(body.get("metadata") or {})}}
 
 
-def secrets_of(job: StrmSyncJob, server: DataServer) -> frozenset[tuple[str, str]]:
-    """The Secrets that a run reads, as (namespace, name)."""
-    found = set()
-    if server.spec.credentials_ref is not None:
-        found.add((server.metadata.namespace, server.spec.credentials_ref.name))
-    for each in job.spec.notify.media_servers if job.spec.notify else ():
-        found.add((job.metadata.namespace, each.secret_ref.name))
-    return frozenset(found)
-
-
 def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
     """What the API server's CEL rules say, for a file that no API server saw."""
     names = [each.name for each in job.spec.notify.media_servers] if job.spec.notify else []

@@ -11,9 +11,8 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pantograph.providers.media.below import DIRECTORY, open_below
 from pantograph.strm.errors import StrmError
@@ -30,8 +29,7 @@ class Obstructed(OSError):
     """Something that is no directory of the tree (a link, a file) stands where a directory should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
+class OnDisk(NamedTuple):
     """A name in a directory as `lstat` sees it."""
 
     regular: bool
@@ -60,6 +58,8 @@ class Target:
                 else f"namei -l {root} shows what stands there",
             ) from error
         self._chain: list[tuple[str, int]] = []
+        self._path: str | None = None
+        """What the chain leads to, if it was asked for last."""
 
     def close(self) -> None:
         self._unchain(0)
@@ -74,6 +74,8 @@ class Target:
 
         `make`: make it, and its parents. Raises Obstructed.
         """
+        if path == self._path:
+            return self._chain[-1][1]
         segments = path.split("/") if path else []
         kept = 0
         while kept < min(len(segments), len(self._chain)) and self._chain[kept][0] == segments[kept]:
@@ -86,6 +88,7 @@ class Target:
                 return None
             self._chain.append((segment, opened))
             fd = opened
+        self._path = path or None
         return fd
 
     def _step(self, fd: int, segment: str, *, make: bool) -> int | None:
@@ -109,6 +112,7 @@ class Target:
         return opened
 
     def _unchain(self, keep: int) -> None:
+        self._path = None
         while len(self._chain) > keep:
             os.close(self._chain.pop()[1])
 

@@ -122,7 +122,9 @@ class Walk:
         if not dirs:
             return []
         children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
-        return self._descend(item, dirs, children, listing, complete=True)
+        found = self._descend(item, dirs, children, listing, complete=True)
+        self.quiet.near(row.id, len(found))
+        return found
 
     def _stamp(self, item: FrontierItem, directory: int) -> None:
         """Note the times of a directory that was listed and had not changed."""
@@ -220,8 +222,8 @@ class Walk:
     def _adopt_plan(
         self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan, quieted: Quieted | None
     ) -> None:
-        for record in plan.records:
-            self.manifest.record(directory, record)
+        if plan.records:
+            self.manifest.record(row.record(directory) for row in plan.records)
         for write in plan.creates:
             self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name), quieted))
         for write in plan.rewrites:

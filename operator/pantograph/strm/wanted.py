@@ -190,8 +190,11 @@ class _Claims:
             if fold in self._taken:
                 self._lose(claims, f"directory {self._taken[fold]!r} has the same name")
                 continue
+            if len(claims) == 1:
+                yield claims[0]
+                continue
             claims.sort(key=self._preference)
-            if len(claims) > 1 and self._job.on_collision == "Fail":
+            if self._job.on_collision == "Fail":
                 self._lose(claims, f"{claims[0][2].name!r} and {claims[1][2].name!r} want the same name")
                 continue
             self._lose(claims[1:], f"{claims[0][2].name!r} was preferred", protect=False)

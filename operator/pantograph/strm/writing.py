@@ -44,6 +44,7 @@ class Staged:
 
     digest: bytes
     size: int
+    mtime_ns: int
 
 
 class Hand(Protocol):
@@ -90,10 +91,10 @@ class Writer:
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
             write_all(handle, content)
-            self._seal(handle, len(content))
+            state = self._seal(handle, len(content))
         finally:
             os.close(handle)
-        return Staged(digest_of(content), len(content))
+        return Staged(digest_of(content), len(content), state.st_mtime_ns)
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
@@ -107,12 +108,12 @@ class Writer:
                     raise NotWritten(f"larger than {self._max_bytes} bytes")
                 write_all(handle, piece)
                 digest.update(piece)
-            self._seal(handle, size)
+            state = self._seal(handle, size)
         finally:
             os.close(handle)
         if size != entry.size_bytes:
             raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
-        return Staged(digest.digest(), size)
+        return Staged(digest.digest(), size, state.st_mtime_ns)
 
     def discard(self) -> None:
         """Drop what lies beside the tree, if anything does."""
@@ -130,15 +131,15 @@ class Writer:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"
-        found = look(fd, name)
+        found = look(fd, name) if expected is not None else None  # where nothing is expected, `_move` replaces nothing
         if found != expected:
             raise NotWritten("it changed while it was about to be written; the next run looks again")
-        self._set_time(found, remote)
+        is_set = self._set_time(found, remote)
         if found is None:
             self._move(name, fd)
         else:
             os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
-        state = look(fd, name)
+        state = look(fd, name) if is_set else OnDisk(True, staged.size, staged.mtime_ns)
         if state is None:
             raise NotWritten("somebody removed it at once")
         return Written(staged.digest, state)
@@ -149,20 +150,22 @@ class Writer:
         except FileExistsError as error:
             raise NotWritten("it appeared while it was about to be written; the next run looks again") from error
 
-    def _seal(self, handle: int, size: int) -> None:
-        """All of it is there, with the mode that was wanted whatever the umask says. Raises NotWritten."""
+    def _seal(self, handle: int, size: int) -> os.stat_result:
+        """All of it is there, with the mode that was wanted whatever the umask says; its state. Raises NotWritten."""
         state = os.fstat(handle)
         if state.st_size != size:
             raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
         if stat.S_IMODE(state.st_mode) != self._mode:
             os.fchmod(handle, self._mode)
+        return state
 
-    def _set_time(self, found: OnDisk | None, remote: Entry) -> None:
-        """The file's time, by the policy; before the rename, so that nobody sees another one."""
+    def _set_time(self, found: OnDisk | None, remote: Entry) -> bool:
+        """The file's time, by the policy; before the rename, so that nobody sees another one. False: it stays."""
         if self._mtime_policy == "Preserve" and found is not None:
             time = found.mtime_ns
         elif self._mtime_policy == "Remote" and remote.modified is not None:
             time = int(remote.modified.timestamp() * 1e9)
         else:
-            return
+            return False
         os.utime(_NEW, ns=(time, time), dir_fd=self._tmp, follow_symlinks=False)
+        return True

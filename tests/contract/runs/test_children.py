@@ -116,6 +116,26 @@ async def test_a_child_that_is_killed_says_how_it_ended_and_the_next_can_begin_a
     assert (await lab.runs.look(KEY, OTHER, handle)).running
 
 
+@pytest.mark.parametrize(
+    ("last_words", "shown"),
+    [
+        ("httpx.LoginError: password hunter2", "ended with code 3 without a result: LoginError"),
+        ("hunter2 is wrong", "result"),
+    ],
+)
+async def test_of_a_child_that_crashes_the_code_and_the_exceptions_type_are_shown_and_none_of_its_words(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, last_words: str, shown: str
+) -> None:
+    python = lab.folder / "python"
+    python.write_text(f"#!/bin/sh\necho Traceback >&2\necho '{last_words}' >&2\nexit 3\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    await lab.declare(server(), job())
+    state = await lab.until_ended(await lab.runs.start(lab.order()))
+    assert state.fault.endswith(shown)
+    assert "hunter2" not in state.fault
+
+
 async def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, openlist: FakeOpenList) -> None:
     token = openlist.accounts.admin_token
     command = (sys.executable, "-m", "tests.contract.runs.parent", str(tmp_path), openlist.base_url, token)
@@ -129,6 +149,41 @@ async def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, openlis
     await parent.wait()
     await gone(child)
     assert list(private.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_a_start_that_fails_midway_leaves_no_secret_behind(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, cut_short: bool
+) -> None:
+    if cut_short:
+
+        async def hang(*_: object, **__: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        begun = asyncio.Event()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", hang)
+    await lab.put_secret("openlist", token="hunter2", **({} if cut_short else {"no/file": "name"}))
+    await lab.declare(slow_server("http://127.0.0.1:1"), job())
+    starting = asyncio.create_task(lab.runs.start(lab.order()))
+    if cut_short:
+        await begun.wait()
+        starting.cancel()
+    with pytest.raises(asyncio.CancelledError if cut_short else OSError):
+        await starting
+    assert list(lab.settings.directory.iterdir()) == []
+    assert lab.service.registry.get(RUN) is None
+
+
+async def test_what_a_killed_process_left_is_removed_and_not_what_a_run_of_this_one_has(lab: Lab) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    (lab.settings.directory / "run-left").mkdir(parents=True)
+    handle = await lab.runs.start(lab.order())
+    lab.runs._children.clean()
+    (folder,) = lab.settings.directory.iterdir()
+    assert (folder / "spec.yaml").exists()
+    assert (await lab.result(handle)).result == "Succeeded"
 
 
 async def test_a_stop_in_order_ends_the_children_first(lab: Lab, openlist: FakeOpenList) -> None:
@@ -172,3 +227,31 @@ async def test_a_child_has_no_secret_in_its_arguments_or_environment(lab: Lab, o
         assert secret not in " ".join(process.cmdline())
         assert secret not in " ".join(process.environ().values())
     assert not any(name.startswith(("PANTOGRAPH", "KUBE")) for name in process.environ())
+
+
+async def test_a_media_server_whose_secret_is_missing_holds_up_no_run(lab: Lab) -> None:
+    films(lab.folder)
+    den = {"name": "den", "type": "Emby", "url": "http://den:8096", "secretRef": {"name": "den"}}
+    notify = {"mediaServers": [den | {"pathMap": [{"from": "/", "to": "/media"}]}]}
+    await lab.declare(server(), job(notify=notify))
+    result = await lab.result(await lab.runs.start(lab.order()))
+    assert (result.result, result.created) == ("Succeeded", 3)
+    (untold,) = result.notify_failed
+    assert (untold.server, untold.reason) == ("den", "SecretKeyMissing")
+
+
+async def test_a_purge_asks_for_no_root_but_the_targets_own(lab: Lab) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    assert (await lab.result(await lab.runs.start(lab.order()))).created == 3
+    unknown = lab.order().server.model_copy(deep=True)
+    assert unknown.spec.local is not None
+    assert unknown.spec.local.root is not None
+    unknown.spec.local.root.name = "nobodys"
+    order = lab.order(id=OTHER, purge=True, server=unknown)
+    handle = await lab.runs.start(order)
+    while (state := await lab.runs.look(KEY, OTHER, handle)) and state.running:
+        await lab.news()
+    assert state is not None
+    assert state.result is not None
+    assert state.result.pruned == 3

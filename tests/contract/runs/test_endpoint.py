@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pantograph.api.meta import JOBS, Key
+from pantograph.api.meta import JOBS, PODS, Key
 from pantograph.api.run import MAX_REPORT_BYTES, RunCooldown, RunProgress, RunReport, RunResult
 from pantograph.controllers.runs.manifest import job_name
-from pantograph.engine.kube import Unavailable
-from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, claimed, remote
+from pantograph.engine.kube import NotFound, Unavailable
+from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, claimed, job, remote
 
 DONE = RunReport(result=RunResult(result="Succeeded", created=3))
 WORKING = RunReport(progress=RunProgress(phase="List", dirs_done=2, dirs_known=9, percent=22))
@@ -87,6 +88,45 @@ async def test_whoever_is_not_that_run_is_refused_and_changes_nothing(lab: Lab, 
     assert (await lab.runs.look(KEY, RUN, handle)).result is None
 
 
+async def forged_job(lab: Lab, namespace: str, run: str) -> None:
+    """Somebody who may create Jobs makes one that says it was this run, with a pod whose token is `stranger`."""
+    body = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "forged", "namespace": namespace, "labels": {"pantograph.dev/run": run}},
+    }
+    made = await lab.api.create(JOBS, namespace, body)
+    lab.services.learn(made)
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "forged", "uid": made["metadata"]["uid"]}
+    metadata = {"name": "forged-x", "namespace": namespace, "ownerReferences": [owner | {"controller": True}]}
+    pod = await lab.api.create(PODS, namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+    lab.kube.tokens["stranger"] = (namespace, "forged-x", pod["metadata"]["uid"])
+
+
+@pytest.mark.parametrize("namespace", [NAMESPACE, "elsewhere"])
+async def test_a_job_that_only_says_it_is_the_run_is_refused_and_does_not_silence_the_run(
+    lab: Lab, handle: str, namespace: str
+) -> None:
+    await forged_job(lab, namespace, RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, WORKING, token="pod"))[0] == 200
+    await lab.restart()
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, WORKING, token="pod"))[0] == 200
+    assert (await lab.runs.look(KEY, RUN, handle)).result is None
+
+
+async def test_no_pod_reports_for_a_run_that_is_a_child(lab: Lab) -> None:
+    await lab.declare(remote(), job())
+    await lab.operate(RUN)
+    lab.service.registry.enter(RUN, key=KEY, server=Key("DataServer", NAMESPACE, "nas"), secret="of the child")
+    await forged_job(lab, NAMESPACE, RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    lab.service.registry.forget(RUN)
+    assert (await lab.post(RUN, DONE, token="stranger"))[0] == 403
+    assert (await lab.post(RUN, DONE, token="of the child"))[0] == 200
+
+
 async def test_a_run_that_nobody_knows_is_refused_without_asking_the_api_server(lab: Lab, handle: str) -> None:
     assert (await lab.post(OTHER, WORKING, token="pod"))[0] == 403
     assert (await lab.post("..%2f..", WORKING, token="pod"))[0] == 403
@@ -158,3 +198,34 @@ async def test_a_cancelled_run_is_told_so_and_its_job_is_deleted_if_it_never_beg
     await lab.pod_of(job_name(KEY, OTHER), token="late")
     await lab.runs.cancel(KEY, OTHER, handle)
     assert [each["metadata"]["name"] for each in (await lab.api.list(JOBS)).items] == [job_name(KEY, RUN)]
+
+
+async def test_a_run_whose_pod_does_not_begin_is_given_up_with_what_is_known_and_its_job_removed(
+    lab: Lab, handle: str
+) -> None:
+    name = job_name(KEY, RUN)
+    body = await lab.api.get(JOBS, NAMESPACE, name)
+    pods = list((await lab.kube.list(PODS, namespace=NAMESPACE)).items)
+    begins = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}
+    await lab.api.merge_patch(
+        PODS, NAMESPACE, pods[0]["metadata"]["name"], {"status": begins}, subresource="status"
+    )  # fmt: skip
+    state = await lab.runs.look(KEY, RUN, handle)
+    assert (state.running, state.fault) == (True, "Unschedulable: 0/3 nodes")
+    created = datetime.now(UTC) - timedelta(minutes=31)
+    body["metadata"] |= {"creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ"), "resourceVersion": "999999"}
+    lab.services.cache.absorb(body)
+    state = await lab.runs.look(KEY, RUN, handle)
+    assert not state.running
+    assert (state.result.result, state.result.reason) == ("Failed", "PodNotStarted")
+    assert state.result.message == "its Pod has not begun within 30m: Unschedulable: 0/3 nodes"
+    with pytest.raises(NotFound):
+        await lab.api.get(JOBS, NAMESPACE, name)
+
+
+async def test_a_run_that_reports_is_never_given_up_for_its_pod(lab: Lab, handle: str) -> None:
+    await lab.post(RUN, WORKING, token="pod")
+    body = await lab.api.get(JOBS, NAMESPACE, job_name(KEY, RUN))
+    body["metadata"] |= {"creationTimestamp": "2020-01-01T00:00:00Z", "resourceVersion": "999999"}
+    lab.services.cache.absorb(body)
+    assert (await lab.runs.look(KEY, RUN, handle)).running

@@ -33,7 +33,7 @@ async def life(tap: Tap, *, children: bool) -> MediaLab:
         await lab.annotate("films", reconcile_at="one")
         await revived(lab)
         lab.runners.takes_s = 10_000
-        await lab.annotate("films", approve_rewrite="one")
+        await lab.annotate("films", rebuild_manifest="one")
         await revived(lab)
         await lab.annotate("films", cancel="one")
         await revived(lab)
@@ -53,7 +53,7 @@ def story(lab: MediaLab) -> list[tuple[str, bool, bool, str]]:
     return [
         (
             run.order.trigger,
-            run.order.approve_rewrite,
+            run.order.rebuild_manifest,
             run.order.purge,
             "Cancelled" if run.cancelled else run.result.result,
         )
@@ -87,7 +87,7 @@ def survives(at: int, mode: Mode, *, children: bool) -> None:
     lab = on_virtual_time(life(tap, children=children))
     assert tap.struck, at
     done = story(lab)
-    if any(run.gone and run.order.approve_rewrite for run in lab.runners.order):
+    if any(run.gone and run.order.rebuild_manifest for run in lab.runners.order):
         done = [*done[:3], EXPECTED[3], *done[3:]] if EXPECTED[3] not in done else done  # it died while it was to stop
     assert done == EXPECTED, (at, tap.effects[at - 1])
     told = [result for result, _ in lab.mailbox.told]

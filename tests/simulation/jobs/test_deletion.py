@@ -98,3 +98,28 @@ async def test_a_run_that_ends_by_itself_while_its_job_is_deleted_is_enough() ->
         await lab.clock.sleep(60)
         await lab.start()
         await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+
+
+async def test_a_purge_asks_a_server_for_nothing_that_is_there_wherever_it_is() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None)
+        order = lab.runners.of("films")[-1].order
+        assert (order.purge, order.server.spec.driver, order.server.spec.credentials_ref) == (True, "Local", None)
+
+
+async def test_a_job_that_was_moved_into_an_older_ones_target_goes_without_a_purge_and_says_that_files_stay() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job("shows", target={"root": {"name": "media", "subPath": "library"}}))
+        await lab.until_ready("strmsyncjob/shows")
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        moved = {"root": {"name": "media", "subPath": "library/films"}}
+        await lab.patch(FILMS, {"spec": {"target": moved}})
+        await lab.until_reason(FILMS, "TargetOverlaps")
+        await lab.delete(FILMS)
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+        assert [run.order.purge for run in lab.runners.of("films")] == [False]
+        assert "lab/shows is older" in lab.events("FilesKept")[0]

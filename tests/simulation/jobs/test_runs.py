@@ -8,6 +8,7 @@ from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
 
 HOUR_S = 3600.0
+ALERTS = {"alerts": [{"name": "hook", "webhook": {"url": "http://hook.test/x"}}]}
 
 
 async def test_a_job_runs_when_it_is_made_and_again_when_its_spec_changes() -> None:
@@ -230,14 +231,34 @@ async def test_a_blocked_run_names_the_command_and_an_approval_approves_what_tha
         assert len(lab.begun()) == 2
 
 
+async def test_an_approval_to_rewrite_names_the_run_that_asked_and_anything_else_approves_nothing() -> None:
+    async with MediaLab() as lab:
+        asks = {"result": "Blocked", "reason": "RewriteLimit", "message": "40 of 40 files would be written anew"}
+        lab.runners.results = [GOOD.model_copy(update=asks)]
+        await lab.apply(lab.job())
+        await lab.until_reason("strmsyncjob/films", "RewriteLimit")
+        run = lab.last()["id"]
+        assert f"pantograph.dev/approve-rewrite={run}" in lab.condition("strmsyncjob/films")["message"]
+        await lab.annotate("films", approve_rewrite="yes")
+        await lab.until(lambda: lab.events("ApprovalUnknown"))
+        await lab.quiet(for_s=60)
+        assert len(lab.begun()) == 1
+        await lab.annotate("films", approve_rewrite=run)
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.runners.of("films")[1].order.approve_rewrite == run
+        await lab.annotate("films", approve_rewrite=lab.last()["id"])
+        await lab.until(lambda: len(lab.events("ApprovalUnknown")) == 2)
+        assert len(lab.begun()) == 2
+
+
 async def test_every_other_request_reaches_its_run_and_is_obeyed_once() -> None:
     async with MediaLab() as lab:
         await lab.apply(lab.job())
         await lab.until_ready("strmsyncjob/films")
-        await lab.annotate("films", approve_rewrite="yes", rebuild_manifest="yes")
+        await lab.annotate("films", rebuild_manifest="yes")
         await lab.until(lambda: len(lab.begun()) == 2)
         order = lab.runners.of("films")[1].order
-        assert (order.approve_rewrite, order.rebuild_manifest, order.dry_run) == (True, True, False)
+        assert (order.approve_rewrite, order.rebuild_manifest, order.dry_run) == (None, True, False)
         await lab.quiet()
         assert len(lab.begun()) == 2
         await lab.apply(lab.job(dryRun=True))
@@ -315,3 +336,48 @@ async def test_a_run_is_followed_although_its_server_was_deleted() -> None:
         await lab.until_reason("strmsyncjob/films", "ServerNotFound")
         await lab.until(lab.last, within_s=90)
         assert lab.last()["result"] == "Succeeded"
+
+
+BLOCKED = GOOD.model_copy(
+    update={
+        "result": "Blocked",
+        "reason": "PruneBlocked",
+        "prune_blocked": "too many",
+        "message": "too many",
+        "prune_candidates": 9,
+        "candidates_digest": "ab" * 32,
+    }
+)
+
+
+async def test_what_waits_for_an_approval_is_said_until_a_run_over_the_whole_has_ended() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [BLOCKED, *[GOOD] * 15]
+        await lab.apply(lab.job(notify=ALERTS))
+        await lab.until_reason("strmsyncjob/films", "PruneBlocked")
+        run = lab.last()["id"]
+        for number in range(12):  # more than the history keeps
+            await lab.annotate("films", reconcile_at=f"part {number}", run_path="New")
+            await lab.until(lambda count=number + 2: bool(len(lab.begun()) == count and not lab.run()))  # type: ignore[misc]
+        ready = lab.condition("strmsyncjob/films")
+        assert (ready["reason"], f"approve-prune={run}" in ready["message"]) == ("PruneBlocked", True)
+        assert lab.condition("strmsyncjob/films", "PruneBlocked")
+        assert lab.mailbox.told == [("Blocked", "PruneBlocked")]
+        await lab.annotate("films", approve_prune=run)
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.runners.of("films")[-1].order.approve_prune == (run, "ab" * 32)
+        assert not lab.condition("strmsyncjob/films", "PruneBlocked")
+        assert lab.mailbox.told == [("Blocked", "PruneBlocked"), ("Recovered", "")]
+
+
+async def test_a_blocked_run_over_a_part_says_so_in_every_condition() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [GOOD, BLOCKED]
+        await lab.apply(lab.job())
+        await lab.until_ready("strmsyncjob/films")
+        await lab.annotate("films", reconcile_at="part", run_path="New")
+        await lab.until_reason("strmsyncjob/films", "PruneBlocked")
+        assert lab.condition("strmsyncjob/films", "PruneBlocked")["message"] == "too many"
+        await lab.annotate("films", reconcile_at="whole", run_path=None)
+        await lab.until_ready("strmsyncjob/films")
+        assert "blocked" not in lab.status("strmsyncjob/films")

@@ -253,3 +253,25 @@ async def test_a_suspended_job_listens_to_nothing() -> None:
         await lab.patch(FILMS, {"spec": {"suspend": False}})
         await lab.until(lambda: len(lab.begun()) > began)  # what changed meanwhile was not heard
         assert lab.runners.of("films")[-1].order.scope == ()
+
+
+async def test_a_server_with_another_base_path_is_opened_anew_on_request_and_after_its_interval() -> None:
+    for on_request in (True, False):
+        async with MediaLab() as lab:
+            await lab.until_ready(SERVER)
+            lab.openlist.base_path = "/115"
+            await lab.annotate_server(reconcile_at="1")
+            await lab.until_reason(SERVER, "BasePathChanged")
+            await lab.quiet(for_s=60)
+            assert lab.condition(SERVER)["reason"] == "BasePathChanged"
+            if on_request:
+                await lab.annotate_server(reconcile_at="2")
+            await lab.until_ready(SERVER, within_s=10 if on_request else 900)
+
+
+async def test_a_run_that_met_another_base_path_is_tried_again() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [failed("BasePathChanged")]
+        await lab.apply(lab.job())
+        await lab.until(lambda: lab.last().get("result") == "Failed")
+        await lab.until_ready(FILMS, within_s=120)

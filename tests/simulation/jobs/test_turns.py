@@ -175,3 +175,57 @@ async def test_media_servers_that_could_not_be_told_are_named_and_told_by_a_run_
         assert lab.last()["created"] == 3
         await lab.quiet()
         assert len(lab.begun()) == 2
+
+
+CRON = {"cron": "0 3 * * *"}
+
+
+async def test_people_hear_once_that_a_server_was_away_when_a_run_was_due_and_once_that_it_ran() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(notify=ALERTS, schedule=CRON))
+        await lab.until_ready("strmsyncjob/films")
+        lab.openlist.fault = Unreachable("openlist does not answer")
+        await lab.clock.sleep(600)
+        await lab.clock.sleep(3.5 * HOUR_S)
+        assert lab.mailbox.told == [], "a server may be restarted at that time"
+        await lab.clock.sleep(HOUR_S)
+        assert lab.mailbox.told == [("Failed", "ServerNotReady")]
+        await lab.restart()
+        await lab.quiet(for_s=50 * HOUR_S)
+        lab.openlist.fault = None
+        await lab.until(lambda: lab.begun() == ["manual", "cron"], within_s=900)
+        await lab.quiet()
+        assert lab.mailbox.told == [("Failed", "ServerNotReady"), ("Recovered", "")]
+
+
+async def test_a_run_that_was_missed_for_want_of_the_server_is_told_before_it_may_begin_no_more() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(notify=ALERTS, schedule={**CRON, "startingDeadline": "20m"}))
+        await lab.until_ready("strmsyncjob/films")
+        lab.openlist.fault = Unreachable("openlist does not answer")
+        await lab.clock.sleep(60 * HOUR_S)
+        assert lab.mailbox.told == [("Failed", "ServerNotReady")]
+        lab.openlist.fault = None
+        await lab.quiet(for_s=6 * HOUR_S)
+        assert lab.mailbox.told == [("Failed", "ServerNotReady")], "it has not run yet"
+        await lab.clock.sleep(24 * HOUR_S)
+        assert lab.mailbox.told == [("Failed", "ServerNotReady"), ("Recovered", "")]
+
+
+async def test_people_hear_once_that_a_job_is_stalled_before_any_run_and_once_that_it_is_not() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job("older", target={"root": {"name": "media", "subPath": "library"}}))
+        await lab.until_ready("strmsyncjob/older")
+        await lab.apply(lab.job(notify=ALERTS))
+        await lab.until_ready("strmsyncjob/films")
+        elsewhere = {"root": {"name": "unknown", "subPath": "films"}}
+        await lab.apply(lab.job(notify=ALERTS, target=elsewhere))
+        await lab.until_reason("strmsyncjob/films", "RootNotFound")
+        await lab.quiet(for_s=3 * HOUR_S)
+        await lab.restart()
+        await lab.quiet(for_s=HOUR_S)
+        assert lab.mailbox.told == [("Failed", "RootNotFound")]
+        await lab.apply(lab.job(notify=ALERTS))
+        await lab.until_ready("strmsyncjob/films")
+        await lab.quiet()
+        assert lab.mailbox.told == [("Failed", "RootNotFound"), ("Recovered", "")]

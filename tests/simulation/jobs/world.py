@@ -16,7 +16,7 @@ from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.engine.errors import StepError
-from pantograph.providers.errors import ProviderError, Unauthorized, Unreachable
+from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.port import (
     Capabilities,
@@ -159,6 +159,7 @@ class MediaServerWorld:
         )
         self.fault: ProviderError | None = None
         self.password = "secret"
+        self.base_path = "/"
         self.logins = 0
         self.tests = 0
         self.streams: list[asyncio.Queue[Hint | ProviderError]] = []
@@ -186,6 +187,7 @@ class FakeSource:
         self._settings = settings
         self._bucket = bucket
         self._logged_in = False
+        self._base_path: str | None = None
         self.closed = False
 
     @property
@@ -199,6 +201,9 @@ class FakeSource:
                 raise self._world.fault
             if not self._logged_in:
                 self._log_in()
+            if self._base_path not in (None, self._world.base_path):
+                raise BasePathChanged(f"the base path changed to {self._world.base_path}")
+            self._base_path = self._world.base_path
             return ServerInfo(product="Fake", version="1.2", logged_in=True, user="anna")
 
     def _log_in(self) -> None:

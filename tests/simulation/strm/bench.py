@@ -89,6 +89,8 @@ class Stage:
         self.name = "films"
         self.ears: Mapping[str, Ear] = {"den": Ear(), "attic": Ear()}
         self.server = ""
+        self.asked: str | None = None
+        """The last run that asked whether it may rewrite so much; `approve_rewrite=True` says yes to it."""
         self._numbers = itertools.count(1)
 
     def run_name(self) -> str:
@@ -102,10 +104,12 @@ class Stage:
         paths: tuple[str, ...] = (),
         shallow: bool = False,
         approve: Approval | None = None,
+        approve_rewrite: bool | str = False,
         cancelled: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Progress], None] = lambda _: None,
         **flags: Any,
     ) -> Report:
+        """`approve_rewrite`: a person's word for a named run, or for the last that asked."""
         body = {"metadata": {"name": self.name, "namespace": "media"}, "spec": self.spec}
         around = Surroundings(
             source=self.tree,
@@ -123,9 +127,13 @@ class Stage:
             trigger=trigger,  # type: ignore[arg-type]
             scope=Scope(paths, shallow),
             approve_prune=approve,
+            approve_rewrite=self.asked if approve_rewrite is True else approve_rewrite or None,
             **flags,
         )
-        return await execute(compile_job(StrmSyncJob.parse(body)), request, around)
+        report = await execute(compile_job(StrmSyncJob.parse(body)), request, around)
+        if report.reason == "RewriteLimit" and not report.dry_run:
+            self.asked = report.run
+        return report
 
     def files(self) -> dict[str, bytes]:
         """Everything below the target outside our own directory."""

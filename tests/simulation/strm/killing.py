@@ -63,6 +63,7 @@ class Diary(Ear):
 
 def stage(target: Path, tree: MediaTree | None = None, link: str = "http://new.lan") -> Stage:
     spec: dict[str, Any] = {"sidecars": {"policy": "IfNewer"}, "prune": {"mode": "Trash", "maxPercent": 50}}
+    spec["update"] = {"maxRewritePercent": 100}
     notify = {"mediaServers": [media_server(debounce="0s")]}
     made = Stage(target, tree or after(), link={"publicBase": link}, notify=notify, **spec)
     made.ears = {"den": Diary(target.with_suffix(".told"))}
@@ -70,7 +71,7 @@ def stage(target: Path, tree: MediaTree | None = None, link: str = "http://new.l
 
 
 async def second_run(target: Path) -> None:
-    report = await stage(target).run(name="second", approve_rewrite=True)
+    report = await stage(target).run(name="second")
     assert report.result == "Succeeded", report
 
 

@@ -66,6 +66,9 @@ async def test_a_dry_run_meets_the_limits_that_a_run_would(tmp_path: Path) -> No
     stage.spec["link"] = {"publicBase": "https://other.lan"}
     report = await stage.run(dry_run=True)
     assert (report.result, report.reason, report.updated) == ("Blocked", "RewriteLimit", 0)
+    report = await stage.run(dry_run=True, approve_rewrite=report.run)
+    assert (report.result, report.reason) == ("Blocked", "RewriteLimit"), "what a dry run asked cannot be approved"
+    await stage.run()
     report = await stage.run(dry_run=True, approve_rewrite=True)
     assert (report.result, report.updated) == ("Succeeded", 40)
     assert all(text.startswith(b"http://player.lan/") for text in stage.files().values())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pantograph.providers.errors import Unauthorized, Unreachable
+from pantograph.strm.changes import Changes
 from pantograph.strm.manifest import Manifest
-from pantograph.strm.removal import Remover
+from pantograph.strm.removal import Remover, restore
+from pantograph.strm.state import Owner, StateDir
+from pantograph.strm.target import Target
 from pantograph.strm.writing import NotWritten, Writer
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -72,6 +76,7 @@ async def test_a_removed_file_and_a_rewritten_one_are_changes_of_their_folders(t
     assert made.ears["den"].heard() == [("/media/Shows/S/S2", "Modified")]
     made.clock.seconds += 3600
     made.spec["link"] = {"publicBase": "http://other.lan"}
+    await made.run()
     await made.run(approve_rewrite=True)
     assert [path for path, _ in made.ears["den"].heard()] == [
         "/media/Films/A",
@@ -221,6 +226,7 @@ async def test_a_dry_run_tells_nobody_and_leaves_what_is_pending(tmp_path: Path)
 async def test_links_that_are_made_anew_without_a_listing_are_changes_too(tmp_path: Path) -> None:
     made = await settled(tmp_path)
     made.spec["link"] = {"publicBase": "http://other.lan"}
+    await made.run(rewrite_only=True)
     report = await made.run(rewrite_only=True, approve_rewrite=True)
     assert (report.updated, report.remote_requests, report.notified) == (41, 0, 3)
 
@@ -337,3 +343,27 @@ async def test_a_media_server_that_the_spec_no_longer_names_is_forgotten(tmp_pat
     made.ears["den"].fault = None
     report = await made.run()
     assert (report.notified, made.ears["den"].messages) == (0, [])
+
+
+async def test_what_a_person_brings_back_is_told_by_the_next_run(tmp_path: Path) -> None:
+    made = await settled(tmp_path, prune={"mode": "Trash", "maxPercent": 100, "confirmScans": 1, "minAge": "0s"})
+    made.tree.remove(f"{ROOT}/Films")
+    made.tree.remove(f"{ROOT}/Shows/S/S1/e3.mkv")
+    for name in ("n1", "n2"):
+        await made.run(name=name)
+        made.clock.seconds += 3600
+    assert "Films/A/a.strm" not in made.names()
+    made.ears["den"].messages.clear()
+    restored = 0
+    with (
+        closing(Target(tmp_path)) as target,
+        closing(StateDir.open(target, Owner("local", "media", "films", ROOT), adopt=False)) as state,
+        closing(Manifest(state.manifest, durable=False)) as manifest,
+    ):
+        for run in sorted(each.name for each in (state.path / "trash").iterdir()):
+            count, taken = restore(target, state, run, changes=Changes(manifest, ("den",)))
+            assert not taken
+            restored += count
+    assert restored == 2
+    await made.run(notify_only=True)
+    assert made.ears["den"].heard() == [("/media/Films", "Created"), ("/media/Shows/S/S1", "Modified")]

@@ -155,6 +155,8 @@ async def test_what_people_keep_there_stays(tmp_path: Path) -> None:
 async def test_the_trash_gives_back_what_a_run_took(tmp_path: Path) -> None:
     from contextlib import closing
 
+    from pantograph.strm.changes import Changes
+    from pantograph.strm.manifest import Manifest
     from pantograph.strm.removal import restore
     from pantograph.strm.state import Owner, StateDir
     from pantograph.strm.target import Target
@@ -169,8 +171,11 @@ async def test_the_trash_gives_back_what_a_run_took(tmp_path: Path) -> None:
     assert len(stage.files()) == 30
     with closing(Target(tmp_path)) as target:
         owner = Owner("local", "media", "films", ROOT)
-        with closing(StateDir.open(target, owner, adopt=False)) as state:
-            assert restore(target, state, "n2") == (10, [])
+        with (
+            closing(StateDir.open(target, owner, adopt=False)) as state,
+            closing(Manifest(state.manifest, durable=False)) as manifest,
+        ):
+            assert restore(target, state, "n2", changes=Changes(manifest)) == (10, [])
     assert stage.files() == whole
     for _ in range(4):
         await stage.run()
@@ -232,6 +237,17 @@ async def test_mounts_only_is_believed_where_there_never_was_anything_else(tmp_p
     tree.remove(f"{ROOT}/m1/film3.mkv")
     report = await stage.run()
     assert (report.result, report.pruned) == ("Succeeded", 1)
+
+
+async def test_an_approval_is_good_although_many_small_runs_came_between(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    for number in range(5):
+        stage.tree.remove(f"{ROOT}/shelf0/show1/film 001{number}.mkv")
+    assert (await stage.run(name="asked")).result == "Blocked"
+    for _ in range(60):
+        await stage.run(trigger="watch", paths=("shelf0/show0",), shallow=True)
+    assert (await stage.run(approve=Approval(run="asked"))).pruned == 5
 
 
 async def test_a_target_that_fails_to_answer_is_no_word_that_the_files_are_gone(

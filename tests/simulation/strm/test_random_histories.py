@@ -144,6 +144,8 @@ class History:
         """Nothing changes and nothing fails any more: enough scans, far enough apart, and a person's word if asked."""
         for _ in range(5):
             report = await self.stage.run(approve_rewrite=True)
+            if report.reason == "RewriteLimit":
+                report = await self.stage.run(approve_rewrite=True)
             if report.prune_blocked:
                 approval = Approval(run=report.run, digest=report.candidates_digest)
                 report = await self.stage.run(approve=approval)

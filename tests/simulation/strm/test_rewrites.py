@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pantograph.strm import batch as module
 from pantograph.strm import rewriting
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.report import Progress
+from pantograph.strm.rewriting import Allowance
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 
@@ -105,6 +107,7 @@ async def test_new_links_are_made_from_the_records_before_anything_is_listed(tmp
     stage = Stage(tmp_path, films(40))
     await stage.run()
     stage.spec["link"] = {"publicBase": "https://other.lan", "encoding": "Minimal"}
+    await stage.run()
     seen: list[bytes] = []
     stage.tree.on_list = lambda _: seen.append(stage.files()["shelf0/show0/film 0000.strm"])
     report = await stage.run(approve_rewrite=True)
@@ -158,6 +161,7 @@ async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_ru
     stage = Stage(tmp_path, films(40))
     await stage.run()
     stage.spec["link"] = {"publicBase": "https://other.lan"}
+    report = await stage.run()
     original = Batch._write_one
     with monkeypatch.context() as patch:
 
@@ -169,10 +173,55 @@ async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_ru
         patch.setattr(Batch, "_write_one", die)
         with pytest.raises(Killed):
             await stage.run(approve_rewrite=True)
+    assert report.reason == "RewriteLimit"
     report = await stage.run(approve_rewrite=True)
     assert (report.result, report.skipped) == ("Succeeded", 0)
     assert all(text.startswith(b"https://other.lan/d/lib/") for text in stage.files().values())
     assert len(stage.names()) == 40
+
+
+async def test_an_approval_goes_as_far_as_what_its_run_has_counted(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    asked = await stage.run(name="asked")
+    assert asked.remedy.endswith("--approve-rewrite asked")
+    assert (await stage.run(approve_rewrite="nobody")).message == (
+        "40 of 40 files would be written anew (40 BaseChanged); the limit allows 20; run nobody has not asked"
+        " under this spec, so nothing is approved"
+    )
+    stage.spec["link"] = {"publicBase": "https://other.lan", "pathMap": [{"from": "/lib", "to": "/cloud"}]}
+    report = await stage.run(approve_rewrite="asked")
+    assert (report.result, report.updated) == ("Blocked", 0)
+    assert report.message.endswith("run asked has not asked under this spec, so nothing is approved")
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    assert (await stage.run(approve_rewrite="asked")).updated == 40
+
+
+async def test_more_than_was_asked_for_is_not_approved(tmp_path: Path) -> None:
+    tree = films(40)
+    tree.key = "first"
+    stage = Stage(tmp_path, tree, link={"publicBase": "http://player.lan", "sign": {"mode": "Compute"}})
+    await stage.run()
+    for number in range(20, 40):
+        tree.remove(f"{ROOT}/shelf0/show{number // 10}/film {number:04}.mkv")
+    tree.key = "second"
+    stage.spec["update"] = {"maxRewritePercent": 10}
+    asked = await stage.run(name="asked")
+    assert asked.rewrites == {"SignChanged": 20}
+    for number in range(20, 40):
+        tree.add(f"{ROOT}/shelf0/show{number // 10}/film {number:04}.mkv", size=1000 + number)
+    report = await stage.run(approve_rewrite="asked")
+    assert (report.result, report.updated) == ("Blocked", 0)
+    assert report.message.endswith("; run asked asked for 20, and not for these")
+
+
+def test_an_approval_is_used_up_by_what_it_allowed() -> None:
+    allowance = Allowance("asked", Counter({"BaseChanged": 40}))
+    assert allowance.takes(Counter({"BaseChanged": 30}))
+    assert not allowance.takes(Counter({"BaseChanged": 11}))
+    assert allowance.takes(Counter({"BaseChanged": 10}))
+    assert not Allowance("nobody", None).takes(Counter({"BaseChanged": 1}))
 
 
 async def test_somebodys_file_with_our_name_is_taken_over_if_the_job_says_so(tmp_path: Path) -> None:
@@ -257,6 +306,7 @@ async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
     def stopped() -> bool:
         return any(text.startswith(b"https://other.lan") for text in stage.files().values())
 
-    report = await stage.run(approve_rewrite=True, cancelled=stopped)
+    await stage.run(name="asks")
+    report = await stage.run(approve_rewrite="asks", cancelled=stopped)
     assert (report.result, report.updated) == ("Cancelled", 10)
-    assert (await stage.run(approve_rewrite=True)).updated == 30
+    assert (await stage.run(approve_rewrite="asks")).updated == 30

@@ -82,9 +82,11 @@ def test_a_run_that_waits_for_a_word_has_an_exit_code_of_its_own(call: Call, tmp
     call("run")
     spec = tmp_path / "spec.yaml"
     spec.write_text(SPEC.replace("/mnt/nas", "/mnt/other"))
-    code, result = call("run")
+    code, result = call("run", "--run", "asked")
     assert (code, result["result"], result["reason"]) == (3, "Blocked", "RewriteLimit")
-    code, result = call("run", "--approve-rewrite")
+    code, result = call("run", "--approve-rewrite", "another")
+    assert (code, result["updated"]) == (3, 0)
+    code, result = call("run", "--approve-rewrite", "asked")
     assert (code, result["updated"]) == (0, 30)
 
 
@@ -110,9 +112,10 @@ def test_links_are_made_anew_from_the_records(call: Call, tmp_path: Path) -> Non
     spec.write_text(SPEC.replace("/mnt/nas", "/mnt/other"))
     for number in range(10):
         (tmp_path / f"source/shows/film {number}.mkv").unlink()
-    code, result = call("rewrite", "--dry-run", "--approve-rewrite")
+    assert call("rewrite", "--run", "asked")[0] == 3
+    code, result = call("rewrite", "--dry-run", "--approve-rewrite", "asked")
     assert (code, result["updated"], result["dryRun"]) == (0, 30, True)
-    code, result = call("rewrite", "--approve-rewrite")
+    code, result = call("rewrite", "--approve-rewrite", "asked")
     assert (code, result["updated"], result["reason"], result["remoteRequests"]) == (0, 30, "Reconfigured", 0)
     texts = {file.read_text() for file in (tmp_path / "target").rglob("*.strm")}
     assert texts == {f"/mnt/other/shows/film {number}.mkv" for number in range(30)}

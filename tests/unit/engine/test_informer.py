@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pantograph.api.meta import Key
+from pantograph.api.crd import definition
+from pantograph.api.meta import FINALIZER, Key
+from pantograph.engine.errors import Transient
 from pantograph.engine.informer import MissingKinds
-from pantograph.engine.kube import Unavailable
+from pantograph.engine.kube import NotFound, Unavailable
 from tests.fakes.virtualtime import virtual_clock
 
-from .toy import BOXES, TOYS, Nursery, Wall, new_manager, new_server, running
+from .toy import BOXES, TOYS, Box, Nursery, Wall, new_manager, new_server, running
 
 
 @pytest.fixture
@@ -36,8 +38,54 @@ async def test_a_kind_that_is_withdrawn_later_ends_the_process() -> None:
     run = asyncio.create_task(new_manager(api, Wall()).run())
     await virtual_clock().sleep(1)
     api.withdraw(BOXES)
-    with pytest.raises(Exception, match="could not find boxes"):
+    with pytest.raises(MissingKinds, match="does not serve boxes"):
         await run
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+async def test_while_definitions_are_removed_the_kinds_that_are_left_are_worked_off(restarted: bool) -> None:
+    api, wall = new_server(), Wall()
+    user = api.connect("kubectl")
+    await user.create(BOXES, "a", {"metadata": {"name": "big"}, "spec": {}})
+    await user.create(TOYS, "a", {"metadata": {"name": "x"}, "spec": {"colour": "red", "box": "big"}})
+    run = asyncio.create_task(new_manager(api, wall).run())
+    await virtual_clock().sleep(30)
+    wall.fault = _wet
+    await user.delete(TOYS, "a", "x")
+    await virtual_clock().sleep(5)
+    if restarted:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+    api.withdraw(BOXES)
+    if restarted:
+        run = asyncio.create_task(new_manager(api, wall).run())
+    await virtual_clock().sleep(30)
+    assert (list(wall.paint.values()), run.done()) == (["red"], False)
+
+    wall.fault = None
+    with pytest.raises(MissingKinds, match="does not serve boxes"):
+        await run
+    assert wall.paint == {}
+    with pytest.raises(NotFound):
+        await user.get(TOYS, "a", "x")
+
+
+async def test_a_kind_that_comes_back_while_others_are_removed_ends_the_process_which_then_starts_anew() -> None:
+    api, wall = new_server(), Wall(fault=_wet)
+    user = api.connect("kubectl")
+    await user.create(TOYS, "a", {"metadata": {"name": "x", "finalizers": [FINALIZER]}, "spec": {"colour": "red"}})
+    await user.delete(TOYS, "a", "x")
+    api.withdraw(BOXES)
+    run = asyncio.create_task(new_manager(api, wall).run())
+    await virtual_clock().sleep(30)
+    assert not run.done()
+    api.store.register(definition(Box))
+    with pytest.raises(MissingKinds, match=r"boxes\.pantograph\.dev/v1alpha1 were missing and are served again"):
+        await run
+
+
+def _wet() -> None:
+    raise Transient("Wet", "the wall is wet")
 
 
 async def test_the_start_waits_for_a_server_that_is_down() -> None:

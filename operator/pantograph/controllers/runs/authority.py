@@ -15,7 +15,9 @@ from typing import Any, Final
 from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, TOKEN_REVIEWS, Body, Key
 from pantograph.api.run import TOKEN_AUDIENCE
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import Clock
+from pantograph.controllers.runs.manifest import job_name
 from pantograph.controllers.runs.registry import Registry
 from pantograph.engine.cache import Cache
 from pantograph.engine.kube import KubeApi, NotFound
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 REVIEWED_FOR_S: Final = 60.0
 """So long a review is believed: a run reports every 5 s."""
+STRM_SYNC_JOB: Final = StrmSyncJob.info.resource.kind
+CHILD_HANDLE: Final = "Child/"
+"""What the handles of child processes begin with; a run that has one is heard by its secret alone."""
 _REMEMBERED: Final = 4096
 _POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 _POD_UID: Final = "authentication.kubernetes.io/pod-uid"
@@ -58,19 +63,33 @@ class Authority:
         """
         if self._registry.opens(run, token):
             return
-        job = self._job_of(run)
-        if job is None:
+        if self._registry.is_child(run) or not (jobs := self._jobs_of(run)):
             raise NotAdmitted
         pod = await self._review(token)
-        if pod is None or pod.namespace != job["metadata"]["namespace"]:
+        owner = None if pod is None else await self._owner(pod)
+        key = next((key for key, job in jobs if pod and _is(job, uid=owner, namespace=pod.namespace)), None)
+        if key is None:
             raise NotAdmitted
-        if await self._owner(pod) != job["metadata"]["uid"]:
-            raise NotAdmitted
-        self._expect(run, job)
+        self._expect(run, key)
 
-    def _job_of(self, run: str) -> Body | None:
-        keys = list(self._cache.select(JOBS.kind, labels={labels.RUN: run}))
-        return self._cache.get(keys[0]) if len(keys) == 1 else None
+    def _jobs_of(self, run: str) -> list[tuple[Key, Body]]:
+        """The Job of each StrmSyncJob that may have begun the run, with it: one, or none.
+
+        A label on a Job says nothing, for everybody may write it in a namespace of theirs. Who has begun the run is
+        known here, or stands in a status; of a run that nobody asks for any more only its own Job's name and owner
+        tell, and all that it hears is that.
+        """
+        known = self._registry.get(run)
+        keys = [known.key] if known is not None else self._asking_for(run)
+        if not keys:
+            labelled = map(self._cache.get, self._cache.select(JOBS.kind, labels={labels.RUN: run}))
+            keys = [owner for job in labelled if job and (owner := owner_of(job)) is not None]
+        found = [(key, self._cache.get(Key(JOBS.kind, key.namespace, job_name(key, run)))) for key in keys]
+        return [(key, job) for key, job in found if job is not None and is_job_of(job, self._cache.get(key), run)]
+
+    def _asking_for(self, run: str) -> list[Key]:
+        """By their status; a child's secret is gone with the process that gave it."""
+        return [key for key in self._cache.keys(STRM_SYNC_JOB) if _asks_for(self._cache.get(key), run)]
 
     async def _review(self, token: str) -> _Pod | None:
         """Whose pod's token this is; None: nobody's, or not one for us."""
@@ -104,11 +123,10 @@ class Authority:
         _remember(self._owner_of, pod.uid, owners[0])
         return str(owners[0])
 
-    def _expect(self, run: str, job: Body) -> None:
-        """After a restart nothing is known of a run but what its Job and the object's status say."""
-        if self._registry.get(run) is not None or self._registry.is_recorded(run):
-            return
-        expect(self._cache, self._registry, run, owner_of(job))
+    def _expect(self, run: str, key: Key) -> None:
+        """After a restart nothing is known of a run but what the object's status says."""
+        if self._registry.get(run) is None and not self._registry.is_recorded(run):
+            expect(self._cache, self._registry, run, key)
 
 
 def owner_of(job: Body) -> Key | None:
@@ -118,10 +136,18 @@ def owner_of(job: Body) -> Key | None:
     return Key(owners[0]["kind"], namespace, owners[0]["name"]) if owners else None
 
 
+def is_job_of(job: Body, owner: Body | None, run: str) -> bool:
+    """Whether the Job is this run of this very StrmSyncJob (its body), and not of one that had its name before."""
+    metadata = job["metadata"]
+    is_of_run = (metadata.get("labels") or {}).get(labels.RUN) == run
+    owners = [each["uid"] for each in metadata.get("ownerReferences") or () if each.get("controller")]
+    return owner is not None and is_of_run and owners == [owner["metadata"]["uid"]]
+
+
 def expect(cache: Cache, registry: Registry, run: str, key: Key | None) -> bool:
     """Enter a run of which only the status speaks; False: the status does not name it, so nobody asks for it."""
     body = None if key is None else cache.get(key)
-    if key is None or body is None or _operation(body).get("token") != run:
+    if key is None or body is None or not _asks_for(body, run):
         return False
     reference = body["spec"]["serverRef"]
     server = Key("DataServer", reference.get("namespace") or key.namespace, reference["name"])
@@ -129,8 +155,14 @@ def expect(cache: Cache, registry: Registry, run: str, key: Key | None) -> bool:
     return True
 
 
-def _operation(body: Body) -> dict[str, Any]:
-    return (body.get("status") or {}).get("operation") or {}
+def _is(job: Body, *, uid: str | None, namespace: str) -> bool:
+    return (job["metadata"]["uid"], job["metadata"]["namespace"]) == (uid, namespace)
+
+
+def _asks_for(body: Body | None, run: str) -> bool:
+    """Whether the StrmSyncJob's status names this run, as one that may be a Kubernetes Job."""
+    operation = ((body or {}).get("status") or {}).get("operation") or {}
+    return operation.get("token") == run and not str(operation.get("handle") or "").startswith(CHILD_HANDLE)
 
 
 def _pod(status: Body) -> _Pod | None:

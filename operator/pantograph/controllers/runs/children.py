@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -24,22 +25,32 @@ from typing import Final
 from pantograph.api.meta import Key
 from pantograph.api.run import INTERRUPTED
 from pantograph.clock import Clock
-from pantograph.controllers.runs.orders import CA_FILE, SPEC_FILE, TOKEN_FILE, arguments, secrets_of, spec_text
+from pantograph.controllers.runs.authority import CHILD_HANDLE
+from pantograph.controllers.runs.orders import (
+    CA_FILE,
+    SPEC_FILE,
+    TOKEN_FILE,
+    NeededSecret,
+    arguments,
+    secrets_of,
+    spec_text,
+)
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.runs.registry import Registry
 from pantograph.controllers.runs.roots import Roots
-from pantograph.controllers.secrets import read_secret_bytes
+from pantograph.controllers.secrets import SecretNotFound, read_secret_bytes
 from pantograph.engine import logs
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import KubeApi
 
 logger = logging.getLogger(__name__)
 
-HANDLE: Final = "Child"
 CANCEL_GRACE_S: Final = 20.0
 """So long a cancelled run may take to end by its own word; then it gets SIGTERM, and after `KILL_GRACE_S` SIGKILL."""
 KILL_GRACE_S: Final = 10.0
+SecretValues = Mapping[str, bytes]
 _PREFIX: Final = "run-"
+_EXCEPTION: Final = re.compile(r"((?:[a-z_]\w*\.)*[A-Z]\w{0,60}(?:Error|Exception|Exit|Interrupt))(?::|$)")
 _PRIVATE: Final = ("PANTOGRAPH_", "KUBE")
 """Variables that are no business of a run, by their beginning."""
 
@@ -64,8 +75,8 @@ class _Child:
     key: Key
     process: Process
     folder: Path
-    said: str = ""
-    """Its last line."""
+    exception: str = ""
+    """The type of the exception that it died of, if its last words tell one: words of a run may hold secrets."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     watching: asyncio.Task[None] | None = None
     stopping: asyncio.Task[None] | None = None
@@ -94,37 +105,26 @@ class Children:
         self._leaving: dict[str, _Child] = {}
         """Forgotten, and not ended yet."""
         self._life = secrets.token_hex(4)
-        """Tells handles of this process from those of the one before."""
+        """Tells handles and folders of this process from those of the one before."""
 
     def clean(self) -> None:
         """Remove what a process before this one, which was killed, has left in the directory."""
         for left in self._settings.directory.glob(f"{_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if not left.name.startswith(f"{_PREFIX}{self._life}-"):  # a run of ours may have begun meanwhile
+                shutil.rmtree(left, ignore_errors=True)
 
     async def start(self, order: RunOrder) -> str:
         """See `Runs.start`."""
         if (handle := self.find(order.id)) is not None:
             return handle
         roots = self._resolve(order)
-        values = {name: await read_secret_bytes(self._kube, *name) for name in secrets_of(order)}
+        values = {(each.namespace, each.name): await self._read(each) for each in secrets_of(order)}
         if (handle := self.find(order.id)) is not None:  # begun meanwhile
             return handle
-        secret = secrets.token_urlsafe(32)
-        folder = self._lay_out(order, secret, values)
-        self._registry.enter(order.id, key=order.job.key, server=order.server.key, secret=secret)
-        words = arguments(
-            order,
-            folder=folder,
-            token_file=folder / TOKEN_FILE,
-            report_url=self._settings.report_url,
-            installation=self._settings.installation,
-            roots=roots,
-            claims={},
-            secrets={_label(order, name): folder / _folder_of(name) for name in values},
-        )
+        folder = self._make_folder(order)
         try:
-            process = await self._execute([*words, "--until-stdin-closes", str(folder)])
-        except OSError:
+            process = await self._begin(order, folder, roots, values)
+        except BaseException:  # also when it is cut short: no Secret is left on the disk
             shutil.rmtree(folder, ignore_errors=True)
             self._registry.forget(order.id)
             raise
@@ -188,12 +188,20 @@ class Children:
 
     # How
 
+    async def _read(self, secret: NeededSecret) -> Mapping[str, bytes]:
+        try:
+            return await read_secret_bytes(self._kube, secret.namespace, secret.name)
+        except SecretNotFound:
+            if not secret.optional:
+                raise
+            return {}
+
     def _resolve(self, order: RunOrder) -> Mapping[str, Path]:
         job, local = order.job, order.server.spec.local
         assert job.spec.target.root is not None, "a claim is mounted into a Pod"
         root, user = job.spec.target.root, f"StrmSyncJob {job.metadata.namespace}/{job.metadata.name}"
         roots = {root.name: self._roots.open(root.name, job.metadata.namespace, user=user)}
-        if local is None:
+        if local is None or order.purge:
             return roots
         server = order.server.metadata
         if local.root is None:
@@ -206,9 +214,29 @@ class Children:
         source = f"DataServer {server.namespace}/{server.name}"
         return roots | {local.root.name: self._roots.open(local.root.name, server.namespace, user=source)}
 
-    def _lay_out(self, order: RunOrder, secret: str, values: Mapping[tuple[str, str], Mapping[str, bytes]]) -> Path:
+    def _make_folder(self, order: RunOrder) -> Path:
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f"{_PREFIX}{order.id}-", dir=self._settings.directory))  # mode 0700
+        return Path(mkdtemp(prefix=f"{_PREFIX}{self._life}-{order.id}-", dir=self._settings.directory))  # mode 0700
+
+    async def _begin(
+        self, order: RunOrder, folder: Path, roots: Mapping[str, Path], values: Mapping[tuple[str, str], SecretValues]
+    ) -> Process:
+        secret = secrets.token_urlsafe(32)
+        self._fill(folder, order, secret, values)
+        self._registry.enter(order.id, key=order.job.key, server=order.server.key, secret=secret)
+        words = arguments(
+            order,
+            folder=folder,
+            token_file=folder / TOKEN_FILE,
+            report_url=self._settings.report_url,
+            installation=self._settings.installation,
+            roots=roots,
+            claims={},
+            secrets={_label(order, name): folder / _folder_of(name) for name in values},
+        )
+        return await self._execute([*words, "--until-stdin-closes", str(folder)])
+
+    def _fill(self, folder: Path, order: RunOrder, secret: str, values: Mapping[tuple[str, str], SecretValues]) -> None:
         (folder / SPEC_FILE).write_text(spec_text(order), encoding="utf-8")
         (folder / CA_FILE).write_text(self._settings.authority(), encoding="ascii")
         (folder / TOKEN_FILE).write_text(secret, encoding="ascii")
@@ -216,7 +244,6 @@ class Children:
             (folder / _folder_of(name)).mkdir()
             for key, value in keys.items():
                 (folder / _folder_of(name) / key).write_bytes(value)
-        return folder
 
     async def _execute(self, words: list[str]) -> Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
@@ -234,7 +261,7 @@ class Children:
         with logs.about(kind=child.key.kind, namespace=child.key.namespace, name=child.key.name):
             try:
                 while line := await _line(child.process.stderr):
-                    child.said = line
+                    child.exception = _exception_in(line)
                     logger.info("run %s: %s", child.run, line)
                 code = await child.process.wait()
                 logger.info("run %s has ended with code %d", child.run, code)
@@ -260,7 +287,7 @@ class Children:
         logger.error("run %s does not end although it was killed: its file system may hang", child.run)
 
     def _handle(self, run: str) -> str:
-        return f"{HANDLE}/{self._life}-{run}"
+        return f"{CHILD_HANDLE}{self._life}-{run}"
 
 
 async def _line(stream: asyncio.StreamReader) -> str:
@@ -275,10 +302,16 @@ async def _line(stream: asyncio.StreamReader) -> str:
             return line
 
 
+def _exception_in(line: str) -> str:
+    """The type at the beginning of a traceback's last line, which alone is fit for everybody's eyes."""
+    found = _EXCEPTION.match(line)
+    return found[1].rpartition(".")[2] if found else ""
+
+
 def _end_of(child: _Child) -> str:
     code = child.process.returncode
     how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    return f"the run's process {how} without a result" + (f": {child.said}" if child.said else "")
+    return f"the run's process {how} without a result" + (f": {child.exception}" if child.exception else "")
 
 
 def _folder_of(secret: tuple[str, str]) -> str:

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, Body, Key
-from pantograph.api.run import INTERRUPTED
-from pantograph.controllers.runs.authority import expect
-from pantograph.controllers.runs.manifest import PodSettings, job_manifest, job_name
+from pantograph.api.run import INTERRUPTED, RunResult
+from pantograph.api.units import format_duration
+from pantograph.controllers.runs.authority import expect, is_job_of
+from pantograph.controllers.runs.manifest import LATER_S, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.orders import secrets_of
 from pantograph.controllers.runs.pods import how_ended, is_waiting, result_left, why_waiting
 from pantograph.controllers.runs.port import RunOrder, RunState
@@ -28,8 +30,13 @@ logger = logging.getLogger(__name__)
 HANDLE: Final = "Job"
 CANCEL_GRACE_S: Final = 30.0
 """So long a cancelled run may take to end by its own word; then its Job is deleted, which gives it 60 s more."""
+PENDING_S: Final = 1800.0
+"""So long a Pod may take to begin, if `schedule.deadline` does not say: a volume that another node holds may be free in
+a while, and an image may be large."""
 KEPT: Final = 3
 """Of a StrmSyncJob's Jobs that have ended, so many newest ones are kept for their logs."""
+MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
+"""Of names and values together, on one object (Kubernetes' `TotalAnnotationSizeLimitB`)."""
 WATCHED: Final = Watched(JOBS, labels=labels.RUN)
 """For the controller's `also_watches`: a Job's changes wake its StrmSyncJob."""
 
@@ -59,15 +66,17 @@ class KubeJobs:
     async def start(self, order: RunOrder) -> str:
         """See `Runs.start`."""
         refuse_apart(order)
-        for namespace, name in secrets_of(order):
-            await read_secret(self._services.kube, namespace, name)  # or the Pod would wait for it without a word
+        for secret in secrets_of(order):
+            if not secret.optional:  # or the Pod would wait for it without a word
+                await read_secret(self._services.kube, secret.namespace, secret.name)
         key, name = order.job.key, job_name(order.job.key, order.id)
         body = job_manifest(order, self._settings, authority=self._authority(), installation=self._installation)
+        refuse_too_large(body)
         try:
             made = await self._services.kube.create(JOBS, key.namespace, body)
         except Conflict:
             made = await self._services.kube.get(JOBS, key.namespace, name)
-            if not _is_ours(made, order):
+            if not is_job_of(made, self._services.cache.get(key), order.id):
                 raise Terminal(
                     "JobNameTaken",
                     f"Job {name} exists and belongs to something else",
@@ -79,14 +88,14 @@ class KubeJobs:
 
     async def find(self, key: Key, run: str) -> str | None:
         """See `Runs.find`."""
-        job = await self._job(key, job_name(key, run))
+        job = await self._job(key, run)
         return None if job is None else f"{HANDLE}/{job['metadata']['name']}"
 
     async def look(self, key: Key, run: str, handle: str) -> RunState | None:
         """See `Runs.look`."""
         known = self._known(key, run)
         progress = known.progress if known else None
-        job = await self._job(key, handle.removeprefix(f"{HANDLE}/"))
+        job = await self._job(key, run)
         said = known.result if known else None
         if said is not None and said.reason != INTERRUPTED:
             return RunState(False, progress, said)
@@ -97,9 +106,14 @@ class KubeJobs:
             return RunState(True, progress, None, "its Job is being deleted; it ends when its Pod has ended")
         if (fault := _failure(job)) is None and not _is_complete(job):
             # A run that reports works; of one that does not, the Pod says why.
-            pod = None if known is not None and known.heard else await self._pod(key, run)
-            return RunState(True, progress, None, why_waiting(pod) if pod else "")
-        pod = await self._pod(key, run)
+            pod = None if known is not None and known.heard else await self._pod(job, run)
+            now = self._services.clock.now()
+            given_up = None if known is not None and known.heard else _given_up(job, pod, now)
+            if given_up is not None:
+                await self._delete(job)
+                return RunState(False, progress, given_up)
+            return RunState(True, progress, None, why_waiting(pod, now=now) if pod else "")
+        pod = await self._pod(job, run)
         result = said or (result_left(pod) if pod else None)
         if result is not None and result.reason == INTERRUPTED:
             self._registry.forget(run)
@@ -109,27 +123,30 @@ class KubeJobs:
     async def cancel(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.cancel`."""
         known = self._known(key, run)
-        name = handle.removeprefix(f"{HANDLE}/")
         asked_at = self._registry.cancel(run) if known else None
-        pod = None if known is not None and known.heard else await self._pod(key, run)
+        job = await self._job(key, run)
+        if job is None:
+            return
+        pod = None if known is not None and known.heard else await self._pod(job, run)
         if asked_at is None or (pod is not None and is_waiting(pod)):
-            await self._delete(key, name)
+            await self._delete(job)
         elif run not in self._ending:
-            ending = self._end_later(key, run, name)
+            ending = self._end_later(key, run)
             self._ending[run] = asyncio.create_task(ending, name=f"end-{run}")
             self._ending[run].add_done_callback(lambda _: self._ending.pop(run, None))
 
     async def forget(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.forget`; also removes the oldest Jobs beyond those kept."""
         self._registry.forget(run)
+        uid = self._uid(key)
         ended = [
             job
             for each in self._services.cache.select(JOBS.kind, namespace=key.namespace, labels=_labels(key))
-            if (job := self._services.cache.get(each)) and _has_ended(job) and _belongs_to(job, key)
+            if uid and (job := self._services.cache.get(each)) and _has_ended(job) and _owner_uid(job) == uid
         ]
         ended.sort(key=lambda job: job["metadata"].get("creationTimestamp") or "")
         for job in ended[:-KEPT]:
-            await self._delete(key, job["metadata"]["name"])
+            await self._delete(job)
 
     async def close(self) -> None:
         """Jobs go on by themselves; only our own waiting for some of them ends."""
@@ -139,21 +156,27 @@ class KubeJobs:
 
     # How
 
-    async def _job(self, key: Key, name: str) -> Body | None:
-        """As cached; that there is none is asked, since a new run follows from it."""
-        cached = self._services.cache.get(Key(JOBS.kind, key.namespace, name))
-        if cached is not None:
-            return cached
-        try:
-            return await self._services.kube.get(JOBS, key.namespace, name)
-        except NotFound:
-            return None
+    async def _job(self, key: Key, run: str) -> Body | None:
+        """The run's own Job as cached; that there is none is asked, since a new run follows from it."""
+        job = self._services.cache.get(Key(JOBS.kind, key.namespace, job_name(key, run)))
+        if job is None:
+            try:
+                job = await self._services.kube.get(JOBS, key.namespace, job_name(key, run))
+            except NotFound:
+                return None
+        return job if is_job_of(job, self._services.cache.get(key), run) else None
 
-    async def _pod(self, key: Key, run: str) -> Body | None:
-        """The newest of the run's Pods."""
+    async def _pod(self, job: Body, run: str) -> Body | None:
+        """The newest of the Job's Pods."""
+        metadata = job["metadata"]
         selector = f"{labels.RUN}={run}"
-        pods = list((await self._services.kube.list(PODS, namespace=key.namespace, labels=selector)).items)
+        found = (await self._services.kube.list(PODS, namespace=metadata["namespace"], labels=selector)).items
+        pods = [pod for pod in found if _owner_uid(pod) == metadata["uid"]]
         return max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", default=None)
+
+    def _uid(self, key: Key) -> str | None:
+        body = self._services.cache.get(key)
+        return None if body is None else body["metadata"]["uid"]
 
     def _known(self, key: Key, run: str) -> KnownRun | None:
         """After a restart, what the status says: then its reports are heard from the first on."""
@@ -161,26 +184,32 @@ class KubeJobs:
             expect(self._services.cache, self._registry, run, key)
         return self._registry.get(run)
 
-    async def _end_later(self, key: Key, run: str, name: str) -> None:
+    async def _end_later(self, key: Key, run: str) -> None:
         await self._services.clock.sleep(self._cancel_grace_s)
         known = self._registry.get(run)
-        if known is not None and known.result is None:
-            logger.warning("run %s of %s has not ended within %.0f s: deleting its Job", run, key, self._cancel_grace_s)
-            await self._delete(key, name)
+        if known is None or known.result is not None or (job := await self._job(key, run)) is None:
+            return
+        logger.warning("run %s of %s has not ended within %.0f s: deleting its Job", run, key, self._cancel_grace_s)
+        await self._delete(job)
 
-    async def _delete(self, key: Key, name: str) -> None:
+    async def _delete(self, job: Body) -> None:
         """In the foreground: the Job stays until its Pod has ended, so nothing begins on the same volume before."""
-        with suppress(NotFound):
-            await self._services.kube.delete(JOBS, key.namespace, name, propagation="Foreground")
+        metadata = job["metadata"]
+        with suppress(NotFound, Conflict):  # gone, or another one of that name, which is not ours to delete
+            await self._services.kube.delete(
+                JOBS, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation="Foreground"
+            )
 
 
 def refuse_apart(order: RunOrder) -> None:
-    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs."""
+    """Raises Terminal if one Pod in the job's namespace cannot have all that the run needs. A purge needs no server."""
+    if order.purge:
+        return
     job, server = order.job.metadata, order.server.metadata
     name = f"DataServer {server.namespace}/{server.name}"
     if server.namespace != job.namespace:
         raise Terminal(
-            "ServerInOtherNamespace",
+            "ServerElsewhere",
             f"the target is a PersistentVolumeClaim, so the run is a Pod in namespace {job.namespace}, where the Secret"
             f" of {name} cannot be mounted",
             remedy=f"make a DataServer and its Secret in namespace {job.namespace}, or use target.root",
@@ -194,6 +223,33 @@ def refuse_apart(order: RunOrder) -> None:
         )
 
 
+def refuse_too_large(job: Body) -> None:
+    """Raises Terminal if the API server would not take what the Pod is to be told."""
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items())
+    if size > MAX_ANNOTATIONS_BYTES:
+        raise Terminal(
+            "SpecTooLarge",
+            f"the target is a PersistentVolumeClaim, and the specs of job and server are {size // 1024} KiB; a Pod can"
+            f" be told {MAX_ANNOTATIONS_BYTES // 1024} KiB",
+            remedy="shorten filter.include, filter.exclude, link or notify, split the job, or use target.root",
+        )
+
+
+def _given_up(job: Body, pod: Body | None, now: datetime) -> RunResult | None:
+    """The result of a run whose Pod does not begin; None: it has begun, or there is time left."""
+    meta, deadline_s = job["metadata"], job["spec"].get("activeDeadlineSeconds")
+    limit_s = PENDING_S if deadline_s is None else float(deadline_s - LATER_S)
+    if pod is not None and not is_waiting(pod):
+        return None
+    if (now - datetime.fromisoformat(meta["creationTimestamp"])).total_seconds() < limit_s:
+        return None
+    command = f"kubectl describe job {meta['name']} -n {meta['namespace']}"
+    why = why_waiting(pod, now=now) if pod is not None else f"none was made; what hinders it says {command}"
+    message = f"its Pod has not begun within {format_duration(limit_s)}: {why or 'nobody says why'}"
+    return RunResult(result="Failed", reason="PodNotStarted", message=message[:1024], duration=limit_s)
+
+
 _NO_WORD: Final = "its Pod has ended and has left no result"
 
 
@@ -201,15 +257,10 @@ def _labels(key: Key) -> dict[str, str]:
     return {labels.JOB: labels.label_value(key.name)}
 
 
-def _belongs_to(job: Body, key: Key) -> bool:
-    owners = job["metadata"].get("ownerReferences") or ()
-    return any(each.get("controller") and (each["kind"], each["name"]) == (key.kind, key.name) for each in owners)
-
-
-def _is_ours(job: Body, order: RunOrder) -> bool:
-    owners = job["metadata"].get("ownerReferences") or ()
-    of_run = (job["metadata"].get("labels") or {}).get(labels.RUN) == order.id
-    return of_run and any(each["uid"] == order.job.metadata.uid for each in owners)
+def _owner_uid(body: Body) -> str | None:
+    """Whose the object is; None: nobody's, or it says several."""
+    owners = [each["uid"] for each in body["metadata"].get("ownerReferences") or () if each.get("controller")]
+    return owners[0] if len(owners) == 1 else None
 
 
 def _condition(job: Body, type: str) -> Body | None:

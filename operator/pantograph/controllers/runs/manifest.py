@@ -19,6 +19,7 @@ from pantograph.controllers.runs.orders import (
     CA_FILE,
     SPEC_FILE,
     TOKEN_FILE,
+    NeededSecret,
     arguments,
     deadline_of,
     secrets_of,
@@ -34,7 +35,7 @@ GRACE_S: Final = 60
 TTL_S: Final = 24 * 3600
 """So long a Job that has ended is kept for its log; the newest few only, see `kubejobs`."""
 TOKEN_S: Final = 3600
-_LATER_S: Final = 300
+LATER_S: Final = 300
 """After its own deadline a run says its result; Kubernetes' one is for a run that cannot."""
 _FILES: Final = ((SPEC_FILE, SPEC_ANNOTATION), (CA_FILE, CA_ANNOTATION))
 _ORDER: Final = PurePosixPath("/run/pantograph/order")
@@ -88,7 +89,7 @@ def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, inst
         },
     }
     if deadline_s is not None:
-        spec["activeDeadlineSeconds"] = int(deadline_s) + _LATER_S
+        spec["activeDeadlineSeconds"] = int(deadline_s) + LATER_S
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
@@ -113,9 +114,9 @@ def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, inst
 
 def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
     execution = order.job.spec.execution or Execution()
-    claims, secrets = _claims_of(order), [name for _, name in secrets_of(order)]
+    claims, secrets = _claims_of(order), secrets_of(order)
     places = {name: _CLAIMS / str(number) for number, name in enumerate(claims)}
-    folders = {name: _SECRETS / str(number) for number, name in enumerate(secrets)}
+    folders = {name: _SECRETS / str(number) for number, name in enumerate(each.name for each in secrets)}
     words = arguments(
         order,
         folder=_ORDER,
@@ -147,8 +148,8 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
                 for number, (name, is_read) in enumerate(claims.items())
             ),
             *(
-                {"name": f"secret-{number}", "mountPath": str(folders[name]), "readOnly": True}
-                for number, name in enumerate(secrets)
+                {"name": f"secret-{number}", "mountPath": str(folders[each.name]), "readOnly": True}
+                for number, each in enumerate(secrets)
             ),
         ],
     }
@@ -169,8 +170,7 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
                 for number, name in enumerate(claims)
             ),
             *(
-                {"name": f"secret-{number}", "secret": {"secretName": name, "defaultMode": 0o440}}
-                for number, name in enumerate(secrets)
+                {"name": f"secret-{number}", "secret": _secret(each)} for number, each in enumerate(secrets)
             ),
         ],
     }  # fmt: skip
@@ -193,6 +193,10 @@ def _claims_of(order: RunOrder) -> dict[str, bool]:
     if local is not None and local.persistent_volume_claim is not None:
         claims.setdefault(local.persistent_volume_claim.claim_name, True)
     return claims
+
+
+def _secret(needed: NeededSecret) -> Body:
+    return {"secretName": needed.name, "defaultMode": 0o440} | ({"optional": True} if needed.optional else {})
 
 
 def _shown(path: str, annotation: str) -> Body:

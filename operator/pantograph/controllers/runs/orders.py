@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -18,6 +19,16 @@ CA_FILE: Final = "ca.crt"
 TOKEN_FILE: Final = "token"  # noqa: S105 - a file's name
 
 Places = Mapping[str, PurePath]
+
+
+@dataclass(frozen=True, slots=True)
+class NeededSecret:
+    """A Secret that a run reads."""
+
+    namespace: str
+    name: str
+    optional: bool
+    """Without it the run does its work and says what it could not do: tell a media server."""
 
 
 def spec_text(order: RunOrder) -> str:
@@ -57,9 +68,10 @@ def arguments(
     if order.approve_prune is not None:
         run, digest = order.approve_prune
         words += ["--approve-prune", run, "--approve-digest", digest]
+    if order.approve_rewrite is not None:
+        words += ["--approve-rewrite", order.approve_rewrite]
     flags = {
         "--shallow": order.shallow,
-        "--approve-rewrite": order.approve_rewrite,
         "--rebuild-manifest": order.rebuild_manifest,
         "--dry-run": order.dry_run,
         "--purge": order.purge,
@@ -75,15 +87,17 @@ def deadline_of(order: RunOrder) -> float | None:
     return parse_duration(schedule.deadline) if schedule and schedule.deadline else None
 
 
-def secrets_of(order: RunOrder) -> Sequence[tuple[str, str]]:
-    """Namespace and name of every Secret that the run reads."""
-    found = []
+def secrets_of(order: RunOrder) -> Sequence[NeededSecret]:
+    """Every Secret that the run reads, once. A purge reads none."""
+    if order.purge:
+        return []
+    found: dict[tuple[str, str], bool] = {}
     if order.server.spec.credentials_ref is not None:
-        found.append((order.server.metadata.namespace, order.server.spec.credentials_ref.name))
+        found[order.server.metadata.namespace, order.server.spec.credentials_ref.name] = False
     notify = order.job.spec.notify
     for server in notify.media_servers if notify else []:
-        found.append((order.job.metadata.namespace, server.secret_ref.name))
-    return list(dict.fromkeys(found))
+        found.setdefault((order.job.metadata.namespace, server.secret_ref.name), True)
+    return [NeededSecret(*key, optional) for key, optional in found.items()]
 
 
 def _declared(obj: Resource[Any, Any]) -> dict[str, Any]:

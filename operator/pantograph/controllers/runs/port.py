@@ -27,7 +27,8 @@ class RunOrder:
     dry_run: bool = False
     approve_prune: tuple[str, str] | None = None
     """The run whose candidates are approved, and their digest."""
-    approve_rewrite: bool = False
+    approve_rewrite: str | None = None
+    """The run whose rewrites are approved."""
     rebuild_manifest: bool = False
     purge: bool = False
     """Remove what the job owns, because the job itself is being deleted with `deletionPolicy: Delete`."""

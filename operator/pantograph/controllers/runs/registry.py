@@ -77,6 +77,11 @@ class Registry:
         digest = known.secret_digest if known else self._recorded.get(run)
         return digest is not None and hmac.compare_digest(digest, _digest(secret))
 
+    def is_child(self, run: str) -> bool:
+        """Whether it proves itself by a secret, so that no pod can be it."""
+        known = self._runs.get(run)
+        return (known.secret_digest if known else self._recorded.get(run)) is not None
+
     def is_recorded(self, run: str) -> bool:
         return run in self._recorded
 

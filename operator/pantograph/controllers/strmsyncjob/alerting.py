@@ -1,4 +1,4 @@
-"""People hear of a run that failed or waits for them, and once when all is well again."""
+"""People hear of a run that failed or waits for them, of a job that cannot run, and once when all is well again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 from typing import Final, Protocol
 
 from pantograph.api.conditions import name_some
-from pantograph.api.notify import AlertReceiver, AlertResult
+from pantograph.api.notify import AlertReceiver
 from pantograph.api.strmstatus import Alerted, LastRun
 from pantograph.controllers.secrets import SecretNotFound, read_secret
+from pantograph.controllers.strmsyncjob.news import News, news_of
 from pantograph.controllers.strmsyncjob.scope import JobScope
+from pantograph.engine.errors import StepError
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.notify.alerts import Alert, Secrets, secrets_of, wants
 from pantograph.providers.notify.alerts import send_alert as send
@@ -18,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 120.0
 GIVE_UP_S: Final = 3600.0
-"""So long after the run, an alert that nobody could be given is old news: the condition says so to the end."""
+"""So long after what happened, an alert that nobody could be given is old news: the condition says so to the end."""
 NOT_DELIVERED: Final = "AlertNotDelivered"
 
 
@@ -37,67 +39,67 @@ class Messengers:
         await send(receiver, alert, secrets=secrets)
 
 
-async def tell_people(scope: JobScope) -> None:
-    """After this everybody who wants to hear of the last run has, or is told later.
+async def tell_people(scope: JobScope, end: StepError | None) -> None:
+    """After this everybody who wants to hear of what happened has, or is told later. `end`: how the steps ended.
 
-    What was told is in the status: the same fault is told once, however often it is tried again. A crash between the
+    What was told is in the status: the same fault is told once, however often it is met again. A crash between the
     message and the write tells it twice.
     """
-    last, notify = scope.status.last_run, scope.object.spec.notify
-    if last is None or notify is None or not notify.alerts:
+    notify = scope.object.spec.notify
+    news = news_of(scope, end) if notify is not None and notify.alerts else None
+    if notify is None or news is None:
         scope.drop_condition(NOT_DELIVERED)
         return
-    result = _news(scope, last)
-    if result is None:
-        scope.drop_condition(NOT_DELIVERED)
-        return
-    alert = _alert(scope, last, result)
+    alert = _alert(scope, news)
     failed = [
         fault
         for receiver in notify.alerts
-        if wants(receiver, result) and (fault := await _deliver(scope, receiver, alert)) is not None
+        if wants(receiver, news.result) and (fault := await _deliver(scope, receiver, alert)) is not None
     ]
-    age_s = (scope.now - last.ended_at).total_seconds()
     if failed:
         scope.set_condition(NOT_DELIVERED, True, reason="Undelivered", message=name_some(failed))
-    if failed and age_s < GIVE_UP_S:
+    if failed and (scope.now - news.since).total_seconds() < GIVE_UP_S:
         scope.look_again(RETRY_S)
         return
     if not failed:
         scope.drop_condition(NOT_DELIVERED)
-    told = Alerted(run=last.id, result=last.result, reason=last.reason or last.result, at=scope.now)
-    scope.status.alerted = None if result == "Recovered" else told
+    scope.status.alerted = None if news.result == "Recovered" else _told(scope, news)
 
 
-def _news(scope: JobScope, last: LastRun) -> AlertResult | None:
-    """What people do not know yet."""
-    told = scope.status.alerted
-    if last.result in ("Failed", "Blocked"):
-        is_known = told is not None and (told.result, told.reason) == (last.result, last.reason or last.result)
-        return None if is_known else ("Failed" if last.result == "Failed" else "Blocked")
-    return "Recovered" if told is not None and last.result in ("Succeeded", "Degraded") else None
+def _told(scope: JobScope, news: News) -> Alerted:
+    return Alerted(
+        run=news.run.id if news.run else None,
+        missed=news.missed,
+        result="Blocked" if news.result == "Blocked" else "Failed",
+        reason=news.reason or news.result,
+        at=scope.now,
+    )
 
 
-def _alert(scope: JobScope, last: LastRun, result: AlertResult) -> Alert:
-    meta = scope.object.metadata
-    counts = {
-        "created": last.created,
-        "updated": last.updated,
-        "unchanged": last.unchanged,
-        "failed": last.failed,
-        "pruned": last.pruned,
-        "pruneCandidates": last.prune_candidates,
-        "incompleteDirs": last.incomplete_dirs,
-    }
+def _alert(scope: JobScope, news: News) -> Alert:
+    meta, run = scope.object.metadata, news.run
+    counts = {} if run is None else _counts(run)
     return Alert(
         job=f"{meta.namespace}/{meta.name}",
-        run=last.id,
-        result=result,
-        reason=last.reason or "",
-        message=last.message or "",
-        remedy=last.remedy or "",
+        run=run.id if run else "",
+        result=news.result,
+        reason=news.reason,
+        message=news.message,
+        remedy=news.remedy,
         counts=counts,
     )
+
+
+def _counts(run: LastRun) -> dict[str, int]:
+    return {
+        "created": run.created,
+        "updated": run.updated,
+        "unchanged": run.unchanged,
+        "failed": run.failed,
+        "pruned": run.pruned,
+        "pruneCandidates": run.prune_candidates,
+        "incompleteDirs": run.incomplete_dirs,
+    }
 
 
 async def _deliver(scope: JobScope, receiver: AlertReceiver, alert: Alert) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pantograph.api.meta import Key
 from pantograph.api.strmsyncjob import StrmSyncJob
@@ -26,6 +26,7 @@ from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.verdicts import show_last, verdict
 from pantograph.engine.controller import Controller
 from pantograph.engine.errors import StepError
+from pantograph.engine.scope import Scope
 from pantograph.engine.services import Services
 
 
@@ -34,9 +35,9 @@ async def report(scope: JobScope) -> None:
     if scope.going_on is not None:
         show_last(scope)
         raise scope.going_on
-    end = verdict(scope)
-    if end is not None:
-        raise end
+    scope.judged = verdict(scope)
+    if scope.judged is not None:
+        raise scope.judged
 
 
 class StrmSyncJobController(Controller[StrmSyncJob]):
@@ -47,7 +48,6 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
         find_server,
         settle_run,
         stop_run,
-        tell_people,
         wake_refused,
         read_schedule,
         require_server,
@@ -88,6 +88,10 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
 
     def explain(self, error: Exception) -> StepError | None:
         return faults.step_error(error)
+
+    async def heed_end(self, scope: Scope[StrmSyncJob, Any], end: StepError | None) -> None:
+        if isinstance(scope, JobScope):
+            await tell_people(scope, end)
 
     def remains(self, obj: StrmSyncJob) -> str:
         return "the files that it made stay where they are"

@@ -13,6 +13,7 @@ from pantograph.api.strmstatus import (
     MAX_HISTORY,
     MAX_SAMPLES,
     MAX_SCOPE,
+    Asked,
     Inventory,
     LastRun,
     RunRequest,
@@ -46,7 +47,7 @@ def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> R
         dry_run=dry_run or None,
         approved_run=wish.approve_prune[0] if wish.approve_prune else None,
         approved_digest=wish.approve_prune[1] if wish.approve_prune else None,
-        approve_rewrite=wish.approve_rewrite or None,
+        approved_rewrite=wish.approve_rewrite,
         rebuild_manifest=wish.rebuild_manifest or None,
         purge=purge or None,
         notify_only=wish.notify_only or None,
@@ -63,7 +64,7 @@ def wish_of(request: RunRequest) -> Wish:
         causes=frozenset({Cause.INTERRUPTED}),
         scope=scope_of(request),
         approve_prune=approval,
-        approve_rewrite=bool(request.approve_rewrite),
+        approve_rewrite=request.approved_rewrite,
         rebuild_manifest=bool(request.rebuild_manifest),
         notify_only=bool(request.notify_only),
     )
@@ -108,10 +109,12 @@ def record(status: StrmSyncJobStatus, run: RunStatus, result: RunResult, now: da
     if run.notify_only and status.last_run is not None:
         # It looked at no file: what is known of the last run that did stays.
         due = now + timedelta(seconds=NOTIFY_RETRY_S) if result.result == "Failed" else result.notify_due
-        status.last_run = status.last_run.model_copy(update={"notify_due": due})
+        told = status.last_run.notified + result.notified
+        status.last_run = status.last_run.model_copy(update={"notify_due": due, "notified": told})
         return
     status.history = _history(status)
-    status.last_run = _last_run(run, result, now)
+    status.last_run = last = _last_run(run, result, now)
+    status.blocked = _blocked(status, last, whole=is_whole(run))
     status.samples = [
         Sample(
             reason=each.reason or "Issue",
@@ -136,6 +139,19 @@ def fit(status: StrmSyncJobStatus) -> None:
         status.samples = status.samples[:-1] or None
     while _size(status) > STATUS_BYTES and status.history:
         status.history = status.history[:-1] or None
+
+
+def _blocked(status: StrmSyncJobStatus, last: LastRun, *, whole: bool) -> Asked | None:
+    """What still waits for an approval after this run. One that looked at a part has not judged the rest."""
+    if last.result == "Blocked" and not last.dry_run:
+        return Asked(
+            run=last.id,
+            reason=last.reason or "Blocked",
+            message=last.message,
+            candidates_digest=last.candidates_digest,
+        )
+    is_answer = whole and last.result in ("Succeeded", "Degraded")
+    return None if is_answer else status.blocked
 
 
 def _history(status: StrmSyncJobStatus) -> list[RunSummary] | None:
@@ -177,6 +193,8 @@ def _last_run(run: RunStatus, result: RunResult, now: datetime) -> LastRun:
         remedy=truncate(result.remedy, TEXT_BYTES) or None,
         prune_blocked=truncate(result.prune_blocked, TEXT_BYTES) or None,
         pending_confirmation=result.pending_confirmation,
+        unlisted_dirs=result.unlisted_dirs,
+        notified=result.notified,
         notify_due=result.notify_due,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from pantograph.api.meta import FORCE_RELEASE
 from pantograph.controllers.strmsyncjob.beginning import announce_run, start_run
+from pantograph.controllers.strmsyncjob.overlaps import refuse_overlap
 from pantograph.controllers.strmsyncjob.running import ask_to_stop, keep_stopping
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
@@ -13,7 +15,10 @@ from pantograph.controllers.strmsyncjob.wishes import Wish
 from pantograph.engine.errors import Terminal, Transient, Waiting
 from pantograph.strm.scope import Scope
 
+logger = logging.getLogger(__name__)
+
 STOPPING_S: Final = 2.0
+FILES_KEPT: Final = "FilesKept"
 
 
 async def end_run(scope: JobScope) -> None:
@@ -37,6 +42,9 @@ async def ensure_purged(scope: JobScope) -> None:
     last = scope.status.last_run
     if last is not None and last.purge and last.result in ("Succeeded", "Degraded"):
         return
+    if (foreign := _foreign_place(scope)) is not None:
+        await _say_kept(scope, foreign)
+        return
     if last is not None and scope.ended is not None and scope.ended.purge:
         kind = Terminal if last.reason in NEEDS_A_PERSON else Transient
         message = last.message or "the run that removes the files has failed"
@@ -47,6 +55,26 @@ async def ensure_purged(scope: JobScope) -> None:
     except Terminal as refused:
         remedy = "; or ".join(each for each in (refused.remedy, _release(scope)) if each)
         raise Terminal(refused.reason, refused.message, remedy=remedy) from refused
+
+
+def _foreign_place(scope: JobScope) -> Terminal | None:
+    """Why nothing may be removed at the target: an older job has something of it, and perhaps files in it."""
+    try:
+        refuse_overlap(scope.object, scope.server, scope.services.cache, scope.media.overlaps)
+    except Terminal as refused:
+        return refused
+    return None
+
+
+async def _say_kept(scope: JobScope, refused: Terminal) -> None:
+    logger.warning("nothing is removed: %s", refused.message)
+    await scope.services.events.record(
+        scope.object.info.resource,
+        scope.object.metadata,
+        type="Warning",
+        reason=FILES_KEPT,
+        message=f"the files that it made stay, although deletionPolicy is Delete: {refused.message}",
+    )
 
 
 def _release(scope: JobScope) -> str:

@@ -17,6 +17,9 @@ APPROVE_PRUNE: Final = f"{GROUP}/approve-prune"
 APPROVE_REWRITE: Final = f"{GROUP}/approve-rewrite"
 REBUILD_MANIFEST: Final = f"{GROUP}/rebuild-manifest"
 
+REWRITE_LIMIT: Final = "RewriteLimit"
+"""Reason of a run that asks whether it may rewrite so much."""
+
 _FIELDS: Final = {
     RECONCILE_AT: "reconcile_at",
     CANCEL: "cancel",
@@ -71,8 +74,14 @@ async def requested(scope: JobScope) -> list[Wish]:
         else:
             message = f"run {run!r} has listed no candidates, or is no longer in status.history: nothing is approved"
             await _refuse(scope, APPROVE_PRUNE, "ApprovalUnknown", message)
-    if pending(scope, APPROVE_REWRITE) is not None:
-        found.append(_wish(Cause.APPROVE_REWRITE, approve_rewrite=True))
+    if (run := pending(scope, APPROVE_REWRITE)) is not None:
+        asked = scope.status.blocked
+        known = [(each.id, each.reason) for each in _approvable(scope)]
+        if (run, REWRITE_LIMIT) in [*known, *([(asked.run, asked.reason)] if asked is not None else [])]:
+            found.append(_wish(Cause.APPROVE_REWRITE, approve_rewrite=run))
+        else:
+            message = f"run {run!r} has not asked to rewrite, or is no longer in status.history: nothing is approved"
+            await _refuse(scope, APPROVE_REWRITE, "ApprovalUnknown", message)
     if pending(scope, REBUILD_MANIFEST) is not None:
         found.append(_wish(Cause.REBUILD, rebuild_manifest=True))
     return found
@@ -99,7 +108,7 @@ def _wish(
     *,
     scope: Scope | None = None,
     approve_prune: tuple[str, str] | None = None,
-    approve_rewrite: bool = False,
+    approve_rewrite: str | None = None,
     rebuild_manifest: bool = False,
 ) -> Wish:
     return Wish(
@@ -114,9 +123,17 @@ def _wish(
 
 def _digest_of(scope: JobScope, run: str) -> str | None:
     """The digest of the candidates that this run listed."""
+    asked = scope.status.blocked
+    if asked is not None and asked.run == run and asked.candidates_digest is not None:
+        return asked.candidates_digest
+    return next((each.candidates_digest for each in _approvable(scope) if each.id == run), None)
+
+
+def _approvable(scope: JobScope) -> list[RunSummary]:
+    """Runs whose word is in the target's records: a dry run leaves none there."""
     last, history = scope.status.last_run, scope.status.history or []
     runs: list[RunSummary] = [*([last] if last is not None else []), *history]
-    return next((each.candidates_digest for each in runs if each.id == run), None)
+    return [each for each in runs if not each.dry_run]
 
 
 async def _refuse(scope: JobScope, annotation: str, reason: str, message: str) -> None:

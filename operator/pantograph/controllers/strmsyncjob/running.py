@@ -150,15 +150,15 @@ def _owns_files(scope: JobScope) -> bool:
 
 
 def _server(scope: JobScope, run: RunStatus) -> DataServer:
-    """Raises Waiting if there is none. A purge asks no server anything: its target stands in for one that is gone."""
-    if scope.server is not None:
-        return scope.server
+    """Raises Waiting if there is none. A purge asks no server anything: its target stands in for one."""
     key, target = scope.server_key, scope.object.spec.target
+    if scope.server is not None and not run.purge:
+        return scope.server
     if not run.purge:
         raise Waiting("ServerNotFound", f"DataServer {key.namespace}/{key.name} does not exist", 60)
     folder = LocalFolder(root=target.root, persistent_volume_claim=target.persistent_volume_claim)
     return DataServer(
-        metadata=ObjectMeta(name=key.name, namespace=scope.object.metadata.namespace),
+        metadata=ObjectMeta(name=key.name, namespace=key.namespace),
         spec=DataServerSpec(driver="Local", local=folder),
     )
 

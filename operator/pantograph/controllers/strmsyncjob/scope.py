@@ -14,7 +14,7 @@ from pantograph.controllers.strmsyncjob.cron import Tick, Timetable
 from pantograph.controllers.strmsyncjob.media import Media
 from pantograph.controllers.strmsyncjob.watches import Followed
 from pantograph.controllers.strmsyncjob.wishes import Wish
-from pantograph.engine.errors import Waiting
+from pantograph.engine.errors import StepError, Waiting
 from pantograph.engine.scope import Scope
 
 _NO_REASON_TO_RUN = frozenset({"suspend", "interval", "schedule", "watch", "notify", "deletionPolicy", "execution"})
@@ -40,6 +40,8 @@ class JobScope(Scope[StrmSyncJob, StrmSyncJobStatus]):
     """By `follow_changes`: what the job hears of changes."""
     wish: Wish | None = None
     """By `plan`: the run that should begin now."""
+    judged: StepError | None = None
+    """By `report`: what the last run means, if that ends the reconcile."""
 
     @property
     def server_key(self) -> Key:

@@ -9,7 +9,7 @@ from typing import Final
 from pantograph.api.conditions import ConditionStatus, name_some
 from pantograph.api.meta import GROUP
 from pantograph.api.run import RunResult
-from pantograph.api.strmstatus import LastRun, StrmSyncJobStatus
+from pantograph.api.strmstatus import Asked, LastRun, StrmSyncJobStatus
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError, Terminal, Transient
 
@@ -26,7 +26,6 @@ NEEDS_A_PERSON: Final = frozenset(
         "ManifestUnreadable",
         "MissingPrivilege",
         "Rejected",
-        "BasePathChanged",
     }
 )
 """Reasons of failed runs that another run does not mend. All others pass by themselves, or may."""
@@ -55,7 +54,11 @@ def observe_result(scope: JobScope, result: RunResult, *, whole: bool) -> None:
         scope.set_condition("SourceReachable", False, reason=result.reason, message=result.message)
     elif result.result in ("Succeeded", "Degraded", "Blocked"):
         scope.set_condition("SourceReachable", True, reason="Listed", message="the last run listed the source")
-    if not whole or result.result in ("Failed", "Cancelled"):
+    if result.result in ("Failed", "Cancelled"):
+        return
+    if whole or result.prune_blocked:
+        _set_or_drop(scope, "PruneBlocked", result.prune_blocked, reason="LimitsExceeded")
+    if not whole:
         return
     missing = result.incomplete_dirs
     message = f"{missing} directories could not be listed as a whole; nothing is removed below them"
@@ -65,7 +68,6 @@ def observe_result(scope: JobScope, result: RunResult, *, whole: bool) -> None:
         reason="Incomplete" if missing else "Complete",
         message=message if missing else "the last run listed every directory as a whole",
     )
-    _set_or_drop(scope, "PruneBlocked", result.prune_blocked, reason="LimitsExceeded")
     collisions = result.inventory.collisions
     text = f"{collisions} files have no .strm of their own: another file has the same name" if collisions else ""
     _set_or_drop(scope, "CollisionsFound", text, reason="SameName")
@@ -85,11 +87,14 @@ def verdict(scope: JobScope) -> StepError | None:
             status=ConditionStatus.UNKNOWN, reason="NotSynced", message="no run over the whole source has ended yet"
         )
         return None
+    if last.result == "Failed":
+        return _failure(scope, last)
+    if (asked := scope.status.blocked) is not None:  # by this run, or by one that no run over the whole has followed
+        return Terminal(asked.reason, asked.message or "", remedy=_approval(scope, asked))
     match last.result:
-        case "Failed":
-            return _failure(scope, last)
-        case "Blocked":
-            return Terminal(last.reason or "Blocked", last.message or "", remedy=_approval(scope, last))
+        case "Blocked":  # a dry run: nothing that it lists can be approved
+            remedy = "set spec.dryRun to false; the run then asks for an approval"
+            return Terminal(last.reason or "Blocked", last.message or "", remedy=remedy)
         case "Cancelled":
             scope.ready(status=False, reason="Cancelled", message="the last run was stopped before it was done")
         case "Degraded":
@@ -128,12 +133,12 @@ def _failure(scope: JobScope, last: LastRun) -> StepError:
     return Transient(reason, message, after, remedy=last.remedy)
 
 
-def _approval(scope: JobScope, last: LastRun) -> str:
+def _approval(scope: JobScope, asked: Asked) -> str:
     meta = scope.object.metadata
     annotate = f"kubectl annotate strmsyncjob {meta.name} -n {meta.namespace} --overwrite"
-    if last.reason == "RewriteLimit":
-        return f"look at status.lastRun, then allow it once: {annotate} {GROUP}/approve-rewrite={last.id}"
-    return f"look at what is gone, then approve exactly that: {annotate} {GROUP}/approve-prune={last.id}"
+    if asked.reason == "RewriteLimit":
+        return f"look at the reasons, then allow it once: {annotate} {GROUP}/approve-rewrite={asked.run}"
+    return f"look at what is gone, then approve exactly that: {annotate} {GROUP}/approve-prune={asked.run}"
 
 
 def _would(last: LastRun) -> str:

@@ -151,6 +151,9 @@ class Watches:
             self._refuse(server, error)
         except ProviderError as error:
             why = error.message
+        except Exception as error:  # a stream that ended in silence would count as connected for ever
+            logger.exception("the stream of %s has ended by a defect", server)
+            why = f"the stream has ended by a defect ({type(error).__name__}), which is in the operator's log"
         logger.warning("%s tells of no changes any more: %s", server, why)
         stream.task, stream.retry_at = None, self._clock.monotonic() + RETRY_S
         self._hear(stream, Hint(HintKind.LOST, stream.path, why=why))

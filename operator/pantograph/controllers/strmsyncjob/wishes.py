@@ -39,7 +39,8 @@ class Wish:
     scope: Scope = field(default_factory=Scope)
     approve_prune: tuple[str, str] | None = None
     """The run whose candidates are approved, and their digest."""
-    approve_rewrite: bool = False
+    approve_rewrite: str | None = None
+    """The run whose rewrites are approved."""
     rebuild_manifest: bool = False
     notify_only: bool = False
 
@@ -65,7 +66,7 @@ def merge(wishes: Sequence[Wish]) -> Wish | None:
         causes=frozenset().union(*(wish.causes for wish in taken)),
         scope=widest.scope,
         approve_prune=next((wish.approve_prune for wish in taken if wish.approve_prune), None),
-        approve_rewrite=any(wish.approve_rewrite for wish in taken),
+        approve_rewrite=next((wish.approve_rewrite for wish in taken if wish.approve_rewrite), None),
         rebuild_manifest=any(wish.rebuild_manifest for wish in taken),
         notify_only=widest.notify_only,
     )

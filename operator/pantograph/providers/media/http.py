@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -52,9 +53,22 @@ def tells_of_ban(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """`text` fit for a message: no tags, one line, not long."""
-    plain = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    """The product's own message fit for ours: no tags, printable, one line, not long.
+
+    Only for a field that the product's API defines. Any other text of an address that a user chose is not shown: the
+    operator stands where users do not, and would read to them what only it can reach.
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in re.sub(r"<[^>]*>", " ", text))
+    plain = " ".join(plain.split())
     return plain if len(plain) <= 160 else f"{plain[:160]}…"
+
+
+def phrase_of(status: int) -> str:
+    """What the standard calls a status; what the server calls it is a stranger's word."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 class Http:
@@ -119,9 +133,7 @@ class Http:
     def status_error(self, response: aiohttp.ClientResponse, text: str) -> ProviderError:
         """What a status that is no success means; `text` is (the beginning of) the body."""
         status = response.status
-        message = f"{self.name} answered {status} {response.reason or ''}".rstrip() + (
-            f": {shown(text)}" if text else ""
-        )
+        message = f"{self.name} answered {status} {phrase_of(status)}".rstrip()
         retry_after_s = self._retry_after_s(response.headers.get("Retry-After"))
         if status in (405, 501) and "Allow" in response.headers:
             return ProtocolError(message, remedy=f"look whether {self.endpoint} is the address of the right service")
@@ -150,7 +162,9 @@ class Http:
             return None
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        fault = str(error) or type(error).__name__
+        # aiohttp quotes an answer that it does not understand; the failure to connect is in the system's words.
+        is_systems = isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientError)
+        fault = (is_systems and str(error)) or type(error).__name__
         if isinstance(error, TimeoutError):
             fault = f"no whole answer in time ({type(error).__name__})"
         return Unreachable(f"{self.name} does not answer: {fault}")

@@ -11,13 +11,15 @@ import hmac
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from urllib.parse import quote, urlsplit
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Link
 
-_GO_PATH_SAFE = "$&+=:@"
-"""What Go's url.PathEscape leaves as it is, beside letters, digits and `-_.~`: OpenList's own links are made so."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9\-_.~$&+=:@/]+")
+"""All but what Go's url.PathEscape leaves as it is: OpenList's own links are made so. Slashes stay."""
+_HEX = tuple(f"%{byte:02X}" for byte in range(256))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 
@@ -39,7 +41,17 @@ def encode_path(path: str, encoding: Encoding) -> str:
         return path
     if encoding is Encoding.MINIMAL:
         return path.translate(_MINIMAL)
-    return quote(path, safe="/" + _GO_PATH_SAFE)
+    directory, slash, name = path.rpartition("/")
+    return _encoded(directory) + slash + _encode(name)
+
+
+def _encode(text: str) -> str:
+    """Only what must be encoded is looked at character by character: `urllib.parse.quote` looks at everything."""
+    return _UNSAFE.sub(lambda found: "".join(map(_HEX.__getitem__, found[0].encode())), text)
+
+
+_encoded = lru_cache(maxsize=256)(_encode)
+"""For directories: one after another, each for all its files."""
 
 
 def http_line(link: Link, *, encoding: Encoding, base: str | None = None, prefix: str | None = None) -> str:
@@ -67,6 +79,7 @@ def mount_line(link: Link, *, mount_prefix: str | None = None) -> str:
     return _one_line(f"{prefix}{link.path}")
 
 
+@lru_cache(maxsize=256)
 def normal_base(base: str) -> str:
     """`base` as it is compared and written: scheme and host in lower case, no default port, no trailing slash."""
     base = base.strip()

@@ -74,7 +74,7 @@ class Multistatus:
 
     def _start(self, tag: str, _: dict[str, str]) -> None:
         if not self._stack and tag != _ROOT:
-            raise ProtocolError(f"{self._name} answered PROPFIND with <{tag.rpartition('}')[2]}>, no multistatus")
+            raise ProtocolError(f"{self._name} answered PROPFIND with XML that is no multistatus")
         if len(self._stack) > _DEEPEST:
             raise ProtocolError(f"{self._name} answered PROPFIND with XML more than {_DEEPEST} deep")
         if tag == _RESPONSE:

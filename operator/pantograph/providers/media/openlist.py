@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import ProtocolError, Rejected
+from pantograph.providers.errors import BasePathChanged, ProtocolError, Rejected
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
 from pantograph.providers.media.echo import EchoGuard
@@ -163,10 +163,9 @@ class OpenList:
             raise ProtocolError(f"{self._name} answered /api/me with a base_path that is no text")
         base_path = "/" + base_path.strip("/")
         if self._base_path not in (None, base_path):
-            raise Rejected(
+            raise BasePathChanged(
                 f"{self._name}: the user's base path changed from {self._base_path} to {base_path}",
-                reason="BasePathChanged",
-                remedy="set it back, or run the job anew and approve what it then lists",
+                remedy="set it back, or correct source.path of the jobs; the server is looked at anew every interval",
             )
         self._base_path = base_path
 

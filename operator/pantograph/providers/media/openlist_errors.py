@@ -23,7 +23,7 @@ LOGIN_LOCK_S = 300.0
 
 def api_error(name: str, code: object, message: str) -> ProviderError:
     """What a `code` other than 200 means. The unknown is a `ProtocolError`: never a success, never an absence."""
-    text = f"{name} answered code {code!r}: {shown(message) or 'no reason'}"
+    text = f"{name} answered code {_code(code)}: {shown(message) or 'no reason'}"
     if code == 401:
         return Unauthorized(text, remedy="put valid credentials into the Secret it names")
     if code == 403 and "refresh" in message.lower():
@@ -44,7 +44,7 @@ def api_error(name: str, code: object, message: str) -> ProviderError:
 
 def login_error(name: str, code: object, message: str) -> ProviderError:
     """What a refused login means."""
-    text = f"{name} refused the login with code {code!r}: {shown(message) or 'no reason'}"
+    text = f"{name} refused the login with code {_code(code)}: {shown(message) or 'no reason'}"
     if code == 402:
         return Unauthorized(text, remedy="put the seed of the user's one-time passwords under the key `otp`")
     if code == 429:
@@ -63,9 +63,14 @@ def page_error(http: Http, response: aiohttp.ClientResponse | None, text: str) -
     if response is None or (response.status in (403, 405) and is_page(text)):
         if tells_of_ban(text):
             return Busy(
-                f"{http.name} answered with a page for people: {shown(text)}",
+                f"{http.name} answered with a page for people",
                 reason="RateLimited",
                 remedy=f"wait; when it stays, look whether {http.endpoint} is OpenList's own address",
             )
-        return ProtocolError(f"{http.name} answered with something that is no JSON: {shown(text)}")
+        return ProtocolError(f"{http.name} answered with something that is no JSON")
     return http.status_error(response, text)
+
+
+def _code(code: object) -> str:
+    """OpenList's codes are numbers; anything else is a stranger's word."""
+    return str(code) if isinstance(code, int) and abs(code) < 10**6 else "that is no number"

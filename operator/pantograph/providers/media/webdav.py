@@ -13,7 +13,7 @@ from pantograph.clock import Clock
 from pantograph.providers.errors import Busy, NotFound, ProtocolError, ProviderError, Rejected, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
-from pantograph.providers.media.http import Http, shown, tells_of_ban
+from pantograph.providers.media.http import Http, tells_of_ban
 from pantograph.providers.media.links import Encoding, encode_path
 from pantograph.providers.media.multistatus import PROPFIND, Multistatus, Resource
 from pantograph.providers.media.port import (
@@ -128,7 +128,7 @@ class WebDav:
 
     def _no_multistatus(self, status: int, body: bytes) -> ProviderError:
         text = body[:4096].decode("utf-8", "replace")
-        message = f"{self._name} answered PROPFIND with {status} and no multistatus: {shown(text)}"
+        message = f"{self._name} answered PROPFIND with {status} and no multistatus"
         if tells_of_ban(text):
             return Busy(message, reason="RateLimited")
         return ProtocolError(message, remedy=f"look whether {self._http.endpoint} is a WebDAV address")

@@ -19,6 +19,7 @@ _BOT_TOKEN: Final = re.compile(r"[0-9]+:[A-Za-z0-9_-]+")
 _ADDRESS: Final = re.compile(r"https?://[^\s#@]+")
 _MAX_TEXT: Final = 1800
 """Characters; Discord takes 2000, Telegram 4096."""
+_WITHOUT_RUN: Final = {"Failed": "cannot run", "Blocked": "waits for your approval", "Recovered": "can run again"}
 _HEADLINES: Final = {"Failed": "failed", "Blocked": "waits for your approval", "Recovered": "works again"}
 
 
@@ -29,6 +30,7 @@ class Alert:
     job: str
     """namespace/name."""
     run: str
+    """Empty: none could begin."""
     result: AlertResult
     reason: str = ""
     message: str = ""
@@ -38,7 +40,8 @@ class Alert:
 
     def text(self) -> str:
         """For people; plain, a few lines."""
-        lines = [f"StrmSyncJob {self.job} {_HEADLINES[self.result]} (run {self.run})"]
+        headline = f"{_HEADLINES[self.result]} (run {self.run})" if self.run else _WITHOUT_RUN[self.result]
+        lines = [f"StrmSyncJob {self.job} {headline}"]
         if self.message or self.reason:
             lines.append(": ".join(each for each in (self.reason, self.message) if each))
         if self.remedy:

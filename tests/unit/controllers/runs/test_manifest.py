@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,19 @@ import yaml
 from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Body, Key
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.controllers.runs.kubejobs import refuse_apart
+from pantograph.controllers.runs.kubejobs import refuse_apart, refuse_too_large
 from pantograph.controllers.runs.manifest import SPEC_ANNOTATION, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.port import RunOrder
 from pantograph.engine.errors import Terminal
 
 RUN = "0123456789abcdef"
+MEDIA_SERVER = {
+    "name": "den",
+    "type": "Jellyfin",
+    "url": "http://den:8096",
+    "secretRef": {"name": "den"},
+    "pathMap": [{"from": "/", "to": "/media"}],
+}
 SETTINGS = PodSettings(
     image="example.org/p:1", pull_policy="Always", pull_secrets=("reg",), report_url="https://r:8443"
 )
@@ -130,10 +138,37 @@ def test_the_name_of_a_job_is_a_label_and_tells_the_run(name: str) -> None:
     assert "--" not in named
 
 
+def test_a_purge_needs_no_server_and_no_secret() -> None:
+    notify = {"mediaServers": [MEDIA_SERVER]}
+    purge = replace(order(server_namespace="elsewhere", notify=notify), purge=True)
+    refuse_apart(purge)
+    assert not [each for each in pod(purge)["volumes"] if each["name"].startswith("secret")]
+
+
+def test_a_pod_begins_without_the_secret_of_a_media_server_but_not_without_the_servers_own() -> None:
+    volumes = {each["name"]: each for each in pod(order(notify={"mediaServers": [MEDIA_SERVER]}))["volumes"]}
+    assert volumes["secret-0"]["secret"] == {"secretName": "openlist", "defaultMode": 0o440}
+    assert volumes["secret-1"]["secret"] == {"secretName": "den", "defaultMode": 0o440, "optional": True}
+    same = {**MEDIA_SERVER, "secretRef": {"name": "openlist"}}
+    (only,) = [each for each in pod(order(notify={"mediaServers": [same]}))["volumes"] if "secret" in each]
+    assert "optional" not in only["secret"]
+
+
+def test_specs_that_no_pod_can_be_told_are_refused_before_the_api_server_is_asked() -> None:
+    def patterns(length: int) -> dict[str, list[str]]:
+        return {"exclude": [f"{number:03}" + "\U0001f600" * length for number in range(64)]}
+
+    refuse_too_large(made(order(filter=patterns(300))))
+    link = {"mode": "Mount", "mountPrefix": "/mnt", "pathMap": [{"from": "/" + "x" * 1000, "to": ""}] * 32}
+    with pytest.raises(Terminal) as refused:
+        refuse_too_large(made(order(filter=patterns(500) | {"include": patterns(500)["exclude"]}, link=link)))
+    assert (refused.value.reason, "a Pod can be told 256 KiB" in refused.value.text) == ("SpecTooLarge", True)
+
+
 def test_what_no_one_pod_can_have_is_refused_with_the_way_out() -> None:
     with pytest.raises(Terminal) as refused:
         refuse_apart(order(server_namespace="elsewhere"))
-    assert (refused.value.reason, "make a DataServer" in refused.value.text) == ("ServerInOtherNamespace", True)
+    assert (refused.value.reason, "make a DataServer" in refused.value.text) == ("ServerElsewhere", True)
     with pytest.raises(Terminal) as refused:
         refuse_apart(order({"driver": "Local", "local": {"root": {"name": "media"}}}))
     assert (refused.value.reason, "use target.root" in refused.value.text) == ("VolumesApart", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,10 +13,23 @@ from pantograph.cli.strm_reporting import message_of, result_of
 from pantograph.controllers.runs.pods import how_ended, result_left, why_waiting
 from pantograph.strm.report import Issue, Report
 
+NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
+
 
 def pod(state: Body | None = None, **status: Any) -> Body:
     containers = [] if state is None else [{"name": "run", "state": state}]
     return {"metadata": {"name": "p"}, "status": {"containerStatuses": containers, **status}}
+
+
+def creating(*conditions: Body, minutes: int) -> Body:
+    """A Pod that has a node for so long."""
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": f"2026-11-26T02:{60 - minutes}:00Z"}
+    if minutes == 0:
+        scheduled["lastTransitionTime"] = "2026-11-26T02:59:30Z"
+    body = pod({"waiting": {"reason": "ContainerCreating"}}, phase="Pending", conditions=[scheduled, *conditions])
+    body["metadata"]["namespace"] = "films"
+    body["spec"] = {"volumes": [{"name": "tmp", "emptyDir": {}}, {"persistentVolumeClaim": {"claimName": "strm"}}]}
+    return body
 
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
@@ -30,11 +44,22 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
             "ImagePullBackOff: no such image",
         ),
         (pod({"waiting": {"reason": "ContainerCreating"}}), ""),
+        (creating(minutes=0), ""),
+        (
+            creating(minutes=5),
+            "ContainerCreating: waits for its volumes (PersistentVolumeClaim strm) since 2026-11-26T02:55:00Z; what"
+            " hinders it says kubectl describe pod p -n films",
+        ),
+        (
+            creating({"type": "PodReadyToStartContainers", "status": "True"}, minutes=5),
+            "ContainerCreating: waits for its image since 2026-11-26T02:55:00Z; what hinders it says kubectl describe"
+            " pod p -n films",
+        ),
         (pod({"running": {}}), ""),
     ],
 )
 def test_a_pod_that_does_not_begin_says_why(body: Body, says: str) -> None:
-    assert why_waiting(body) == says
+    assert why_waiting(body, now=NOW) == says
 
 
 @pytest.mark.parametrize(

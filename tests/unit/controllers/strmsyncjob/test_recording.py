@@ -131,3 +131,11 @@ def test_what_did_not_change_is_not_written() -> None:
     assert follow_progress(seen, state, NOW + timedelta(seconds=60)) is seen
     stuck = follow_progress(seen, RunState(running=True, fault="no node has room"), NOW)
     assert (stuck.waits_for, stuck.dirs_done) == ("no node has room", 3)
+
+
+def test_what_media_servers_were_told_and_what_was_not_listed_stands_in_the_last_run() -> None:
+    status = StrmSyncJobStatus()
+    record(status, a_run(1), RunResult(result="Succeeded", notified=3, unlisted_dirs=70), NOW)
+    record(status, a_run(2, notify_only=True), RunResult(result="Succeeded", notified=4), NOW)
+    assert status.last_run is not None
+    assert (status.last_run.id, status.last_run.notified, status.last_run.unlisted_dirs) == (f"{1:016x}", 7, 70)

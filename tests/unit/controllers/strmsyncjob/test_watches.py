@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from pantograph.api.meta import Key
-from pantograph.clock import SystemClock
+from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.strmsyncjob.watches import Followed, Watches
 from pantograph.providers.errors import Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
@@ -35,15 +35,24 @@ class Source:
             yield told
 
 
+class LaterClock(SystemClock):
+    """Ahead of the real one by what the test says."""
+
+    passed_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.passed_s
+
+
 class Listener:
     """Who is woken, and a way to wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.woken: asyncio.Queue[Key] = asyncio.Queue()
         self.refused: list[Key] = []
         self.source = Source()
         self.watches = Watches(
-            clock=SystemClock(), wake=self.woken.put_nowait, refuse=lambda key, _: self.refused.append(key)
+            clock=clock or SystemClock(), wake=self.woken.put_nowait, refuse=lambda key, _: self.refused.append(key)
         )
 
     def follow(self, name: str, root: str, *, everything: bool = False) -> Followed:
@@ -100,6 +109,23 @@ async def test_a_stream_that_is_refused_says_so_and_is_not_opened_again_at_once(
     assert (films.connected, films.why, here.refused) == (False, "the token has ended", [SERVER])
     here.follow("films", "/Films", everything=True)
     assert here.source.watched == ["/"]
+    await here.watches.close()
+
+
+async def test_a_stream_that_a_defect_ends_counts_as_lost_and_is_opened_again_later() -> None:
+    here = Listener(clock := LaterClock())
+    films = here.follow("films", "/Films", everything=True)
+    assert await here.next() == "films"
+    films.take()
+    here.source.streams[0].put_nowait(KeyError("path"))
+    assert await here.next() == "films"
+    assert (films.connected, "defect (KeyError)" in films.why) == (False, True)
+    here.follow("films", "/Films", everything=True)
+    assert here.source.watched == ["/"]
+    clock.passed_s += 60
+    here.follow("films", "/Films", everything=True)
+    assert await here.next() == "films"
+    assert (films.connected, here.source.watched) == (True, ["/", "/"])
     await here.watches.close()
 
 
