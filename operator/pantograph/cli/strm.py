@@ -118,8 +118,10 @@ async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
         return EXIT_CODES[report.result]
     async with _open_source(declared, places, _bucket(declared.server)) as source:
         if arguments.action == "doctor":
-            target = partial(target_directory, declared.job, places)
-            return await examine(job, source, target, _media_servers(declared, places))
+            target = partial(target_directory, declared.job, places, make=False)
+            identity = partial(source_identity, declared.server, source)
+            installation = arguments.installation or "local"
+            return await examine(job, source, target, identity, installation, _media_servers(declared, places))
         return await _watch(declared, places, job, source, arguments)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pantograph.providers.errors import ProviderError
@@ -14,17 +15,25 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.folders import MediaServerRules
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.spec import Job
-from pantograph.strm.state import TRASH, read_owner
+from pantograph.strm.state import TRASH, Owner, read_owner, refuse_other
 
 
 async def examine(
     job: Job,
     source: MediaSource,
     target: Callable[[], tuple[Path, Path]],
+    identity: Callable[[], Awaitable[str]],
+    installation: str,
     media_servers: Mapping[str, MediaServer],
 ) -> int:
-    """Print what was seen; 1 if anything would not work. Writes nothing but the target's directory itself."""
-    usable = [await _server(job, source), _target(job, target)]
+    """Print what was seen; 1 if a run would not work or would be refused. Writes nothing.
+
+    `identity` tells what the target's records should call the source.
+    """
+    usable = [await _server(job, source)]
+    # Without the server nobody knows what its source is called.
+    owner = Owner(installation, job.namespace, job.name, f"{await identity()}{job.source}") if usable[0] else None
+    usable.append(_target(job, target, owner))
     for rules in job.media_servers:
         usable.append(await _media_server(rules, media_servers[rules.name]))
     return 0 if all(usable) else 1
@@ -52,10 +61,13 @@ async def _server(job: Job, source: MediaSource) -> bool:
     return True
 
 
-def _target(job: Job, target: Callable[[], tuple[Path, Path]]) -> bool:
+def _target(job: Job, target: Callable[[], tuple[Path, Path]], mine: Owner | None) -> bool:
     try:
         volume, directory = target()
         owner = read_owner(directory, above=volume)
+        if not directory.exists():
+            _say("target", f"{directory}: a run would make it")
+            return True
     except StrmError as error:
         _say("FAULT", str(error))
         return False
@@ -69,8 +81,10 @@ def _target(job: Job, target: Callable[[], tuple[Path, Path]]) -> bool:
     trash = directory / STATE_DIR / TRASH
     for run in sorted(trash.iterdir()) if trash.is_dir() else ():
         _say("trash", f"run {run.name}: pantograph strm restore … {run.name}")
-    if (owner.namespace, owner.name) != (job.namespace, job.name) and not job.adopt:
-        _say("FAULT", "the target belongs to another job; choose another directory or set target.adopt: true")
+    try:
+        refuse_other(directory, owner, mine or replace(owner, namespace=job.namespace, name=job.name), adopt=job.adopt)
+    except StrmError as error:
+        _say("FAULT", str(error))
         return False
     return True
 

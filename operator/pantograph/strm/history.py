@@ -29,6 +29,8 @@ class Begun:
     incomplete: int
     """Directories that an earlier life of it could not list."""
     frontier: list[FrontierItem]
+    existing: int | None
+    """`.strm` files that were ours when its first life began; None: this is the first."""
 
 
 def begin_run(
@@ -39,21 +41,21 @@ def begin_run(
     `afresh`: begin a new one in any case.
     """
     row = manifest.execute(
-        "SELECT id, shape, scope, started, incomplete FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
+        "SELECT id, shape, scope, started, incomplete, existing FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
     ).fetchone()
     if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
-        return Begun(row[0], True, row[4], manifest.frontier())
+        return Begun(row[0], True, row[4], manifest.frontier(), row[5])
     manifest.execute("UPDATE runs SET state='Abandoned' WHERE state='Running'")
     manifest.clear_frontier()
     manifest.execute(
-        "INSERT INTO runs (name, trigger, scope, shape, started, state) VALUES (?,?,?,?,?,'Running')",
-        (name, trigger, scope, shape, now),
+        "INSERT INTO runs (name, trigger, scope, shape, started, existing, state) VALUES (?,?,?,?,?,?,'Running')",
+        (name, trigger, scope, shape, now, manifest.inventory().get("strm", 0)),
     )
     identity = int(manifest.execute("SELECT max(id) FROM runs").fetchone()[0])
     manifest.commit()
-    return Begun(identity, False, 0, [])
+    return Begun(identity, False, 0, [], None)
 
 
 def end_run(

@@ -81,6 +81,9 @@ CREATE TABLE quiet (           -- directories in which nothing was left to do, w
 ALTER TABLE dirs DROP COLUMN stats;
 ALTER TABLE dirs ADD COLUMN files INTEGER;  -- how many of ours it held then
 """,
+    """
+ALTER TABLE runs ADD COLUMN existing INTEGER;  -- `.strm` files that were ours when it began
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 

@@ -6,8 +6,9 @@ the first one removed, after it was looked at once more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,34 +74,41 @@ class Pruning:
     run: int
     now: float
     report: Report
+    stopped: Callable[[], bool]
 
-    def execute(self, approval: Approval | None, *, source_is_empty: bool) -> None:
-        """Collect, judge, remove."""
+    async def execute(self, approval: Approval | None, *, source_is_empty: bool) -> None:
+        """Collect, judge, remove. Stopped before it has judged, it removes nothing."""
         if self.rules.mode == "Off":
             if approval is not None:
                 self.report.prune_blocked = "prune.mode is Off: nothing is removed, approved or not"
             return
-        self._collect()
+        if not await self._collect():
+            return
         self._account()
         if approval is not None:
-            self._remove_approved(approval)
+            await self._remove_approved(approval)
         else:
-            self._remove_ready(source_is_empty=source_is_empty)
+            await self._remove_ready(source_is_empty=source_is_empty)
         if self.rules.mode in ("Trash", "Delete") and self.rules.empty_dirs:
             self.remover.remove_empty_directories(self.run)
         self.manifest.commit()
 
-    def _collect(self) -> None:
+    async def _collect(self) -> bool:
+        """Whether all were looked at."""
         self.manifest.execute("DELETE FROM candidates WHERE run=?", (self.run,))
         # The second question answers also for what the first did: a directory that is gone outweighs its files.
         for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
-            for candidate in self._pages(question):
-                self._consider(candidate)
+            cursor = self.manifest.execute(question.strip(), (self.run,))
+            while rows := cursor.fetchmany(_PAGE):
+                for row in rows:
+                    self._consider(_candidate(row))
+                if await self._is_over():
+                    return False
+        return True
 
-    def _pages(self, question: str) -> Iterator[Candidate]:
-        cursor = self.manifest.execute(question.strip(), (self.run,))
-        while rows := cursor.fetchmany(_PAGE):
-            yield from (_candidate(row) for row in rows)
+    async def _is_over(self) -> bool:
+        await asyncio.sleep(0)  # whoever reports for this process has its turn
+        return self.stopped()
 
     def _consider(self, candidate: Candidate) -> None:
         row, place = candidate.row, below(candidate.local, candidate.row.name)
@@ -147,7 +155,7 @@ class Pruning:
         self.report.prune_candidates = count
         self.report.pending_confirmation = count - ready
 
-    def _remove_ready(self, *, source_is_empty: bool) -> None:
+    async def _remove_ready(self, *, source_is_empty: bool) -> None:
         recent = self.manifest.execute("SELECT sum(count) FROM prunes WHERE at > ?", (self.now - self.rules.min_age_s,))
         situation = Situation(
             inventory=sum(self.manifest.inventory().values()),
@@ -160,9 +168,9 @@ class Pruning:
         if self.report.prune_blocked or self.rules.mode == "Report":
             return
         question = "SELECT dir, name, digest FROM candidates WHERE run=? AND ready ORDER BY path"
-        self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
+        await self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
 
-    def _remove_approved(self, approval: Approval) -> None:
+    async def _remove_approved(self, approval: Approval) -> None:
         found = run_named(self.manifest, approval.run)
         if found is None or found == self.run:
             self.report.prune_blocked = f"run {approval.run} is not known here: nothing was approved"
@@ -174,14 +182,22 @@ class Pruning:
             "SELECT c.dir, c.name, c.digest FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
             " WHERE c.run=? AND a.run=? ORDER BY c.path"
         )
-        self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
+        await self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
 
-    def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
+    async def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):
-            removed, page = 0, candidates[start : start + _PAGE]
-            self.remover.expect(directory for directory, _, _ in page)
+            self._remove_page(candidates[start : start + _PAGE], counts=counts)
+            if await self._is_over():
+                return
+
+    def _remove_page(self, page: list[tuple[Any, ...]], *, counts: bool) -> None:
+        """What went is counted also if the target fails before the page is done: later limits ask for it."""
+        removed = 0
+        self.remover.expect(directory for directory, _, _ in page)
+        try:
             for directory, name, digest in page:
                 removed += self.remover.remove(directory, name, digest)
+        finally:
             self.remover.changes.settle()
             self.report.pruned += removed
             if counts and removed:

@@ -5,9 +5,10 @@ A changed base URL, a broken server setting or a wrong mapping would otherwise m
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -69,14 +70,19 @@ class Rewriting:
     manifest: Manifest
     batch: Batch
     report: Report
+    existing: int | None
+    """Our `.strm` files before this run, if an earlier life of it has made some since."""
+    stopped: Callable[[], bool]
     approved: Allowance | None = None
     """By a person; it grows less with what is rewritten."""
 
     async def execute(self) -> bool:
-        """Write them all, or none and False because they are too many."""
+        """Write them all; False: none because they are too many, or not all because the run was stopped."""
         counted = Counter(dict(self.manifest.select("SELECT reason, count(*) FROM rewrites GROUP BY reason")))
         limited = Counter({reason: count for reason, count in counted.items() if reason not in _RENEWALS})
-        existing = self.manifest.inventory().get("strm", 0) - self.report.created
+        existing = self.existing
+        if existing is None:
+            existing = self.manifest.inventory().get("strm", 0) - self.report.created
         allowed = max(1, existing * self.job.max_rewrite_percent // 100)
         if limited.total() > allowed and not (self.approved and self.approved.takes(limited)):
             self.report.reason = "RewriteLimit"
@@ -92,6 +98,9 @@ class Rewriting:
             for row in page:
                 self._plan(row)
             await self.batch.flush()
+            await asyncio.sleep(0)  # whoever reports for this process has its turn
+            if self.stopped():
+                return False
         return True
 
     def _pages(self) -> Iterator[list[tuple[Any, ...]]]:

@@ -182,11 +182,11 @@ class _Run:
         report.incomplete_dirs = begun.incomplete
         resumable = False
         try:
-            await self._relink(batch)
+            await self._relink(batch, begun)
             if not request.rewrite_only and not self._stopped():
                 await self._list(walk, batch)
                 if not walk.root_error and not self._stopped():
-                    await self._settle(walk, batch, begun.id)
+                    await self._settle(walk, batch, begun)
         except (StrmError, ProviderError) as error:
             report.result, report.reason, report.message = "Failed", error.reason, error.message
             report.remedy = error.remedy or ""
@@ -282,7 +282,7 @@ class _Run:
         told = () if self.report.dry_run else self.job.media_servers
         return Changes(self.manifest, tuple(each.name for each in told))
 
-    async def _relink(self, batch: Batch) -> None:
+    async def _relink(self, batch: Batch, begun: Begun) -> None:
         """Where nothing but links was reconfigured, they are made anew before anything is listed."""
         job, only = self.job, self.request.rewrite_only
         if not only and (self.manifest.get("shape") in (None, job.shape) or not self.request.scope.is_whole):
@@ -311,15 +311,16 @@ class _Run:
         planned = await relinking.plan()
         if self._stopped():
             return
-        if await self._rewriting(batch).execute():
+        if await self._rewriting(batch, begun).execute():
             if planned:
                 self.report.reason = "Reconfigured"
                 self.report.message = f"{planned} links were made anew from the records"
         elif not only:
             # The listing goes on to new files, and comes to the same end.
-            self.report.rewrites.clear()
             self.report.reason = self.report.message = self.report.remedy = ""
-            self.manifest.drop_rewrites()
+            if not begun.resumed:  # what an earlier life has planned from listings, which are not repeated, stays
+                self.report.rewrites.clear()
+                self.manifest.drop_rewrites()
         self._phase("List")
 
     async def _list(self, walk: Walk, batch: Batch) -> None:
@@ -359,7 +360,7 @@ class _Run:
             self.report.rate_limited_until = until
         self.around.on_progress(self.progress)
 
-    def _rewriting(self, batch: Batch) -> Rewriting:
+    def _rewriting(self, batch: Batch, begun: Begun) -> Rewriting:
         name = self.request.approve_rewrite
         if name is not None and self.approved is None:
             self.approved = Allowance.of(self.manifest, name, shape=self.job.shape)
@@ -369,13 +370,15 @@ class _Run:
             manifest=self.manifest,
             batch=batch,
             report=self.report,
+            existing=begun.existing,
+            stopped=self._stopped,
             approved=self.approved,
         )
 
-    async def _settle(self, walk: Walk, batch: Batch, run: int) -> None:
+    async def _settle(self, walk: Walk, batch: Batch, begun: Begun) -> None:
         """Everything is listed: rewrite, then prune."""
         self._phase("Apply")
-        if not await self._rewriting(batch).execute():
+        if not await self._rewriting(batch, begun).execute():
             return
         self._phase("Prune")
         if not walk.root_proved:
@@ -392,14 +395,15 @@ class _Run:
             trash=self.job.prune.mode == "Trash" or (approved and self.job.prune.mode == "Report"),
             run=self.request.run,
         )
-        Pruning(
+        await Pruning(
             manifest=self.manifest,
             target=self.target,
             remover=remover,
             rules=self.job.prune,
-            run=run,
+            run=begun.id,
             now=now,
             report=self.report,
+            stopped=self._stopped,
         ).execute(self.request.approve_prune, source_is_empty=walk.source_is_empty)
         if self.state is not None:
             purge_old_trash(self.state, retention_s=self.job.prune.trash_retention_s, now=now)

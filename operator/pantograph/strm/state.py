@@ -108,7 +108,7 @@ class StateDir:
         path = self.path / _OWNER
         found = _owner_in(self._target.root, self.path)
         if found is not None:
-            _refuse_other(self._target.root, found, owner, adopt=adopt)
+            refuse_other(self._target.root, found, owner, adopt=adopt)
         if found != owner:
             fresh = self.path / f"{_OWNER}.new"
             with fresh.open("w", encoding="utf-8") as file:
@@ -143,11 +143,25 @@ def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | No
     state = Path(f"/proc/self/fd/{fd}")
     found = _owner_in(target.root, state)
     if found is not None:
-        _refuse_other(target.root, found, owner, adopt=adopt)
+        refuse_other(target.root, found, owner, adopt=adopt)
     with _shared_lock(target.root, fd):
-        for name in (MANIFEST, f"{MANIFEST}-journal"):  # the journal undoes what a killed run left half done
-            if (state / name).exists():
-                shutil.copyfile(state / name, to / name)
+        # The journal undoes what a killed run left half done.
+        names = [name for name in (MANIFEST, f"{MANIFEST}-journal") if (state / name).exists()]
+        _refuse_without_room(to, sum((state / name).stat().st_size for name in names))
+        for name in names:
+            shutil.copyfile(state / name, to / name)
+
+
+def _refuse_without_room(folder: Path, size: int) -> None:
+    """For a copy of so many bytes that will grow: as much again, for a run may change every row and journals it."""
+    free = shutil.disk_usage(folder).free
+    if free < 2 * size:
+        raise StrmError(
+            "NoRoomForDryRun",
+            f"a dry run works on a copy of the records, {size >> 20} MiB and as much again, and {folder.parent} has"
+            f" {free >> 20} MiB left",
+            remedy="set TMPDIR to a directory with more room",
+        )
 
 
 @contextmanager
@@ -230,7 +244,8 @@ def _refuse_overlap(root: Path, above: Path | None) -> None:
             )
 
 
-def _refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
+def refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
+    """Raises StrmError, OwnedByAnother or SourceChanged, unless `other`, who keeps the target, is `owner`."""
     if adopt:
         return
     if (other.installation, other.namespace, other.name) != (owner.installation, owner.namespace, owner.name):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from tests.simulation.strm.bench import ROOT, Stage, films
 
@@ -108,3 +112,17 @@ async def test_a_target_of_somebody_else_is_refused_by_a_dry_run_too(tmp_path: P
     await stage.run()
     stage.name = "series"
     assert (await stage.run(dry_run=True)).reason == "OwnedByAnother"
+
+
+async def test_a_dry_run_without_room_for_its_copy_says_so_before_it_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    size = (tmp_path / ".pantograph/manifest.sqlite").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size - 1))
+    report = await stage.run(dry_run=True)
+    assert (report.result, report.reason) == ("Failed", "NoRoomForDryRun")
+    assert "TMPDIR" in report.remedy
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))
+    assert (await stage.run(dry_run=True)).result == "Succeeded"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pantograph.strm import prune
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -286,3 +287,52 @@ async def test_candidates_are_logged_by_name_when_they_are_new_and_not_without_e
     await stage.run(name="second")
     (line,) = caplog.records
     assert line.getMessage() == "5 candidates (logged: no others than before); pantograph strm candidates second"
+
+
+@pytest.mark.parametrize("at", ["before it has judged", "while it removes"])
+async def test_pruning_stops_between_two_pages_and_says_what_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 100})
+    await stage.run()
+    for number in [each for each in range(30) if each % 10]:
+        stage.tree.remove(f"{ROOT}/shelf0/show{number // 10}/film {number:04}.mkv")
+    monkeypatch.setattr(prune, "_PAGE", 10)
+    pruning: list[str] = []
+
+    def stopped() -> bool:
+        if not pruning:
+            return False
+        return at == "before it has judged" or len(stage.names()) <= 30
+
+    report = await stage.run(
+        cancelled=stopped, on_progress=lambda progress: pruning.extend(["Prune"] * (progress.phase == "Prune"))
+    )
+    expected = 0 if at == "before it has judged" else 10
+    assert (report.result, report.pruned, len(stage.names())) == ("Cancelled", expected, 40 - expected)
+    assert (await stage.run()).pruned == 27 - expected
+
+
+async def test_what_went_before_the_target_failed_counts_for_the_limits_of_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 5})
+    await stage.run()
+    for number in (1, 12):
+        stage.tree.remove(f"{ROOT}/shelf0/show{number // 10}/film {number:04}.mkv")
+    unlink = os.unlink
+
+    def failing(name: str, **place: Any) -> None:
+        if name == "film 0012.strm":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(name, **place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", failing)
+        report = await stage.run()
+    assert (report.result, report.reason, report.pruned) == ("Failed", "TargetUnusable", 1)
+    assert (await stage.run()).pruned == 1
+    stage.tree.remove(f"{ROOT}/shelf0/show2/film 0023.mkv")
+    report = await stage.run()
+    assert (report.result, report.pruned) == ("Blocked", 0)
+    assert "after 2 removed lately" in report.prune_blocked

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pantograph.strm import batch as module
+from pantograph.strm import rewriting
 from pantograph.strm.batch import Batch, Work
+from pantograph.strm.report import Progress
 from pantograph.strm.rewriting import Allowance
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
@@ -263,3 +266,47 @@ async def test_without_a_key_nothing_is_signed_and_nothing_written(tmp_path: Pat
     report = await stage.run()
     assert (report.result, report.message) == ("Failed", "the credentials hold no key")
     assert stage.names() == set()
+
+
+async def test_what_an_earlier_life_of_a_run_has_made_does_not_widen_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    old = stage.files()
+    for number in range(200):
+        stage.tree.add(f"{ROOT}/new{number // 10}/film {number}.mkv")
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    monkeypatch.setattr(module, "MAX_DIRECTORIES", 1)
+
+    class Killed(BaseException):
+        pass
+
+    def die(progress: Progress) -> None:
+        if progress.phase == "Apply" and progress.dirs_done > 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        await stage.run(on_progress=die)
+    assert len(stage.files()) == 240
+    report = await stage.run()
+    assert (report.result, report.reason, report.updated) == ("Blocked", "RewriteLimit", 0)
+    assert "40 of 40 files" in report.message
+    assert old.items() <= stage.files().items()
+
+
+async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+
+    def stopped() -> bool:
+        return any(text.startswith(b"https://other.lan") for text in stage.files().values())
+
+    await stage.run(name="asks")
+    report = await stage.run(approve_rewrite="asks", cancelled=stopped)
+    assert (report.result, report.updated) == ("Cancelled", 10)
+    assert (await stage.run(approve_rewrite="asks")).updated == 30

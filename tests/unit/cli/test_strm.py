@@ -264,3 +264,28 @@ def test_only_what_is_wrong_in_the_call_is_called_wrong(call: Call, monkeypatch:
     monkeypatch.setattr(cli, "compile_job", failing)
     with pytest.raises(ValueError, match="a bug"):
         call("run")
+
+
+@pytest.mark.parametrize("action", ["doctor", "restore"])
+def test_who_only_looks_makes_no_directory(call: Call, tmp_path: Path, action: str) -> None:
+    assert call(action, *(["some-run"] if action == "restore" else []))[0] == (0 if action == "doctor" else 2)
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "fault"),
+    [
+        ("path: /", "path: /shows", [], "mirrors Local(root source/)  /, not Local(root source/)  /shows"),
+        ("name: films", "name: series", [], "belongs to default/films of installation local"),
+        ("x", "x", ["--installation", "there"], "belongs to default/films of installation local"),
+    ],
+)
+def test_doctor_says_what_a_run_would_refuse(
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: list[str], fault: str
+) -> None:
+    call("run")
+    (tmp_path / "spec.yaml").write_text(SPEC.replace(old, new))
+    places = ["--root", f"source={tmp_path / 'source'}", "--root", f"target={tmp_path / 'target'}"]
+    assert main(["strm", "doctor", "--spec", str(tmp_path / "spec.yaml"), *places, *words]) == 1
+    assert fault in capsys.readouterr().out
+    assert call("run", *words)[0] == 1
