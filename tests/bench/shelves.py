@@ -39,7 +39,7 @@ class Shelves:
             return [_directory(ROOT.strip("/"))]
         depth = path.count("/")
         if depth == 1:
-            return [_directory(f"Regal {number:02} – Größe") for number in range(SHELVES)]
+            return [_directory(f"Regal {number:02} - Größe") for number in range(SHELVES)]
         if depth == 2:
             return [_directory(f"Serie {number:04} 電影") for number in range(self._shows)]
         if depth == 3:
@@ -75,5 +75,5 @@ def _directory(name: str) -> Node:
 
 def _film(parent: str, number: int) -> Node:
     *_, show, season = parent.split("/")
-    name = f"{show[6:10]} S0{season[-1]}E{number:02} – Die große Überfahrt.mkv"
+    name = f"{show[6:10]} S0{season[-1]}E{number:02} - Die große Überfahrt.mkv"
     return Node(name, False, 700_000_000 + number, BIRTH + timedelta(hours=number))

@@ -139,7 +139,7 @@ class Writer:
     def _is_taken(self, directory: str, fd: int, name: str) -> bool:
         """Whether something may have this name: as the directory was when the first file was placed in it just now."""
         if self._directory != directory:
-            self._directory, self._names = directory, set(os.listdir(fd))  # noqa: PTH208 - by descriptor
+            self._directory, self._names = directory, set(os.listdir(fd))
         return name in self._names
 
     def _set_mode(self, handle: int) -> os.stat_result:
