@@ -41,7 +41,8 @@ def begin_run(
     `afresh`: begin a new one in any case.
     """
     row = manifest.execute(
-        "SELECT id, shape, scope, started, incomplete, existing FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
+        "SELECT id, shape, scope, started, incomplete, existing FROM runs WHERE state='Running'"
+        " ORDER BY id DESC LIMIT 1"
     ).fetchone()
     if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))

@@ -151,9 +151,9 @@ class Quiet:
 
 
 def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
-    """Whether the directory holds the row's files as they were left, whatever else it holds. Raises OSError.
+    """Whether the directory holds the row's files as they were left; what else it holds does not matter.
 
-    One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry.
+    One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry. Raises OSError.
     """
     if not root and os.access(STATE_DIR, os.F_OK, dir_fd=fd, follow_symlinks=False):
         return False

@@ -1,0 +1,150 @@
+"""AutoFilm 1.5.0 and `pantograph strm run` over the same fake OpenList: whole processes, their CPU and memory.
+
+AutoFilm is on no package index: `AUTOFILM` names a checkout of it, `AUTOFILM_PYTHON` an interpreter with its
+requirements. Without them only our own side is measured, and the table says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.results import Result
+from tests.bench.shelves import ROOT, Shelves
+from tests.fakes.openlist import FakeOpenList, serving
+from tests.fakes.openlist.accounts import User
+
+CHECKOUT = Path(__file__).parents[2]
+FILES = 10_000
+USER, PASSWORD = "kodi", "secret"
+CPU_GATE = 0.25
+MEMORY_GATE = 1 / 3
+EXTRA_REQUESTS_GATE = 10
+"""Beyond one for each directory: log in, who am I, settings."""
+
+_MEASURED = """
+import json, resource, sys
+def tell():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"cpu_s": cpu, "rss_mb": used.ru_maxrss * 1024 / 1e6}), flush=True)
+"""
+_OURS = (
+    _MEASURED
+    + """
+from pantograph.cli.main import main
+code = main(sys.argv[1:])
+tell()
+sys.exit(code)
+"""
+)
+_AUTOFILM = (
+    _MEASURED
+    + """
+import asyncio
+from app.modules import Alist2Strm
+url, user, password, source, target = sys.argv[1:]
+async def main():
+    await Alist2Strm(url=url, username=user, password=password, source_dir=source, target_dir=target).run()
+asyncio.run(main())
+tell()
+"""
+)
+_SPEC = """
+apiVersion: pantograph.dev/v1alpha1
+kind: DataServer
+metadata: {{name: openlist}}
+spec:
+  driver: OpenList
+  endpoint: {url}
+  credentialsRef: {{name: openlist}}
+  limits: {{rps: 1000, burst: 100, maxInFlight: 8}}
+---
+apiVersion: pantograph.dev/v1alpha1
+kind: StrmSyncJob
+metadata: {{name: films}}
+spec:
+  serverRef: {{name: openlist}}
+  source: {{path: {source}}}
+  target: {{root: {{name: target}}}}
+  link: {{publicBase: {url}}}
+"""
+
+Used = dict[str, float]
+
+
+def run() -> list[Result]:
+    """First run and a run that finds nothing to do, of both."""
+    with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> list[Result]:
+    shelves = Shelves(FILES)
+    fake = FakeOpenList(shelves)
+    fake.accounts.add(User(USER, PASSWORD))
+    async with serving(fake):
+        ours = await _ours(folder, fake, shelves.directories)
+        theirs = await _autofilm(folder, fake.base_url)
+    if theirs is None:
+        print("AutoFilm is not installed (AUTOFILM, AUTOFILM_PYTHON): our own side alone", flush=True)
+    results = []
+    for number, name in enumerate(("first", "noop")):
+        for figure, unit, gate in (("cpu_s", "s", CPU_GATE), ("rss_mb", "MB", MEMORY_GATE)):
+            compared = None if theirs is None else theirs[number][figure]
+            label = f"strm.autofilm.{name}.{figure.partition('_')[0]}" + ("" if theirs else ".not_installed")
+            value = ours[number][figure]
+            results.append(
+                Result(name=label, value=value, unit=unit, reference=compared, gate=None if theirs is None else gate)
+            )
+    extra = ours[1]["extra_requests"]
+    return [*results, Result(name="strm.openlist.requests", value=extra, unit="", gate=EXTRA_REQUESTS_GATE)]
+
+
+async def _ours(folder: Path, fake: FakeOpenList, directories: int) -> list[Used]:
+    spec, secret, target = folder / "spec.yaml", folder / "secret", folder / "ours"
+    spec.write_text(_SPEC.format(url=fake.base_url, source=ROOT))
+    secret.mkdir()
+    target.mkdir()
+    (secret / "username").write_text(USER)
+    (secret / "password").write_text(PASSWORD)
+    places = ["--root", f"target={target}", "--secret", f"openlist={secret}"]
+    runs = []
+    for _ in range(2):
+        before = fake.requests.total()
+        used = await _used(
+            [sys.executable, "-c", _OURS, "strm", "run", "--spec", str(spec), *places, "--json"], CHECKOUT
+        )
+        runs.append(used | {"extra_requests": fake.requests.total() - before - directories})
+    return runs
+
+
+async def _autofilm(folder: Path, url: str) -> list[Used] | None:
+    checkout, python = os.environ.get("AUTOFILM"), os.environ.get("AUTOFILM_PYTHON")
+    if not checkout or not python:
+        return None
+    home, target = folder / "autofilm", folder / "theirs"
+    (home / "config").mkdir(parents=True)
+    target.mkdir()
+    (home / "app").symlink_to(Path(checkout) / "app")  # it writes its logs and wants its settings beside
+    (home / "config/config.yaml").write_text("Settings: {DEV: false}\n")
+    words = [python, "-c", _AUTOFILM, url, USER, PASSWORD, ROOT, str(target)]
+    return [await _used(words, home) for _ in range(2)]
+
+
+async def _used(words: Sequence[str], folder: Path) -> Used:
+    """What the process says that it used, at its end."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    process = await asyncio.create_subprocess_exec(
+        *words, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"{words[0]} ended with {process.returncode}: {errors[-500:]!r}")
+    used: Used = json.loads(output.splitlines()[-1])
+    return used
