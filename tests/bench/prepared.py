@@ -1,4 +1,4 @@
-"""A media source that costs next to nothing: its listings were made beforehand, so what is measured is the engine."""
+"""A media source that costs next to nothing: its listings are made beforehand, so the engine is what is measured."""
 
 from __future__ import annotations
 
