@@ -41,7 +41,7 @@ def library(release: Release, stage: Stage, volumes: Volumes) -> Path:
 
 @pytest.fixture
 def root(stage: Stage, volumes: Volumes) -> Iterator[Path]:
-    """The folder behind the claim `library` of the operator's own namespace; the claim goes with the pod that has it."""
+    """The folder behind the claim `library` of the operator's namespace; the claim goes with the pod that has it."""
     create_namespace(stage.plane, SYSTEM)
     yield volumes.claim(SYSTEM, "library")
     stage.plane.kubectl("delete", "persistentvolumeclaim", "library", "--namespace", SYSTEM, "--wait=false")
