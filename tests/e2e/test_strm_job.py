@@ -39,6 +39,14 @@ def library(release: Release, stage: Stage, volumes: Volumes) -> Path:
     return volumes.claim(stage.namespace, "library")
 
 
+@pytest.fixture
+def root(stage: Stage, volumes: Volumes) -> Iterator[Path]:
+    """The folder behind the claim `library` of the operator's namespace; the claim goes with the pod that has it."""
+    create_namespace(stage.plane, SYSTEM)
+    yield volumes.claim(SYSTEM, "library")
+    stage.plane.kubectl("delete", "persistentvolumeclaim", "library", "--namespace", SYSTEM, "--wait=false")
+
+
 def await_progress(stage: Stage) -> str:
     """The run's id, once it has said how far it is."""
     until(lambda: (status(stage).get("run") or {}).get("dirsDone"), "a run that reports progress", within_s=60)
@@ -120,11 +128,9 @@ print(json.dumps({{who: {{path: ask(path, given) for path in {PATHS!r}}} for who
 
 
 def test_a_run_on_a_root_is_a_process_of_the_operators_pod_within_the_memory_that_the_chart_requests(
-    shared_release: Release, stage: Stage, openlist: FakeOpenList, volumes: Volumes
+    shared_release: Release, stage: Stage, openlist: FakeOpenList, root: Path
 ) -> None:
     release = shared_release
-    create_namespace(stage.plane, SYSTEM)
-    folder = volumes.claim(SYSTEM, "library")
     release.ensure("--set-json", f"roots={json.dumps(ROOTS)}")
     secret, server, job = declared(openlist, per_minute=PER_MINUTE)
     job["spec"]["target"] = {"root": {"name": "library", "subPath": "movies"}}
@@ -142,5 +148,5 @@ def test_a_run_on_a_root_is_a_process_of_the_operators_pod_within_the_memory_tha
     requested = parse_quantity(operator["spec"]["containers"][0]["resources"]["requests"]["memory"])
     assert sum(most.values()) < requested
     stage.await_ready(JOB)
-    assert len(strm_files(folder / "movies")) == DIRECTORIES
+    assert len(strm_files(root / "movies")) == DIRECTORIES
     assert pods(stage) == []
