@@ -19,6 +19,7 @@ from pantograph.providers.errors import (
     Unauthorized,
     Unreachable,
 )
+from pantograph.providers.media import endless
 from pantograph.providers.media.clouddrive2 import CloudDrive2
 from pantograph.providers.media.links import Encoding, http_line
 from pantograph.providers.media.port import Hint, HintKind
@@ -89,6 +90,15 @@ async def test_a_stream_that_breaks_off_gives_what_came_and_is_not_whole(
     assert listing.why.startswith("the stream broke off")
     assert listing.entries
     await source.close()
+
+
+async def test_a_stream_without_end_is_given_up_and_never_whole(
+    source: CloudDrive2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endless, "MAX_ENTRIES", 30)
+    listing = await source.list("/115/Movies/Heat")
+    assert not listing.complete
+    assert "more than 30 entries in one directory" in listing.why
 
 
 async def test_a_stream_that_breaks_off_before_anything_came_is_unreachable(

@@ -11,6 +11,7 @@ import pytest
 
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import Busy, NotFound, ProtocolError, ProviderError, Unauthorized, Unreachable
+from pantograph.providers.media import endless
 from pantograph.providers.media.links import Encoding, http_line
 from pantograph.providers.media.webdav import WebDav
 from tests.contract.media.test_every_source import HOSTILE_NAMES
@@ -52,6 +53,16 @@ async def test_a_whole_document_is_a_whole_directory(fake: ScriptedWebDav, sourc
     assert listing.complete, listing.why
     assert [entry.name for entry in listing.entries] == ["a.mkv", "b.mkv"]
     assert fake.asked == [(asked(place), "1")]
+
+
+async def test_a_directory_without_end_is_given_up_and_never_whole(
+    fake: ScriptedWebDav, source: WebDav, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endless, "MAX_ENTRIES", 3)
+    fake.answer(asked("/115"), whole("/115", *(f"{number}.mkv" for number in range(9))))
+    listing = await source.list("/115")
+    assert not listing.complete
+    assert "more than 3 entries in one directory" in listing.why
 
 
 @pytest.mark.parametrize("place", PLACES)

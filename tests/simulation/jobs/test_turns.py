@@ -157,6 +157,23 @@ async def test_another_fault_is_told_and_an_alert_that_did_not_arrive_is_sent_ag
         assert not lab.condition("strmsyncjob/films", "AlertNotDelivered")
 
 
+async def test_who_has_heard_is_not_told_again_because_another_cannot_be_reached() -> None:
+    async with MediaLab() as lab:
+        lab.mailbox.closed = {"phone"}
+        lab.runners.results = [failed("Unreachable")] * 50
+        hook = ALERTS["alerts"][0]
+        await lab.apply(lab.job(notify={"alerts": [hook, {**hook, "name": "phone"}]}))
+        await lab.until(lambda: lab.status("strmsyncjob/films").get("consecutiveFailures", 0) >= 5)
+        began = lab.clock.now()
+        before = lab.mailbox.attempts["phone"]
+        await lab.until(lambda: lab.clock.now() - began > timedelta(minutes=20))
+        assert lab.mailbox.attempts["hook"] == 1
+        assert before <= lab.mailbox.attempts["phone"] <= before + 11
+        lab.mailbox.closed = set()
+        await lab.until(lambda: len(lab.mailbox.told) == 2)
+        assert lab.mailbox.told == [("Failed", "Unreachable")] * 2
+
+
 async def test_media_servers_that_could_not_be_told_are_named_and_told_by_a_run_that_does_nothing_else() -> None:
     async with MediaLab() as lab:
         due = lab.clock.now() + timedelta(minutes=5)

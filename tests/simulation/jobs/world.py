@@ -6,6 +6,7 @@ A run here mirrors nothing: it takes as long as it is told, and ends as it is to
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -250,8 +251,14 @@ class Mailbox:
     def __init__(self) -> None:
         self.told: list[tuple[Literal["Failed", "Blocked", "Recovered"], str]] = []
         self.fault: ProviderError | None = None
+        self.closed: set[str] = set()
+        """Receivers that do not take anything, by name."""
+        self.attempts: Counter[str] = Counter()
 
     async def send(self, receiver: AlertReceiver, alert: Alert, *, secrets: Secrets) -> None:
+        self.attempts[receiver.name] += 1
         if self.fault is not None:
             raise self.fault
+        if receiver.name in self.closed:
+            raise Unreachable(f"{receiver.name} takes nothing")
         self.told.append((alert.result, alert.reason))

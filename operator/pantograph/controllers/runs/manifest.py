@@ -164,7 +164,7 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
         "volumes": [
             {"name": "order", "downwardAPI": {"items": [_shown(*each) for each in _FILES]}},
             {"name": "token", "projected": {"sources": [{"serviceAccountToken": _token()}]}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "512Mi"}},
             *(
                 {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": name}}
                 for number, name in enumerate(claims)

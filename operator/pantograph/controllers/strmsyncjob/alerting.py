@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from pantograph.api.conditions import name_some
@@ -32,6 +36,17 @@ class Alerts(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Delivery:
+    """What became of one piece of news so far. A new process knows none, so a crash may tell something twice."""
+
+    of: tuple[str, str]
+    told: set[str] = field(default_factory=set)
+    """Receivers that have it, by name."""
+    not_before: datetime | None = None
+    """When the others are tried again."""
+
+
 class Messengers:
     """By HTTP."""
 
@@ -50,20 +65,41 @@ async def tell_people(scope: JobScope, end: StepError | None) -> None:
     if notify is None or news is None:
         scope.drop_condition(NOT_DELIVERED)
         return
-    alert = _alert(scope, news)
-    failed = [
-        fault
-        for receiver in notify.alerts
-        if wants(receiver, news.result) and (fault := await _deliver(scope, receiver, alert)) is not None
-    ]
+    delivery = _delivery(scope, news)
+    if delivery.not_before is not None and scope.now < delivery.not_before:
+        scope.look_again((delivery.not_before - scope.now).total_seconds() + 0.1)
+        return
+    failed = await _deliver_to_all(scope, notify.alerts, news, delivery)
     if failed:
         scope.set_condition(NOT_DELIVERED, True, reason="Undelivered", message=name_some(failed))
     if failed and (scope.now - news.since).total_seconds() < GIVE_UP_S:
+        delivery.not_before = scope.now + timedelta(seconds=RETRY_S)
         scope.look_again(RETRY_S)
         return
     if not failed:
         scope.drop_condition(NOT_DELIVERED)
+    scope.media.deliveries.pop(scope.key, None)
     scope.status.alerted = None if news.result == "Recovered" else _told(scope, news)
+
+
+def _delivery(scope: JobScope, news: News) -> Delivery:
+    """What became of this news so far; older news is forgotten."""
+    of = (news.result, news.reason)  # whichever run met it: the next one that fails so is no other news
+    known = scope.media.deliveries.get(scope.key)
+    if known is None or known.of != of:
+        known = scope.media.deliveries[scope.key] = Delivery(of)
+    return known
+
+
+async def _deliver_to_all(
+    scope: JobScope, receivers: Sequence[AlertReceiver], news: News, delivery: Delivery
+) -> list[str]:
+    """Tell those who want to hear it and have not yet, all at once; why some could not be told."""
+    alert = _alert(scope, news)
+    waiting = [each for each in receivers if wants(each, news.result) and each.name not in delivery.told]
+    faults = await asyncio.gather(*(_deliver(scope, each, alert) for each in waiting))
+    delivery.told |= {each.name for each, fault in zip(waiting, faults, strict=True) if fault is None}
+    return [fault for fault in faults if fault is not None]
 
 
 def _told(scope: JobScope, news: News) -> Alerted:

@@ -99,5 +99,6 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
     def gone(self, key: Key) -> None:
         self.media.watches.drop(key)
         self.media.queue.withdraw(key)
+        self.media.deliveries.pop(key, None)
         for refused in self.media.overlaps.take(key):
             self.services.queue.add(refused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pantograph.api.meta import Key
 from pantograph.controllers.claims import Claims
 from pantograph.controllers.mediaservers import MediaServers
 from pantograph.controllers.runs.cooldowns import Cooldowns
@@ -15,7 +16,7 @@ from pantograph.controllers.strmsyncjob.runqueue import RunQueue
 from pantograph.controllers.strmsyncjob.watches import Watches
 
 if TYPE_CHECKING:
-    from pantograph.controllers.strmsyncjob.alerting import Alerts
+    from pantograph.controllers.strmsyncjob.alerting import Alerts, Delivery
 
 DEFAULT_MAX_RUNS = 8
 
@@ -35,3 +36,5 @@ class Media:
     queue: RunQueue = field(default_factory=RunQueue)
     claims: Claims = field(default_factory=Claims)
     overlaps: Overlaps = field(default_factory=Overlaps)
+    deliveries: dict[Key, Delivery] = field(default_factory=dict)
+    """Alerts on their way, by the job that they are about."""

@@ -29,6 +29,7 @@ from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.clouddrive2_decode import entry_of, grpc_error, hints_of, is_for, refuse_foreign
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
 from pantograph.providers.media.echo import EchoGuard
+from pantograph.providers.media.endless import refuse_endless
 from pantograph.providers.media.http import Http
 from pantograph.providers.media.port import (
     Capabilities,
@@ -192,6 +193,7 @@ class CloudDrive2:
                         question, metadata=_metadata(token), timeout=self._list_timeout_s
                     ):
                         found.extend(reply.subFiles)
+                        refuse_endless(self._name, len(found))
                 except grpc.aio.AioRpcError as error:
                     raise grpc_error(self._name, error) from error
         except Unauthorized:

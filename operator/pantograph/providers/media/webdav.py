@@ -13,6 +13,7 @@ from pantograph.clock import Clock
 from pantograph.providers.errors import Busy, NotFound, ProtocolError, ProviderError, Rejected, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
+from pantograph.providers.media.endless import refuse_endless
 from pantograph.providers.media.http import Http, tells_of_ban
 from pantograph.providers.media.links import Encoding, encode_path
 from pantograph.providers.media.multistatus import PROPFIND, Multistatus, Resource
@@ -119,6 +120,7 @@ class WebDav:
                     raise self._no_multistatus(response.status, await self._http.body(response))
                 async for piece in response.content.iter_chunked(_PIECE_BYTES):
                     answer.feed(piece)
+                    refuse_endless(self._name, len(answer.resources))
                 answer.close()
         except (Unreachable, ProtocolError) as error:
             if not answer.resources:
