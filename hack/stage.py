@@ -135,18 +135,42 @@ class Stage:
 
     def get(self, what: str) -> Body:
         """The object `<kind>/<name>` as the API server has it. Raises CommandError, as kubectl does, without it."""
-        body: Body = json.loads(self.kubectl("get", what, "-o", "json"))
-        return body
+        if (path := self._path(what)) is None:
+            body: Body = json.loads(self.kubectl("get", what, "-o", "json"))
+            return body
+        found = self._read(path)
+        if found is None:
+            raise CommandError(f"get {what}", 1, stdout="", stderr=f"Error from server (NotFound): {what} not found")
+        return found
 
     def find(self, what: str) -> Body | None:
         """Likewise; None if there is none."""
+        if (path := self._path(what)) is not None:
+            return self._read(path)
         text = self.kubectl("get", what, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text else None
 
     def all(self, kinds: str) -> list[Body]:
         """Every object of these kinds (`vmtemplates,events`) in the namespace."""
-        items: list[Body] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
-        return items
+        paths = [self._path(kind) for kind in kinds.split(",")]
+        if None in paths:
+            items: list[Body] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
+            return items
+        return [body for path in paths if path for body in (self._read(path) or {"items": []})["items"]]
+
+    def _path(self, what: str) -> str | None:
+        """Of our own kinds, for which tests ask hundreds of times: each kubectl would take a fifth of a CPU second."""
+        kind, _, name = what.partition("/")
+        plural = kind if kind.endswith("s") else f"{kind}s"
+        if plural not in KINDS.split(","):
+            return None
+        return f"/apis/pantograph.dev/v1alpha1/namespaces/{self.namespace}/{plural}{f'/{name}' if name else ''}"
+
+    def _read(self, path: str) -> Body | None:
+        try:
+            return self.plane.read(path)
+        except requests.RequestException as error:
+            raise CommandError(f"GET {path}", 1, stdout="", stderr=str(error)) from error
 
     def condition(self, what: str, type: str = "Ready") -> Body:
         """The condition, or `{}`."""

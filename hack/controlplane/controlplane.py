@@ -178,6 +178,15 @@ class ControlPlane:
         self._configuration.write_kubeconfig(path, user, namespace="default")
         return path
 
+    def read(self, path: str) -> dict[str, Any] | None:
+        """What the API server answers to a GET by an administrator; None: 404. Raises requests.RequestException."""
+        answer = self._session.get(f"{self.url}{path}", timeout=_CALL_TIMEOUT_S)
+        if answer.status_code == requests.codes.not_found:
+            return None
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
     def kubectl(self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
         """Run kubectl, as administrator unless `kubeconfig` says otherwise, and return what it prints.
 

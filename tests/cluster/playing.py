@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hack.stage import SERVICE_ACCOUNT, SYSTEM, Body, Operator, Simulator, Stage, example, until
+from hack.stage import KINDS, SERVICE_ACCOUNT, SYSTEM, Body, Operator, Simulator, Stage, example, until
 from pantograph.api.kstatus import Verdict, verdict
 from tests.chart.argocd import ARGO_OF, health
 from tests.fakes.images import qcow2
@@ -65,7 +65,7 @@ def await_calm(operator: Operator) -> None:
 
     def calm() -> bool:
         text = operator.metrics()
-        lists = (_value(text, "pantograph_api_requests_total", f'resource="{kind}",verb="list"') for kind in KINDS)
+        lists = (_value(text, "pantograph_api_requests_total", f'resource="{kind}",verb="list"') for kind in WATCHED)
         objects = _value(text, "pantograph_cached_objects")
         looked = _value(text, "pantograph_reconciles_total")
         busy = _value(text, "pantograph_queue_depth") + _value(text, "pantograph_operations_running")
@@ -74,7 +74,7 @@ def await_calm(operator: Operator) -> None:
     until(calm, f"{operator.name} calm", process=operator.process)
 
 
-KINDS = ("proxmoxclusters", "vmtemplates", "templatereplicas", "dataservers", "strmsyncjobs", "jobs")
+WATCHED = (*KINDS.split(","), "jobs")
 
 
 def _value(text: str, name: str, labels: str = "") -> float:
@@ -92,7 +92,7 @@ def disagreements(stage: Stage) -> list[str]:
     return [
         f"{body['kind']}/{body['metadata']['name']}: "
         f"Ready={_is_ready(body)}, kstatus={verdict(body)}, Argo CD={health(body)}"
-        for body in stage.all(",".join(KINDS))
+        for body in stage.all(KINDS)
         if not _agree(body)
     ]
 
