@@ -193,12 +193,15 @@ async def test_only_what_is_included_is_mirrored_and_the_rest_is_not_asked_for(t
     assert len(stage.names()) == 20
 
 
+_ADDED = (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found"), ("runs", "existing"))
+
+
 async def test_records_of_an_older_release_are_taken_over(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(30))
     await stage.run()
     file = tmp_path / ".pantograph/manifest.sqlite"
     with closing(sqlite3.connect(file)) as database:
-        for table, column in (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found")):
+        for table, column in _ADDED:
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         database.execute("ALTER TABLE dirs DROP COLUMN files")
         database.execute("ALTER TABLE dirs ADD COLUMN stats TEXT")
