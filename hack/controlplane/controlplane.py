@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from hack.controlplane.build import binaries
 from hack.controlplane.certificates import Certificates, Identity, issue_certificates
@@ -63,6 +65,9 @@ class ControlPlane:
         self._configuration: Configuration
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy has no business between us and loopback
+        # 429 says that nothing was done, for example while the storage of a new kind is made ready: as kubectl does.
+        patience = Retry(10, connect=0, read=False, status_forcelist=[429], allowed_methods=None, backoff_factor=0.2)
+        self._session.mount("https://", HTTPAdapter(max_retries=patience))
 
     def __enter__(self) -> Self:
         self.start()
