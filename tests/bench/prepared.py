@@ -1,4 +1,4 @@
-"""A media source that costs next to nothing, with listings that were made beforehand: what is measured is the engine."""
+"""A media source that costs next to nothing, its listings made beforehand: what is measured is the engine."""
 
 from __future__ import annotations
 
