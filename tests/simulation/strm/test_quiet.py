@@ -112,7 +112,7 @@ async def test_a_row_with_something_of_another_directory_is_not_believed(
 ) -> None:
     with closing(sqlite3.connect(stage.target / ".pantograph/manifest.sqlite")) as database, database:
         rows = dict(database.execute(f"SELECT dir, {column} FROM quiet"))
-        leaves = [each for (each,) in database.execute("SELECT dir FROM quiet WHERE names <> '' ORDER BY dir")]
+        leaves = [each for (each,) in database.execute("SELECT dir FROM quiet WHERE names <> x'' ORDER BY dir")]
         for one, other in zip(leaves, leaves[1:] + leaves[:1], strict=True):
             database.execute(f"UPDATE quiet SET {column}=? WHERE dir=?", (rows[other], one))
     before = stage.digest()
