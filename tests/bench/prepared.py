@@ -1,4 +1,4 @@
-"""A media source that costs next to nothing: its listings are made beforehand, so the engine is what is measured."""
+"""A media source that costs next to nothing, its listings made beforehand: what is measured is the engine."""
 
 from __future__ import annotations
 

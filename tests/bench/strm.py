@@ -1,4 +1,4 @@
-"""The STRM engine: what a run costs against plain loops and a peer, in memory, and how soon an event is a file."""
+"""The STRM engine: what a run costs against plain loops and a peer, how much memory, how soon after an event."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ spec:
   driver: OpenList
   endpoint: {url}
   credentialsRef: {{name: openlist}}
-  limits: {{rps: 1000, burst: 100, maxInFlight: 8}}
+  limits: {{requestsPerMinute: 60000, burst: 100, maxInFlight: 8}}
 ---
 apiVersion: pantograph.dev/v1alpha1
 kind: StrmSyncJob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,7 @@ class MediaTree:
     listed: list[str] = field(default_factory=list)
     proves: bool = True
     on_list: Callable[[str], None] = lambda _: None
+    fingerprints: bool = True
     hints: list[Hint] = field(default_factory=list)
 
     def add(self, *paths: str, size: int = 1_000_000, content: bytes = b"", sign: str = "") -> MediaTree:
@@ -113,9 +115,14 @@ class MediaTree:
             if fault is None:
                 raise NotFound(f"no directory {path}")
         else:
-            honest = Listing(path, self.entries(path), True, "complete")
+            entries = self.entries(path)
+            honest = Listing(path, entries, True, "complete", fingerprint=self.fingerprint(entries))
         await asyncio.sleep(0)
         return honest if fault is None else fault(self, path, honest)
+
+    def fingerprint(self, entries: tuple[Entry, ...]) -> bytes:
+        """As a driver makes it of all that the server sent."""
+        return hashlib.blake2b(repr(entries).encode(), digest_size=16).digest() if self.fingerprints else b""
 
     def entries(self, path: str) -> tuple[Entry, ...]:
         dirs = [each for each in self.dirs if each != "/" and parent_of(each) == path]

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
@@ -31,8 +31,7 @@ MAX_AGE_S: Final = 10.0
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One file to be written in the directory with this id."""
 
     directory: int

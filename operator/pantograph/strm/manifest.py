@@ -76,7 +76,7 @@ CREATE TABLE tellings (server TEXT PRIMARY KEY, at REAL NOT NULL, failures INTEG
 CREATE TABLE quiet (           -- directories in which nothing was left to do, while their `listing` is not NULL
   dir INTEGER PRIMARY KEY,
   answer BLOB NOT NULL,        -- what the source had sent
-  names TEXT NOT NULL, numbers BLOB NOT NULL, digests BLOB  -- our files: names, sizes and times, contents
+  names BLOB NOT NULL, numbers BLOB NOT NULL, digests BLOB  -- our files: names, sizes and times, contents
 );
 ALTER TABLE dirs DROP COLUMN stats;
 ALTER TABLE dirs ADD COLUMN files INTEGER;  -- how many of ours it held then
@@ -146,7 +146,7 @@ class QuietRow(NamedTuple):
     listing: bytes
     renew_at: float | None
     answer: bytes
-    names: str
+    names: bytes
     numbers: bytes
     digests: bytes | None
 

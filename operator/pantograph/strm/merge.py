@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from pantograph.providers.media.links import sign_expiry
 from pantograph.strm.compare import compare, sign_of
@@ -19,8 +20,7 @@ from pantograph.strm.wanted import Wanted, WantedFile, below
 DIGEST_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A file to be made or written anew."""
 
     file: WantedFile

@@ -29,12 +29,13 @@ from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.target import Target, read_exactly
 from pantograph.strm.wanted import listing_digest
 
-_SEPARATOR: Final = "/"
+_SEPARATOR: Final = b"/"
 """No name holds it."""
 _ANY: Final = bytes(DIGEST_BYTES)
 """Instead of a content's digest: only size and time count (sidecars)."""
-_MOST_NEAR: Final = 1000
-"""Rows that are read at once; each has the size of a small directory."""
+_MOST_AT_ONCE: Final = 500
+_MOST_NEAR: Final = 4000
+"""Rows that are read before they are needed; each has the size of a small directory."""
 _TYPE: Final = 0o170000
 _REGULAR: Final = stat.S_IFREG
 """The bits of a mode that tell the type, and those of a file: a call less than `stat.S_ISREG`."""
@@ -115,7 +116,7 @@ class Quiet:
 
     def near(self, directory: int, count: int) -> None:
         """The `count` directories in this one come soon: their rows are read at once."""
-        if 1 < count <= _MOST_NEAR - len(self._near):
+        if 1 < count <= _MOST_AT_ONCE and len(self._near) < _MOST_NEAR:
             self._near |= self._manifest.quiet_in(directory)
 
     def remember(self, quieted: Quieted, run: int) -> None:
@@ -126,7 +127,7 @@ class Quiet:
             numbers.append(lying.size)
             numbers.append(lying.mtime_ns)
         digests = b"".join(lying.digest or _ANY for _, lying in files) if self._with_content else None
-        names = _SEPARATOR.join(name for name, _ in files)
+        names = _SEPARATOR.join(name.encode() for name, _ in files)
         row = QuietRow(
             id=quieted.directory,
             local="",
@@ -168,7 +169,7 @@ def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
     return row.digests is None or _contents_hold(fd, zip(names, numbers[::2], strict=True), row.digests)
 
 
-def _contents_hold(fd: int, files: Iterable[tuple[str, int]], digests: bytes) -> bool:
+def _contents_hold(fd: int, files: Iterable[tuple[bytes, int]], digests: bytes) -> bool:
     """Whether every `.strm` contains what it did. Read after its size and time were seen."""
     for position, (name, size) in enumerate(files):
         digest = digests[position * DIGEST_BYTES : (position + 1) * DIGEST_BYTES]

@@ -167,7 +167,7 @@ def read_small(fd: int, name: str) -> bytes | None:
     return _read(fd, name, lambda handle: os.read(handle, MAX_STRM_BYTES), MAX_STRM_BYTES)
 
 
-def read_exactly(fd: int, name: str, size: int) -> bytes:
+def read_exactly(fd: int, name: str | bytes, size: int) -> bytes:
     """The content of a file that was seen to have `size` bytes, and perhaps more of it. Raises OSError."""
     handle = os.open(name, _READ, dir_fd=fd)
     try:

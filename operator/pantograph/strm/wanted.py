@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
@@ -21,8 +21,7 @@ MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
 
-@dataclass(frozen=True, slots=True)
-class WantedFile:
+class WantedFile(NamedTuple):
     """A file that should be there."""
 
     name: str

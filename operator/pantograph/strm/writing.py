@@ -6,8 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES, digest_of
@@ -30,16 +29,14 @@ def write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A file that is in its place now."""
 
     digest: bytes
     state: OnDisk
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """A content that lies beside the tree, ready to be renamed into it."""
 
     digest: bytes

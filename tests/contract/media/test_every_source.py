@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -116,3 +117,22 @@ async def test_a_working_source_says_that_it_can_be_used(world: World) -> None:
 
 async def test_every_source_can_prove_a_listing_whole(world: World) -> None:
     assert world.source.capabilities.proves_complete_listing
+
+
+async def test_equal_fingerprints_are_of_equal_listings(world: World) -> None:
+    world.shelf.put("/Movies/Heat.mkv", b"12345")
+    before, again = await world.source.list("/Movies"), await world.source.list("/Movies")
+    assert (again.entries, again.fingerprint) == (before.entries, before.fingerprint)
+    seen = {before.fingerprint}
+    shelf = world.shelf
+    changes: list[Callable[[], None]] = [
+        lambda: shelf.put("/Movies/Ronin.mkv"),
+        lambda: shelf.put("/Movies/Heat.mkv", b"1234567"),
+        lambda: shelf.remove("/Movies/Heat.mkv"),
+        lambda: shelf.mkdir("/Movies/Extras"),
+    ]
+    for change in changes:
+        change()
+        fingerprint = (await world.source.list("/Movies")).fingerprint
+        assert not fingerprint or fingerprint not in seen
+        seen.add(fingerprint)

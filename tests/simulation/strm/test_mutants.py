@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pantograph.strm import batch, missing, prune
+from pantograph.strm import batch, missing, prune, quiet
 from pantograph.strm.batch import Batch
 from pantograph.strm.manifest import FileRow, Missing
+from pantograph.strm.quiet import Quiet
 from pantograph.strm.walk import Walk
 from tests.fakes import mediatree
 from tests.simulation.strm.bench import HOUR, Stage
@@ -68,6 +69,14 @@ def proofs_are_stored_before_the_files(patch: pytest.MonkeyPatch) -> None:
         await original(self)
 
     patch.setattr(Batch, "_write", write)
+
+
+def the_source_is_believed_to_say_what_it_said(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Quiet, "answer", lambda *_: b"always the same")
+
+
+def files_are_believed_to_lie_where_they_lay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quiet, "_holds", lambda *_, **__: True)
 
 
 async def histories(folder: Path) -> None:
@@ -154,6 +163,8 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], Any]]
     (every_scan_counts_and_age_does_not, an_empty_answer_many_times_an_hour),
     (a_failed_root_is_forgotten, the_source_goes_while_a_run_is_down),
     (limits_do_not_hold, an_outage_that_lasts),
+    (the_source_is_believed_to_say_what_it_said, histories),
+    (files_are_believed_to_lie_where_they_lay, histories),
     (proofs_are_stored_before_the_files, a_kill_between_intent_and_file),
 ]
 

@@ -45,6 +45,7 @@ class History:
         if self.random.random() < 0.5:
             self.stage.spec["update"] = {"verify": "DirMtime", "fullEvery": 3}
             self.stage.tree.directory_times = True
+        self.stage.tree.fingerprints = self.random.random() < 0.7
         self.ever: dict[str, str] = {}
         """Local path to remote path, of everything that the source ever had."""
         self.theirs: dict[str, bytes] = {}

@@ -26,7 +26,14 @@ from pantograph.providers.errors import (
     Unreachable,
 )
 from pantograph.providers.media.bucket import RateBucket
-from pantograph.providers.media.clouddrive2_decode import entry_of, grpc_error, hints_of, is_for, refuse_foreign
+from pantograph.providers.media.clouddrive2_decode import (
+    entry_of,
+    fingerprint_of,
+    grpc_error,
+    hints_of,
+    is_for,
+    refuse_foreign,
+)
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
 from pantograph.providers.media.echo import EchoGuard
 from pantograph.providers.media.endless import refuse_endless
@@ -107,7 +114,14 @@ class CloudDrive2:
         if not entries:
             # A server that has just lost its cloud account answers like an empty directory.
             await self._ensure_ready(anew=True)
-        return Listing(path, entries, True, f"the stream of {len(found)} entries ended with OK", skipped=skipped)
+        return Listing(
+            path,
+            entries,
+            True,
+            f"the stream of {len(found)} entries ended with OK",
+            skipped=skipped,
+            fingerprint=fingerprint_of(found),
+        )
 
     async def stat(self, path: str) -> Entry:
         if path == "/":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +40,15 @@ def entry_of(file: Any, parent: str) -> Entry:
         is_mount=file.isCloudRoot,
         is_locked=file.isForbidden or file.fileEncryptionType == pb.CloudDriveFile.Encrypted,
     )
+
+
+def fingerprint_of(files: Iterable[Any]) -> bytes:
+    """Of all that was said of them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        said = file.SerializeToString(deterministic=True)
+        digest.update(len(said).to_bytes(4) + said)
+    return digest.digest()
 
 
 def refuse_foreign(name: str, parent: str, file: Any) -> None:

@@ -47,7 +47,13 @@ def encode_path(path: str, encoding: Encoding) -> str:
 
 def _encode(text: str) -> str:
     """Only what must be encoded is looked at character by character: `urllib.parse.quote` looks at everything."""
-    return _UNSAFE.sub(lambda found: "".join(map(_HEX.__getitem__, found[0].encode())), text)
+    return _UNSAFE.sub(lambda found: _escaped(found[0]), text)
+
+
+@lru_cache(maxsize=4096)
+def _escaped(text: str) -> str:
+    """What must be encoded comes in few forms: a space, an accent, a word."""
+    return "".join(map(_HEX.__getitem__, text.encode()))
 
 
 _encoded = lru_cache(maxsize=256)(_encode)

@@ -5,6 +5,7 @@ By expat itself and not by a tree: a directory may be large. A document type is 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -43,6 +44,7 @@ class Multistatus:
     def __init__(self, name: str) -> None:
         self.resources: list[Resource] = []
         self._name = name
+        self._digest = hashlib.blake2b(digest_size=16)
         self._stack: list[str] = []
         self._text: list[str] = []
         self._resource = Resource()
@@ -57,11 +59,17 @@ class Multistatus:
 
     def feed(self, piece: bytes) -> None:
         """Raises `ProtocolError` for what is no multistatus."""
+        self._digest.update(piece)
         self._parse(piece, final=False)
 
     def close(self) -> None:
         """Raises `ProtocolError` unless the document came to its end."""
         self._parse(b"", final=True)
+
+    @property
+    def digest(self) -> bytes:
+        """Of the answer as it came."""
+        return self._digest.digest()
 
     def _parse(self, piece: bytes, *, final: bool) -> None:
         try:

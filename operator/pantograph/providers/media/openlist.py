@@ -6,9 +6,11 @@ listing's own traps are in `openlist_listing.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import BasePathChanged, ProtocolError, Rejected
@@ -115,7 +117,7 @@ class OpenList:
         """All at once, for pages are slices of a cache that may end between two of them; in pages when it must be."""
         page = await self._page(path, refresh=refresh)
         if len(page.items) == page.total:
-            return listing_of(self._name, path, page.items, page.total)
+            return listing_of(self._name, path, page.items, page.total, fingerprint=page.digest)
         for _ in range(_ATTEMPTS):
             items, pages, total = await self._paged(path, page.total)
             if total == page.total:
@@ -138,10 +140,14 @@ class OpenList:
 
     async def _page(self, path: str, *, page: int = 1, per_page: int = 0, refresh: bool = False) -> Page:
         question = {"path": path, "password": "", "page": page, "per_page": per_page, "refresh": refresh}
-        return page_of(self._name, await self._ask("/api/fs/list", question))
+        answer = await self._answer("/api/fs/list", question)
+        return page_of(self._name, answer.data, answer.digest)
 
     async def _ask(self, path: str, question: Item | None, *, method: str = "POST") -> Item:
-        """The `data` of a success. Each restart of the server ends all sessions, valid for two days though they are."""
+        return (await self._answer(path, question, method=method)).data
+
+    async def _answer(self, path: str, question: Item | None, *, method: str = "POST") -> _Answer:
+        """A success. Each restart of the server ends all sessions, valid for two days though they are."""
         return await self._session.call(lambda token: self._call(method, path, question, token))
 
     async def _log_in(self, credentials: Credentials) -> str:
@@ -150,11 +156,11 @@ class OpenList:
         if credentials.username and not token:
             question = {"username": credentials.username, "password": credentials.password}
             code = credentials.otp_code(self._clock.now())
-            data = await self._call("POST", "/api/auth/login", question | ({"otp_code": code} if code else {}), "")
-            token = data.get("token", "")
+            answer = await self._call("POST", "/api/auth/login", question | ({"otp_code": code} if code else {}), "")
+            token = answer.data.get("token", "")
             if not isinstance(token, str) or not token:
                 raise ProtocolError(f"{self._name} answered a login without a token")
-        self._keep_base_path(await self._call("GET", "/api/me", None, token))
+        self._keep_base_path((await self._call("GET", "/api/me", None, token)).data)
         return token
 
     def _keep_base_path(self, me: Item) -> None:
@@ -169,7 +175,7 @@ class OpenList:
             )
         self._base_path = base_path
 
-    async def _call(self, method: str, path: str, question: Item | None, token: str) -> Item:
+    async def _call(self, method: str, path: str, question: Item | None, token: str) -> _Answer:
         headers = {"Authorization": token} if token else {}
         url = f"{self._http.endpoint}{path}"
         async with self._bucket.call(), self._http.request(method, url, json=question, headers=headers) as response:
@@ -179,8 +185,7 @@ class OpenList:
             answer = self._parsed(path, body)
             code = answer.get("code")
             if code == 200 and isinstance(answer.get("data"), dict):
-                data: Item = answer["data"]
-                return data
+                return _Answer(answer["data"], hashlib.blake2b(body, digest_size=16).digest())
             refused = login_error if path == "/api/auth/login" else api_error
             raise refused(self._name, code, str(answer.get("message", "")))
 
@@ -192,6 +197,13 @@ class OpenList:
         if not isinstance(answer, dict):
             raise ProtocolError(f"{self._name} answered {path} with something that is no object")
         return answer
+
+
+class _Answer(NamedTuple):
+    """A success: its `data`, and a digest of all that came."""
+
+    data: Item
+    digest: bytes
 
 
 def _joined(base_path: str, path: str) -> str:

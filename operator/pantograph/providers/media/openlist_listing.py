@@ -25,6 +25,8 @@ class Page:
 
     items: Items
     total: int
+    digest: bytes = b""
+    """Of the answer as it came."""
 
 
 def pages_to_ask(total: int, got: int) -> int:
@@ -32,7 +34,7 @@ def pages_to_ask(total: int, got: int) -> int:
     return got if 0 < got < min(_PER_PAGE, total) else _PER_PAGE
 
 
-def page_of(name: str, data: Item) -> Page:
+def page_of(name: str, data: Item, digest: bytes) -> Page:
     """Raises `ProtocolError` unless it is positively a listing: nothing else may ever look like an empty directory."""
     content, total = data.get("content", data), data.get("total")
     if content is None:
@@ -41,10 +43,10 @@ def page_of(name: str, data: Item) -> Page:
         raise ProtocolError(f"{name} answered a listing whose `content` is no list of objects")
     if not isinstance(total, int) or isinstance(total, bool) or total < 0:
         raise ProtocolError(f"{name} answered a listing whose `total` is {total!r}")
-    return Page(content, total)
+    return Page(content, total, digest)
 
 
-def listing_of(name: str, path: str, items: Items, total: int, *, pages: int = 1) -> Listing:
+def listing_of(name: str, path: str, items: Items, total: int, *, pages: int = 1, fingerprint: bytes = b"") -> Listing:
     """What `items` say of the directory. Raises `ProtocolError` when one of them makes no sense."""
     entries: list[Entry] = []
     skipped: list[Skipped] = []
@@ -60,7 +62,17 @@ def listing_of(name: str, path: str, items: Items, total: int, *, pages: int = 1
     if mounts_only and doubt is None:
         doubt = "only mounted storages came; its own storage may have failed"
     why = doubt or f"code 200 and all {total} entries"
-    return Listing(path, tuple(entries), doubt is None, why, mounts_only=mounts_only, skipped=tuple(skipped))
+    if any(_expires(entry.sign) for entry in entries):
+        fingerprint = b""
+    return Listing(
+        path,
+        tuple(entries),
+        doubt is None,
+        why,
+        mounts_only=mounts_only,
+        skipped=tuple(skipped),
+        fingerprint=fingerprint,
+    )
 
 
 def entry_of(name: str, item: Item, parent: str) -> Entry:
@@ -82,6 +94,11 @@ def entry_of(name: str, item: Item, parent: str) -> Entry:
         else (),
         is_mount=is_dir and item.get("mount_details") is not None,
     )
+
+
+def _expires(sign: str) -> bool:
+    """Whether the next listing brings another one; 0 is OpenList's "never"."""
+    return bool(sign) and not sign.endswith(":0")
 
 
 def _doubt(items: Items, total: int, pages: int) -> str | None:

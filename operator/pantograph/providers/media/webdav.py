@@ -66,7 +66,7 @@ class WebDav:
         if own is None:
             doubts.append("the directory itself is not in the answer")
         why = "; ".join(doubts) or f"207, a whole document of {len(answer.resources)} responses"
-        return Listing(path, tuple(entries), not doubts, why, skipped=tuple(skipped))
+        return Listing(path, tuple(entries), not doubts, why, skipped=tuple(skipped), fingerprint=answer.digest)
 
     async def stat(self, path: str) -> Entry:
         answer, broke_off = await self._session.call(lambda token: self._propfind(path, "0", token))
