@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from pantograph.providers.media.port import (
@@ -17,7 +16,7 @@ from pantograph.providers.media.port import (
 
 
 class PreparedSource:
-    """Answers `list` with what `listings` holds, after one turn of the event loop, as any server's answer takes."""
+    """Answers `list` with what `listings` holds, at once: to wait for an answer is the driver's part."""
 
     capabilities = Capabilities(
         watch=False,
@@ -35,7 +34,6 @@ class PreparedSource:
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         self.requests += 1
-        await asyncio.sleep(0)
         return self._listings(path)
 
     async def stat(self, path: str) -> Entry:

@@ -107,8 +107,8 @@ def _extra(report: Report, directories: int) -> int:
 
 def _rewrite(engine: Engine, folder: Path, count: int) -> None:
     """Another base for every link, from the records alone; against a loop that writes the same over the old files."""
-    declared: Job = job(base="http://elsewhere.lan")
-    spent, report = engine.run(declared, rewrite_only=True, approve_rewrite=True)
+    declared: Job = job(base="http://elsewhere.lan", maxRewritePercent=100)
+    spent, report = engine.run(declared, rewrite_only=True)
     if (report.updated, report.remote_requests) != (count, 0):
         raise RuntimeError(f"{report.updated} of {count} rewritten, with {report.remote_requests} requests")
     contents = list(files(engine.target))

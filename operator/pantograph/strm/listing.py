@@ -22,7 +22,10 @@ LONGEST_WAIT_S: Final = 300.0
 CANCEL_WITHIN_S: Final = 1.0
 """A run that waits for the server looks so often whether it is cancelled."""
 AHEAD: Final = 2
-"""Answers that may wait for the work, for each question that may be open."""
+"""Answers that may wait for the work, for each question that may be open, before no more are asked for."""
+AT_ONCE: Final = 2
+"""Further questions that are then taken together, for each that may be open: workers that end for want of a question
+and begin again would cost as much as the questions."""
 MAX_HELD: Final = 20_000
 """Entries in answers that wait: more are not asked for, since a directory may hold very many."""
 FAILURES_IN_A_ROW: Final = 10
@@ -100,6 +103,10 @@ class Lister:
 
     def _ask_ahead(self, pop: Callable[[], FrontierItem | None]) -> None:
         ahead = self.parallel * AHEAD if self._held < MAX_HELD else 1
+        if len(self._asked) >= ahead:
+            return
+        if ahead > 1:
+            ahead += self.parallel * AT_ONCE
         while len(self._asked) < ahead and (item := pop()) is not None:
             answer = asyncio.get_running_loop().create_future()
             self._asked.append(answer)

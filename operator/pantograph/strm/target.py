@@ -58,16 +58,17 @@ class Target:
                 else f"namei -l {root} shows what stands there",
             ) from error
         self._chain: list[tuple[str, int]] = []
+        """Open directories, each in the one before it; paths end with a slash."""
         self._path: str | None = None
         """What the chain leads to, if it was asked for last."""
 
     def close(self) -> None:
-        self._unchain(0)
+        self._unchain(None)
         os.close(self.fd)
 
     def forget(self) -> None:
         """Open everything anew from here on: directories may have been removed."""
-        self._unchain(0)
+        self._unchain(None)
 
     def open(self, path: str, *, make: bool = False) -> int | None:
         """The directory `path` (relative, `""` the root), valid until the next call; None if there is none.
@@ -76,18 +77,15 @@ class Target:
         """
         if path == self._path:
             return self._chain[-1][1]
-        segments = path.split("/") if path else []
-        kept = 0
-        while kept < min(len(segments), len(self._chain)) and self._chain[kept][0] == segments[kept]:
-            kept += 1
-        self._unchain(kept)
-        fd = self._chain[-1][1] if self._chain else self.fd
-        for segment in segments[kept:]:
+        self._unchain(path)
+        above, fd = self._chain[-1] if self._chain else ("", self.fd)
+        rest = path[len(above) :]
+        for segment in rest.split("/") if rest else ():
             opened = self._step(fd, segment, make=make)
             if opened is None:
                 return None
-            self._chain.append((segment, opened))
-            fd = opened
+            above, fd = f"{above}{segment}/", opened
+            self._chain.append((above, fd))
         self._path = path or None
         return fd
 
@@ -111,9 +109,10 @@ class Target:
             os.fchmod(opened, self._dir_mode)
         return opened
 
-    def _unchain(self, keep: int) -> None:
+    def _unchain(self, path: str | None) -> None:
+        """Close what does not lie on the way to `path`; None: all."""
         self._path = None
-        while len(self._chain) > keep:
+        while self._chain and (path is None or not f"{path}/".startswith(self._chain[-1][0])):
             os.close(self._chain.pop()[1])
 
 

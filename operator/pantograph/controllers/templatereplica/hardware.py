@@ -58,6 +58,11 @@ def settings(machine: Machine) -> dict[str, str]:
     return wanted
 
 
+def network(machine: Machine) -> str | None:
+    """The network card as Proxmox writes it, but for its MAC, which Proxmox chooses."""
+    return _network(machine.hardware.network, mac=None) if machine.hardware.network else None
+
+
 def creation(machine: Machine, *, import_from: str, password: str | None) -> dict[str, str]:
     """The configuration of a new virtual machine whose boot disk is imported from the staged volume."""
     hardware = machine.hardware

@@ -16,7 +16,7 @@ from pantograph.api.vmtemplate import CloudInit, Hardware, ImageStatus, VMTempla
 from pantograph.controllers import operations
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.secrets import read_secret_key
-from pantograph.controllers.templatereplica.hardware import Machine, settings
+from pantograph.controllers.templatereplica.hardware import Machine, network, settings
 from pantograph.engine.scope import Scope
 from pantograph.providers.proxmox.connection import ProxmoxConnection
 from pantograph.providers.proxmox.mark import Mark, carrier_tag, foreign_mark, own_mark, staged_name
@@ -95,7 +95,7 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
         return short_hash(
             [
                 settings(machine),
-                repr(machine.hardware.network),
+                network(machine),
                 machine.mark.line,
                 self.template.status.password_fingerprint,
             ],
