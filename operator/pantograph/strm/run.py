@@ -320,7 +320,7 @@ class _Run:
             self.report.reason = self.report.message = self.report.remedy = ""
             if not begun.resumed:  # what an earlier life has planned from listings, which are not repeated, stays
                 self.report.rewrites.clear()
-                self.manifest.drop_rewrites()
+                self.manifest.frontier.drop_rewrites()
         self._phase("List")
 
     async def _list(self, walk: Walk, batch: Batch) -> None:
@@ -409,7 +409,7 @@ class _Run:
             purge_old_trash(self.state, retention_s=self.job.prune.trash_retention_s, now=now)
 
     def _conclude(self, walk: Walk) -> None:
-        report, inventory = self.report, self.manifest.inventory()
+        report, inventory = self.report, self.manifest.files.inventory()
         report.inventory_strm, report.inventory_sidecars = inventory.get("strm", 0), inventory.get("sidecar", 0)
         if report.result == "Failed":
             return
