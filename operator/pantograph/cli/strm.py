@@ -38,8 +38,8 @@ from pantograph.strm.prune import Approval
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
-from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job, compile_job
+from pantograph.strm.subtrees import Subtrees
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
 
@@ -361,7 +361,7 @@ def _request(arguments: Namespace) -> Request:
     return Request(
         run=arguments.run_name or _new_name(),
         trigger=arguments.trigger,
-        scope=Scope(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
+        scope=Subtrees(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,

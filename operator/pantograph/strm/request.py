@@ -14,7 +14,7 @@ from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
 from pantograph.strm.prune import Approval
 from pantograph.strm.report import Progress
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 _RUN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -26,7 +26,7 @@ class Request:
     run: str
     """Its name: a token, a directory of the trash, what an approval speaks of."""
     trigger: Literal["manual", "cron", "watch"] = "manual"
-    scope: Scope = field(default_factory=Scope)
+    scope: Subtrees = field(default_factory=Subtrees)
     approve_prune: Approval | None = None
     approve_rewrite: str | None = None
     """The run that asked, whose rewrites are approved."""

@@ -17,8 +17,8 @@ from pantograph.strm.naming import STATE_DIR, RefusedName
 from pantograph.strm.quiet import Lying, Quiet, Quieted
 from pantograph.strm.removal import digest_on_disk
 from pantograph.strm.report import Issue, Progress, Report
-from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.target import OnDisk, Target, read_small, scan_all
 from pantograph.strm.wanted import Wanted, below, judge_listing
 
@@ -36,7 +36,7 @@ class Walk:
     run: int
     quiet: Quiet
     times: DirTimes
-    scope: Scope
+    scope: Subtrees
     proves: bool
     """The driver can prove a listing complete."""
     reconfigured: bool

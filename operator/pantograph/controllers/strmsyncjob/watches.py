@@ -16,7 +16,7 @@ from pantograph.api.meta import Key
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,12 @@ class Followed:
     connected: bool = False
     why: str = OPENING
     """Why it is not connected."""
-    taken: Scope = field(default_factory=Scope)
+    taken: Subtrees = field(default_factory=Subtrees)
     """What the last run that followed hints looked at."""
 
     def take(self) -> None:
         """A run has begun that looks at everything that was heard."""
-        self.taken = self.hints.pending or Scope()
+        self.taken = self.hints.pending or Subtrees()
         self.hints.clear()
 
 
