@@ -189,7 +189,7 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     if not run.purge and not run.notify_only:
         observe_result(scope, result, whole=whole)
     if result.reason == Unauthorized.reason:
-        scope.media.servers.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))
+        scope.media.sources.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))
     if result.result == "Failed" and run.trigger == "watch":
         scope.media.watches.hear_again(scope.key)
     scope.ended = run

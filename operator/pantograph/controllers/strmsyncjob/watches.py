@@ -1,4 +1,4 @@
-"""The streams on which media servers tell of changes: one a server, for all jobs that want to hear of it.
+"""The streams on which data servers tell of changes: one a server, for all jobs that want to hear of it.
 
 What is heard is a hint, kept in memory only: whatever a lost stream or a process that ended did not hear, the rescan
 mends with which every stream begins.

@@ -47,7 +47,7 @@ class _Open:
     refused: Unauthorized | None = None
 
 
-class MediaServers:
+class MediaSources:
     """The sources that this process has open, by their `DataServer`."""
 
     def __init__(
