@@ -12,13 +12,14 @@ from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
 from pantograph.api.units import parse_duration
 from pantograph.controllers import faults, strmobjects
-from pantograph.controllers.mediasources import MediaSources, described
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.engine.controller import Controller
 from pantograph.engine.errors import StepError, Terminal, Waiting
 from pantograph.engine.scope import Scope
 from pantograph.engine.services import Services
 from pantograph.providers import errors as provider
+from pantograph.providers.media.declared import described
 from pantograph.providers.media.local import Local
 from pantograph.providers.media.port import Capabilities, MediaSource, ServerInfo
 
