@@ -14,7 +14,7 @@ from pantograph.providers.media.clouddrive2 import CloudDrive2
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.report import Report
 from pantograph.strm.run import Request, Surroundings, execute
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import follow
 from tests.bench.results import Result
 from tests.bench.shelves import ROOT
@@ -78,7 +78,7 @@ async def _following(source: MediaSource, target: Path) -> AsyncIterator[list[Re
     reports: list[Report] = []
     around = Surroundings(source=source, root=target, clock=SystemClock())
 
-    async def run(scope: Scope) -> bool:
+    async def run(scope: Subtrees) -> bool:
         request = Request(run=f"run-{len(reports)}", trigger="watch", scope=scope)
         reports.append(await execute(job(), request, around))
         return reports[-1].result == "Succeeded"

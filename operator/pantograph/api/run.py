@@ -30,7 +30,7 @@ Text = Annotated[str, Field(max_length=1024)]
 
 
 class RunCooldown(Model):
-    """The media server wants to be left alone: all runs on it stop asking."""
+    """The data server wants to be left alone: all runs on it stop asking."""
 
     seconds: Annotated[float, Field(ge=0, le=86_400)]
     """From now on: the clocks of two machines differ."""

@@ -26,7 +26,7 @@ from pantograph.api.strmschedule import Schedule, WatchSettings
 from pantograph.api.strmstatus import StrmSyncJobStatus
 
 RemotePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\x00-\x1f]*$")]
-"""An absolute path on the media server, not percent-encoded."""
+"""An absolute path on the data server, not percent-encoded."""
 SubPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")]
 """A path below a volume; no segment may be `.` or `..`."""
 Extension = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9]+$")]
@@ -157,7 +157,7 @@ class Link(Model):
     )
 
     mode: Literal["Http", "Mount"] = "Http"
-    """A URL on the media server, or a path where the player has it mounted."""
+    """A URL on the data server, or a path where the player has it mounted."""
     public_base: HttpBase | None = None
     """The server as players see it, such as `http://openlist.lan:5244`."""
     prefix: Annotated[str, Field(max_length=128, pattern=r"^(/[A-Za-z0-9._~-]+)*$")] | None = None

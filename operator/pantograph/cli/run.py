@@ -19,7 +19,7 @@ from pantograph.controllers.changes import ClusterChanges
 from pantograph.controllers.connections import Connections
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.installation import load_installation
-from pantograph.controllers.mediaservers import MediaServers
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.outside import Outside
 from pantograph.controllers.proxmoxcluster import ProxmoxClusterController
 from pantograph.controllers.runs.roots import Roots
@@ -127,7 +127,7 @@ async def _operate(settings: Settings) -> None:
         await runtime.run()
         await depot.close()
         await media.watches.close()
-        await media.servers.close()
+        await media.sources.close()
     finally:
         await pool.close()
         await kube.close()
@@ -139,18 +139,18 @@ def controllers(services: Services, outside: Outside, media: Media) -> list[Cont
         ProxmoxClusterController(services, outside),
         VMTemplateController(services, outside),
         TemplateReplicaController(services, outside),
-        DataServerController(services, servers=media.servers, cooldowns=media.cooldowns),
+        DataServerController(services, sources=media.sources, cooldowns=media.cooldowns),
         StrmSyncJobController(services, media),
     ]
 
 
 def _media(settings: Settings, services: Services, runs: RunsService) -> Media:
     roots = Roots(settings.runs.roots)
-    servers = MediaServers(clock=services.clock, random=services.random, roots=roots, cooldowns=runs.cooldowns)
-    watches = Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse)
+    sources = MediaSources(clock=services.clock, random=services.random, roots=roots, cooldowns=runs.cooldowns)
+    watches = Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=sources.refuse)
     return Media(
         runs=runs.executor,
-        servers=servers,
+        sources=sources,
         watches=watches,
         roots=roots,
         cooldowns=runs.cooldowns,

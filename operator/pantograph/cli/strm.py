@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import Final
 
 from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.dataserver import DataServer
 from pantograph.api.units import parse_duration
 from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
@@ -28,8 +28,9 @@ from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
+from pantograph.providers.media.declared import bucket_of, limits_of, settings_of
 from pantograph.providers.media.port import MediaSource
-from pantograph.providers.media.settings import LocalSettings, ServerSettings
+from pantograph.providers.media.settings import LocalSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
 from pantograph.providers.notify.mediaservers import open_media_server
 from pantograph.providers.notify.port import MediaServer
@@ -37,9 +38,9 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.prune import Approval
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
-from pantograph.strm.runner import Declared, Places, parallelism, read_declared, source_identity, target_directory
-from pantograph.strm.scope import Scope
+from pantograph.strm.runner import Declared, Places, read_declared, source_identity, target_directory
 from pantograph.strm.spec import Job, compile_job
+from pantograph.strm.subtrees import Subtrees
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
 
@@ -248,7 +249,7 @@ async def _once(
         installation=arguments.installation or "local",
         server=server,
         media_servers=media_servers,
-        parallel=parallelism(job, declared.server),
+        parallel=limits_of(declared.server).max_in_flight,
         on_progress=show,
         cancelled=stopped,
     )
@@ -283,34 +284,18 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
             ),
             clock=clock,
         )
-    assert spec.endpoint is not None, "checked when it was read"
     secret, namespace = spec.credentials_ref, server.metadata.namespace
-    settings = ServerSettings(
-        name=bucket.name,
-        endpoint=spec.endpoint,
-        credentials=places.secret(secret.name, namespace=namespace) if secret else None,
-        list_timeout_s=parse_duration((spec.limits or ServerLimits()).list_timeout),
-    )
-    return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
+    credentials = places.secret(secret.name, namespace=namespace) if secret else None
+    return open_server(Driver(spec.driver), settings_of(server, credentials), bucket=bucket, clock=clock)
 
 
 def _bucket(server: DataServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
-    limits = server.spec.limits or ServerLimits()
-    return RateBucket(
-        f"DataServer {server.metadata.namespace}/{server.metadata.name}",
-        SystemClock(),
-        SystemRandom(),
-        per_second=limits.requests_per_minute / 60,
-        burst=limits.burst,
-        concurrent=limits.max_in_flight,
-        cooldown_s=parse_duration(limits.cooldown),
-        on_change=on_change,
-    )
+    return bucket_of(server, clock=SystemClock(), random=SystemRandom(), on_change=on_change)
 
 
 def _alone(server: DataServer) -> float:
     """Requests a minute of a run that does not know how many others work on the server."""
-    limits = server.spec.limits or ServerLimits()
+    limits = limits_of(server)
     return limits.requests_per_minute / limits.max_runs
 
 
@@ -361,7 +346,7 @@ def _request(arguments: Namespace) -> Request:
     return Request(
         run=arguments.run_name or _new_name(),
         trigger=arguments.trigger,
-        scope=Scope(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
+        scope=Subtrees(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
         approve_prune=approval,
         approve_rewrite=arguments.approve_rewrite,
         rebuild_manifest=arguments.rebuild_manifest,

@@ -11,7 +11,7 @@ from pantograph.providers.media.port import Hint, HintKind, MediaSource
 from pantograph.strm.notifying import Reminder
 from pantograph.strm.report import Report
 from pantograph.strm.run import Request
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import follow
 
 
@@ -38,7 +38,7 @@ async def watch(
         reminder.remind(report.notify_due)
         return report.result != "Failed"
 
-    async def run(scope: Scope) -> bool:
+    async def run(scope: Subtrees) -> bool:
         nonlocal rebuild
         request = Request(run=new_name(), trigger="watch", scope=scope, rebuild_manifest=rebuild)
         rebuild = False

@@ -12,13 +12,14 @@ from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
 from pantograph.api.units import parse_duration
 from pantograph.controllers import faults, strmobjects
-from pantograph.controllers.mediaservers import MediaServers, described
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.engine.controller import Controller
 from pantograph.engine.errors import StepError, Terminal, Waiting
 from pantograph.engine.scope import Scope
 from pantograph.engine.services import Services
 from pantograph.providers import errors as provider
+from pantograph.providers.media.declared import described
 from pantograph.providers.media.local import Local
 from pantograph.providers.media.port import Capabilities, MediaSource, ServerInfo
 
@@ -33,7 +34,7 @@ RATE_LIMITED: Final = "RateLimited"
 class ServerScope(Scope[DataServer, DataServerStatus]):
     """The open source, and what it says of itself."""
 
-    servers: MediaServers
+    sources: MediaSources
     cooldowns: Cooldowns
     source: MediaSource | None = None
     """By `connect`; None: the operator cannot see it."""
@@ -67,9 +68,9 @@ async def respect_cooldown(scope: ServerScope) -> None:
 
 async def connect(scope: ServerScope) -> None:
     """After this the source is open, with the credentials as they are now."""
-    before = scope.servers.opened(scope.key)
+    before = scope.sources.opened(scope.key)
     try:
-        scope.source = await scope.servers.open(scope.object, scope.kube, afresh=scope.requested is not None)
+        scope.source = await scope.sources.open(scope.object, scope.kube, afresh=scope.requested is not None)
     except provider.Unauthorized as refused:
         raise _refused(scope, refused) from refused
     if scope.source is not before:
@@ -86,14 +87,14 @@ async def observe(scope: ServerScope) -> None:
     try:
         scope.server_info = await scope.source.test_connection()
     except provider.Unauthorized as refused:
-        scope.servers.refuse(scope.key, refused)
+        scope.sources.refuse(scope.key, refused)
         raise _refused(scope, refused) from refused
     except provider.Busy:
         await respect_cooldown(scope)
         raise
     except provider.ProviderError as error:
         if isinstance(error, provider.BasePathChanged):
-            scope.servers.forget(scope.key)  # the next look takes the server as it is then; records know their source
+            scope.sources.forget(scope.key)  # the next look takes the server as it is then; records know their source
         scope.status.reachable = False
         scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
         raise
@@ -143,13 +144,13 @@ class DataServerController(Controller[DataServer]):
     model: ClassVar = DataServer
     steps: ClassVar = (count_runs, respect_cooldown, connect, observe, describe, require_login, plan_next_look)
 
-    def __init__(self, services: Services, *, servers: MediaServers, cooldowns: Cooldowns) -> None:
+    def __init__(self, services: Services, *, sources: MediaSources, cooldowns: Cooldowns) -> None:
         super().__init__(services)
-        self.servers = servers
+        self.sources = sources
         self.cooldowns = cooldowns
 
     def open_scope(self, obj: DataServer) -> ServerScope:
-        return ServerScope(object=obj, services=self.services, servers=self.servers, cooldowns=self.cooldowns)
+        return ServerScope(object=obj, services=self.services, sources=self.sources, cooldowns=self.cooldowns)
 
     def index(self, obj: DataServer) -> Iterable[tuple[str, ...]]:
         return strmobjects.of_server(obj)
@@ -172,12 +173,12 @@ class DataServerController(Controller[DataServer]):
         return faults.step_error(error)
 
     def gone(self, key: Key) -> None:
-        self.servers.forget(key)
+        self.sources.forget(key)
 
 
 def _refused(scope: ServerScope, refused: provider.Unauthorized) -> StepError:
     scope.status.logged_in = False
-    scope.status.refused_secret_version = scope.servers.refused_version(scope.key)
+    scope.status.refused_secret_version = scope.sources.refused_version(scope.key)
     scope.set_condition("Authorized", False, reason=refused.reason, message=refused.message)
     scope.look_again(REFUSED_TICK_S)
     reference = scope.object.spec.credentials_ref

@@ -73,7 +73,7 @@ class Rejected(ProviderError):
 
 
 class BasePathChanged(Rejected):
-    """A media server shows its user another tree than when the connection was opened; one that is opened anew takes it
+    """A data server shows its user another tree than when the connection was opened; one that is opened anew takes it
     as it is."""
 
     reason = "BasePathChanged"

@@ -102,14 +102,16 @@ class Batch:
         for settle in self.settlements:
             settle()
         if self.proved:
-            self.manifest.prove_directories(self.run, self.proved)
-        self.manifest.move_frontier(done=self.done, added=self.added.values())
+            self.manifest.directories.prove(self.run, self.proved)
+        self.manifest.frontier.move(done=self.done, added=self.added.values())
         self.manifest.commit()
         self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
         self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
-        self.manifest.intend(_intent(work, digest_of(work.write.file.text)) for work in self.works if _is_link(work))
+        self.manifest.files.intend(
+            _intent(work, digest_of(work.write.file.text)) for work in self.works if _is_link(work)
+        )
         made = self._intend_directories()
         folders = all_of((work.local for work in self.works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
@@ -118,7 +120,7 @@ class Batch:
             for work in self.works:
                 await self._write_one(work)
         finally:  # what was written is known, even if the next file found no room
-            self.manifest.record(self.written)
+            self.manifest.files.record(self.written)
             self.written = []
         self.changes.settle()
         self.sync(self.target.fd)
@@ -152,7 +154,7 @@ class Batch:
                 staged = await self.writer.fetch(self.source, file.entry)
             if file.kind == "sidecar":
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
-                self.manifest.intend([_intent(work, staged.digest)])
+                self.manifest.files.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
             written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
         except (NotWritten, ProviderError, OSError) as error:
@@ -190,7 +192,7 @@ class Batch:
         self.report.failed += 1
         self.report.note(Issue("WriteFailed", path, str(error)))
         # No short cut past this directory before it was written.
-        self.settlements.append(lambda: self.manifest.drop_short_cut(work.directory))
+        self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
 
 
 def _is_link(work: Work) -> bool:

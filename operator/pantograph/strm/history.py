@@ -47,12 +47,12 @@ def begin_run(
     if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
-        return Begun(row[0], True, row[4], manifest.frontier(), row[5])
+        return Begun(row[0], True, row[4], manifest.frontier.items(), row[5])
     manifest.execute("UPDATE runs SET state='Abandoned' WHERE state='Running'")
-    manifest.clear_frontier()
+    manifest.frontier.clear()
     manifest.execute(
         "INSERT INTO runs (name, trigger, scope, shape, started, existing, state) VALUES (?,?,?,?,?,?,'Running')",
-        (name, trigger, scope, shape, now, manifest.inventory().get("strm", 0)),
+        (name, trigger, scope, shape, now, manifest.files.inventory().get("strm", 0)),
     )
     identity = int(manifest.execute("SELECT max(id) FROM runs").fetchone()[0])
     manifest.commit()
@@ -69,7 +69,7 @@ def end_run(
         manifest.put("frame", job.frame)
         manifest.put("directories", str(directories))
     if not resumable:
-        manifest.clear_frontier()
+        manifest.frontier.clear()
     manifest.execute(
         "UPDATE runs SET state=?, dirs=?, result=? WHERE id=?",
         ("Running" if resumable else report.result, directories, json.dumps(report.as_json(), ensure_ascii=False), run),

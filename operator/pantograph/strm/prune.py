@@ -116,7 +116,7 @@ class Pruning:
             return
         digest = digest_on_disk(self.target, candidate.local, row.name)
         if digest is None:
-            self.manifest.forget_file(candidate.directory, row.name)
+            self.manifest.files.forget(candidate.directory, row.name)
             return
         if not row.owns(digest):
             self.report.skipped += 1
@@ -130,7 +130,7 @@ class Pruning:
 
     def _has_company(self, candidate: Candidate) -> bool:
         """A sidecar goes with its film and not before: whether one that it belongs to stays."""
-        rows = self.manifest.files(candidate.directory)
+        rows = self.manifest.files.of(candidate.directory)
         films = {name.removesuffix(STRM): row.missing for name, row in rows.items() if row.kind == "strm"}
         stay = [] if candidate.whole else [stem for stem, missing in films.items() if missing is None]
         own = [stem for stem in films if _belongs(candidate.row.name, stem)]
@@ -158,7 +158,7 @@ class Pruning:
     async def _remove_ready(self, *, source_is_empty: bool) -> None:
         recent = self.manifest.execute("SELECT sum(count) FROM prunes WHERE at > ?", (self.now - self.rules.min_age_s,))
         situation = Situation(
-            inventory=sum(self.manifest.inventory().values()),
+            inventory=sum(self.manifest.files.inventory().values()),
             candidates=self.report.prune_candidates,
             ready=self.report.prune_candidates - self.report.pending_confirmation,
             recent=recent.fetchone()[0] or 0,

@@ -126,7 +126,7 @@ class _Purge:
         return True
 
     def _remove(self, manifest: Manifest, remover: Remover, directory: int, name: str, local: str) -> None:
-        row = manifest.file(directory, name)
+        row = manifest.files.at(directory, name)
         assert row is not None, "read a moment ago, and nobody else has the records"
         digest = digest_on_disk(self.target, local, name)
         if digest is not None and row.owns(digest):

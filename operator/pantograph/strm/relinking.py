@@ -83,6 +83,6 @@ class Relinking:
         # Which signature is due, only the server knows.
         if verdict.same or verdict.reason == "SignExpiring":
             return False
-        self.manifest.defer_rewrite(directory, name, text, entry, reason=verdict.reason, found=digest)
+        self.manifest.frontier.defer_rewrite(directory, name, text, entry, reason=verdict.reason, found=digest)
         self.report.rewrites[verdict.reason] += 1
         return True

@@ -70,7 +70,7 @@ class Remover:
         if digest_on_disk(self.target, local, name) != digest:
             return False
         if self.state is None:
-            self.manifest.forget_file(directory, name)
+            self.manifest.files.forget(directory, name)
             return True
         if self.trash:
             self._to_trash(self.state, local, name)
@@ -78,7 +78,7 @@ class Remover:
             fd = self.target.open(local)
             assert fd is not None, "read a moment ago"
             os.unlink(name, dir_fd=fd)
-        self.manifest.forget_file(directory, name)
+        self.manifest.files.forget(directory, name)
         self.manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
         self._emptied.add(directory)
         self.changes.happened(local)
@@ -107,7 +107,7 @@ class Remover:
     def _with_all_below(self, directories: Iterable[int]) -> list[int]:
         found = list(directories)
         for directory in found:  # grows while it is read: breadth first
-            found.extend(child.id for child in self.manifest.children(directory))
+            found.extend(child.id for child in self.manifest.directories.children(directory))
         return found
 
     def _remove_if_empty(self, directory: int) -> int | None:

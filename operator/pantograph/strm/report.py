@@ -16,6 +16,8 @@ MAX_MESSAGE: Final = 300
 Result = Literal["Succeeded", "Degraded", "Blocked", "Failed", "Cancelled"]
 """`Degraded`: some directories or files failed; `Blocked`: something waits for a person's approval."""
 
+Phase = Literal["List", "Apply", "Prune", "Notify"]
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -30,7 +32,7 @@ class Issue:
 class Progress:
     """Where a run stands."""
 
-    phase: Literal["List", "Apply", "Prune", "Notify"] = "List"
+    phase: Phase = "List"
     dirs_done: int = 0
     dirs_known: int = 0
     files_seen: int = 0

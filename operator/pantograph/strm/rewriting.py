@@ -82,7 +82,7 @@ class Rewriting:
         limited = Counter({reason: count for reason, count in counted.items() if reason not in _RENEWALS})
         existing = self.existing
         if existing is None:
-            existing = self.manifest.inventory().get("strm", 0) - self.report.created
+            existing = self.manifest.files.inventory().get("strm", 0) - self.report.created
         allowed = max(1, existing * self.job.max_rewrite_percent // 100)
         if limited.total() > allowed and not (self.approved and self.approved.takes(limited)):
             self.report.reason = "RewriteLimit"
@@ -120,7 +120,7 @@ class Rewriting:
         fd = self.target.open(local)
         found = None if fd is None else look(fd, name)
         content = None if fd is None else read_small(fd, name)
-        row = self.manifest.file(directory, name)
+        row = self.manifest.files.at(directory, name)
         if content is None or not self._is_replaced(row, content, replaced):
             self.report.skipped += 1
             self.report.note(Issue("Modified", below(local, name), "somebody changed it since it was compared"))

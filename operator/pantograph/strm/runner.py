@@ -16,7 +16,6 @@ from pantograph.api.meta import GROUP
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.errors import StrmError
-from pantograph.strm.spec import Job
 from pantograph.strm.state import folder_identity
 from pantograph.strm.target import Target
 
@@ -100,11 +99,6 @@ def _place(folder: LocalFolder) -> str:
         return f"root {root.name}/{root.sub_path or ''}"
     assert claim is not None, "exactly one, by the model's rule"
     return f"claim {claim.claim_name}/{claim.sub_path or ''}"
-
-
-def parallelism(job: Job, server: DataServer) -> int:
-    """How many directories are asked for at once."""
-    return server.spec.limits.max_in_flight if server.spec.limits else 4
 
 
 def _of_kind(documents: Iterable[Any], kind: str, path: Path) -> list[dict[str, Any]]:

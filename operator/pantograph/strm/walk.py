@@ -17,8 +17,8 @@ from pantograph.strm.naming import STATE_DIR, RefusedName
 from pantograph.strm.quiet import Lying, Quiet, Quieted
 from pantograph.strm.removal import digest_on_disk
 from pantograph.strm.report import Issue, Progress, Report
-from pantograph.strm.scope import Scope
 from pantograph.strm.spec import Job
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.target import OnDisk, Target, read_small, scan_all
 from pantograph.strm.wanted import Wanted, below, judge_listing
 
@@ -36,7 +36,7 @@ class Walk:
     run: int
     quiet: Quiet
     times: DirTimes
-    scope: Scope
+    scope: Subtrees
     proves: bool
     """The driver can prove a listing complete."""
     reconfigured: bool
@@ -103,7 +103,8 @@ class Walk:
             return listing.complete
         # Only mounts came: whole, if there never was anything else here.
         return row is None or (
-            not self.manifest.files(row.id) and all(child.mount for child in self.manifest.children(row.id))
+            not self.manifest.files.of(row.id)
+            and all(child.mount for child in self.manifest.directories.children(row.id))
         )
 
     def _short_cut(self, item: FrontierItem, row: QuietRow, listing: Listing) -> list[FrontierItem]:
@@ -121,16 +122,18 @@ class Walk:
             self._stamp(item, row.id)
         if not dirs:
             return []
-        children = None if self.ordinary else {child.path: child for child in self.manifest.children(row.id)}
+        children = (
+            None if self.ordinary else {child.path: child for child in self.manifest.directories.children(row.id)}
+        )
         found = self._descend(item, dirs, children, listing, complete=True)
         self.quiet.near(row.id, len(found))
         return found
 
     def _stamp(self, item: FrontierItem, directory: int) -> None:
         """Note the times of a directory that was listed and had not changed."""
-        known, times = self.manifest.directory(item.path), self.times.stamp(item.local, item.modified)
-        if known is not None and times != known.times and not self.manifest.children(directory):
-            self.batch.settlements.append(partial(self.manifest.stamp_directory, directory, times))
+        known, times = self.manifest.directories.at(item.path), self.times.stamp(item.local, item.modified)
+        if known is not None and times != known.times and not self.manifest.directories.children(directory):
+            self.batch.settlements.append(partial(self.manifest.directories.stamp, directory, times))
 
     def _names_of(self, item: FrontierItem, listing: Listing) -> dict[str, str]:
         """Remote and local names of the directories to descend into."""
@@ -144,7 +147,7 @@ class Walk:
         return dirs
 
     def _merge(self, item: FrontierItem, listing: Listing) -> list[FrontierItem]:
-        row = self.manifest.directory(item.path)
+        row = self.manifest.directories.at(item.path)
         complete = self._is_complete(listing, row)
         if not item.path:
             self.root_proved = complete
@@ -160,10 +163,10 @@ class Walk:
         disk = self._scan(item)
         if disk is None:
             return []
-        directory = row.id if row else self.manifest.add_directory(item.path, item.local, parent=None, mount=False)
-        rows = self.manifest.files(directory)
+        directory = row.id if row else self.manifest.directories.add(item.path, item.local, parent=None, mount=False)
+        rows = self.manifest.files.of(directory)
         plan = self._plan(item, rows, disk, wanted, complete=complete)
-        children = {child.path: child for child in self.manifest.children(directory)}
+        children = {child.path: child for child in self.manifest.directories.children(directory)}
         proved = complete and item.proved
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:
@@ -181,7 +184,7 @@ class Walk:
             )
             self.batch.settlements.append(partial(self.quiet.remember, quieted, self.run))
         else:
-            settle = partial(self.manifest.settle_directory, directory, run=self.run if proved else None)
+            settle = partial(self.manifest.directories.settle, directory, run=self.run if proved else None)
             self.batch.settlements.append(settle)
         self._adopt_plan(item, directory, disk, plan, quieted)
         self._register(item, directory, children, wanted)
@@ -223,12 +226,12 @@ class Walk:
         self, item: FrontierItem, directory: int, disk: dict[str, OnDisk], plan: Plan, quieted: Quieted | None
     ) -> None:
         if plan.records:
-            self.manifest.record(row.record(directory) for row in plan.records)
+            self.manifest.files.record(row.record(directory) for row in plan.records)
         for write in plan.creates:
             self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name), quieted))
         for write in plan.rewrites:
             file = write.file
-            self.manifest.defer_rewrite(
+            self.manifest.frontier.defer_rewrite(
                 directory, file.name, file.text, file.entry, reason=write.reason, found=write.found
             )
             self.report.rewrites[write.reason] += 1
@@ -245,10 +248,10 @@ class Walk:
         rules, now = self.job.prune, self.now().timestamp()
         marks = file_marks(rows, wanted, rules=rules, now=now, reconfigured=self.reconfigured)
         for mark in marks:
-            self.manifest.mark_file(directory, mark.name, mark.missing, confirm=mark.confirm)
+            self.manifest.files.mark(directory, mark.name, mark.missing, confirm=mark.confirm)
         directories = directory_marks(children, wanted, rules=rules, now=now)
         for child, missing in directories:
-            self.manifest.mark_directory(child.id, missing)
+            self.manifest.directories.mark(child.id, missing)
         return bool(marks or directories)
 
     def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> None:
@@ -257,12 +260,12 @@ class Walk:
             known = children.get(path)
             if known is not None and known.local != place:
                 # It has another name on disk now: what lies under the old one is ours until it is pruned.
-                self.manifest.retire_directory(known.id)
+                self.manifest.directories.retire(known.id)
                 now = self.now().timestamp()
-                self.manifest.mark_directory(known.id, Missing(RECONFIGURED, 1, now, now))
+                self.manifest.directories.mark(known.id, Missing(RECONFIGURED, 1, now, now))
                 known = None
             if known is None or known.mount != mount:
-                self.manifest.add_directory(path, place, parent=directory, mount=mount)
+                self.manifest.directories.add(path, place, parent=directory, mount=mount)
 
     def _descend(
         self,

@@ -9,7 +9,7 @@ from typing import Final
 
 from pantograph.clock import Clock
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 LONGEST_PAUSE_S: Final = 300.0
 """Between two runs while they fail: a server that is down for hours is asked a dozen times an hour."""
@@ -40,7 +40,7 @@ class Hints:
         if self._whole or self._directories:
             self._heard.set()
 
-    async def take(self) -> Scope:
+    async def take(self) -> Subtrees:
         """What to look at, as soon as there is something."""
         await self._heard.wait()
         scope = self.pending
@@ -49,18 +49,18 @@ class Hints:
         return scope
 
     @property
-    def pending(self) -> Scope | None:
+    def pending(self) -> Subtrees | None:
         """What is to be looked at; None: nothing."""
         if self._whole:
-            return Scope()
-        return Scope(tuple(sorted(self._directories)), shallow=True) if self._directories else None
+            return Subtrees()
+        return Subtrees(tuple(sorted(self._directories)), shallow=True) if self._directories else None
 
     def clear(self) -> None:
         """A run has taken over what was pending."""
         self._heard.clear()
         self._directories, self._whole = set(), False
 
-    def again(self, scope: Scope) -> None:
+    def again(self, scope: Subtrees) -> None:
         """The run over `scope` failed: it is still to be looked at."""
         if scope.is_whole:
             self._whole = True
@@ -84,7 +84,7 @@ async def follow(
     *,
     clock: Clock,
     min_interval_s: float,
-    run: Callable[[Scope], Awaitable[bool]],
+    run: Callable[[Subtrees], Awaitable[bool]],
     tell: Callable[[Hint], None] = lambda _: None,
 ) -> None:
     """Run over what changes, at most once in `min_interval_s`, for ever. `run` says whether it could be done: after a

@@ -17,7 +17,7 @@ from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import SystemClock
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.installation import load_installation
-from pantograph.controllers.mediaservers import MediaServers
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.roots import Root, Roots
 from pantograph.controllers.runs.service import RunsSettings
 from pantograph.controllers.strmsyncjob.alerting import Messengers
@@ -92,13 +92,13 @@ async def operating(folder: Path) -> AsyncIterator[Whole]:
     await load_installation(api, SYSTEM)
     services = Services.create(kube=api, clock=SystemClock(), random=Random(1))
     runs = await service_on(services, settings)
-    servers = MediaServers(
+    sources = MediaSources(
         clock=services.clock, random=services.random, roots=Roots(roots), cooldowns=runs.cooldowns
     )  # fmt: skip
     media = Media(
         runs=runs.executor,
-        servers=servers,
-        watches=Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse),
+        sources=sources,
+        watches=Watches(clock=services.clock, wake=lambda key: services.wake({key}), refuse=sources.refuse),
         roots=Roots(roots),
         cooldowns=runs.cooldowns,
         alerts=Messengers(),
@@ -107,7 +107,7 @@ async def operating(folder: Path) -> AsyncIterator[Whole]:
         services=services,
         source=api,
         controllers=[
-            DataServerController(services, servers=servers, cooldowns=runs.cooldowns),
+            DataServerController(services, sources=sources, cooldowns=runs.cooldowns),
             StrmSyncJobController(services, media),
         ],
         background=[runs.executor.keep],
@@ -124,7 +124,7 @@ async def operating(folder: Path) -> AsyncIterator[Whole]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await media.watches.close()
-        await servers.close()
+        await sources.close()
 
 
 def is_ready(status: Body) -> bool:

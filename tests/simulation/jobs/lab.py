@@ -4,7 +4,7 @@
         await lab.apply(lab.job("films"))
         await lab.until_ready("strmsyncjob/films")
 
-The operator can be killed at any time (`kill`, `restart`); media servers, runs and the mailbox live on in `lab.server`,
+The operator can be killed at any time (`kill`, `restart`); data servers, runs and the mailbox live on in `lab.server`,
 `lab.runners` and `lab.mailbox`.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Self
 from pantograph.api.meta import Body, Key
 from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.dataserver import DataServerController
-from pantograph.controllers.mediaservers import MediaServers
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.controllers.runs.roots import Root, Roots
 from pantograph.controllers.strmsyncjob.controller import StrmSyncJobController
@@ -68,7 +68,7 @@ class MediaLab(Lab):
         self.metrics.append(services.metrics)
         cooldowns = self.cooldowns = Cooldowns(self.clock, on_change=lambda key: services.wake({key}))
         roots = Roots([self.root])
-        servers = MediaServers(
+        sources = MediaSources(
             clock=self.clock,
             random=self.random,
             roots=roots,
@@ -77,8 +77,8 @@ class MediaLab(Lab):
         )
         media = Media(
             runs=FakeRuns(self.runners, self.tap),
-            servers=servers,
-            watches=Watches(clock=self.clock, wake=lambda key: services.wake({key}), refuse=servers.refuse),
+            sources=sources,
+            watches=Watches(clock=self.clock, wake=lambda key: services.wake({key}), refuse=sources.refuse),
             roots=roots,
             cooldowns=cooldowns,
             alerts=self.mailbox,
@@ -88,7 +88,7 @@ class MediaLab(Lab):
             services=services,
             source=self.server,
             controllers=[
-                DataServerController(services, servers=servers, cooldowns=cooldowns),
+                DataServerController(services, sources=sources, cooldowns=cooldowns),
                 StrmSyncJobController(services, media),
             ],
         )
@@ -96,7 +96,7 @@ class MediaLab(Lab):
             await manager.run()
         finally:
             await media.watches.close()
-            await servers.close()
+            await sources.close()
 
     async def kill(self) -> None:
         await super().kill()

@@ -14,8 +14,8 @@ from pantograph.providers.notify.port import FolderChange, MediaServerInfo
 from pantograph.strm.prune import Approval
 from pantograph.strm.report import Progress, Report
 from pantograph.strm.run import Request, Surroundings, execute
-from pantograph.strm.scope import Scope
 from pantograph.strm.spec import compile_job
+from pantograph.strm.subtrees import Subtrees
 from tests.fakes.mediatree import MediaTree
 
 ROOT = "/lib"
@@ -125,7 +125,7 @@ class Stage:
         request = Request(
             run=name or self.run_name(),
             trigger=trigger,  # type: ignore[arg-type]
-            scope=Scope(paths, shallow),
+            scope=Subtrees(paths, shallow),
             approve_prune=approve,
             approve_rewrite=self.asked if approve_rewrite is True else approve_rewrite or None,
             **flags,

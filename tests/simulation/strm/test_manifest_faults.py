@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pantograph.strm.manifest import Manifest
+from pantograph.strm.manifest.frontier import Frontier
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 FAULTS = {
@@ -33,7 +34,7 @@ async def test_a_fault_of_the_records_in_the_middle_of_a_run_is_its_result(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Manifest, "move_frontier", failing)
+        patch.setattr(Frontier, "move", failing)
         report = await stage.run()
     assert (report.result, report.reason) == ("Failed", reason)
     assert "so it is" in report.message

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pantograph.providers.media.port import Hint, HintKind
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints, follow
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, HandClock, Stage, films
@@ -22,7 +22,7 @@ async def test_a_thousand_hints_are_one_look() -> None:
     hints.hear(Hint(HintKind.DELETED, f"{ROOT}/b/film.mkv"))
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/c/new", is_dir=True))
     hints.hear(Hint(HintKind.CHANGED, "/elsewhere/film.mkv"))
-    assert await hints.take() == Scope(("a", "b", "c", "c/new"), shallow=True)
+    assert await hints.take() == Subtrees(("a", "b", "c", "c/new"), shallow=True)
 
 
 async def test_a_lost_watch_looks_at_everything_once_it_stands_again() -> None:
@@ -41,7 +41,7 @@ async def test_more_places_than_it_is_worth_are_a_whole_run() -> None:
 
 
 async def test_what_could_not_be_looked_at_is_looked_at_again() -> None:
-    seen: list[Scope] = []
+    seen: list[Subtrees] = []
 
     class Watched(MediaTree):
         async def watch(self, path: str) -> AsyncIterator[Hint]:
@@ -51,7 +51,7 @@ async def test_what_could_not_be_looked_at_is_looked_at_again() -> None:
     class Enough(Exception):
         pass
 
-    async def run(scope: Scope) -> bool:
+    async def run(scope: Subtrees) -> bool:
         seen.append(scope)
         if len(seen) == 3:
             raise Enough

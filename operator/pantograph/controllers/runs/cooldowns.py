@@ -1,4 +1,4 @@
-"""Which media servers want to be left alone, as the runs on them have reported: a ban counts for all of them."""
+"""Which data servers want to be left alone, as the runs on them have reported: a ban counts for all of them."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ _ORDER: Final = PurePosixPath("/run/pantograph/order")
 _TOKEN: Final = PurePosixPath("/run/pantograph/token")
 _CLAIMS: Final = PurePosixPath("/volumes")
 _SECRETS: Final = PurePosixPath("/run/pantograph/secrets")
+_TMP: Final = PurePosixPath("/tmp")  # noqa: S108 - a volume of the Pod's own
 _MESSAGE: Final = "/dev/termination-log"
 _NAME_ROOM: Final = 63 - 1 - 32  # a Job's name becomes a label; a run's id has at most 32 characters
 _NOBODY: Final = 65532
@@ -64,30 +65,41 @@ def job_name(key: Key, run: str) -> str:
     return f"{prefix}-{run}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """A volume of the Pod, and where its one container sees it."""
+
+    name: str
+    path: PurePosixPath
+    source: Body
+    read_only: bool = True
+
+    @property
+    def declared(self) -> Body:
+        return {"name": self.name} | self.source
+
+    @property
+    def mount(self) -> Body:
+        return {"name": self.name, "mountPath": str(self.path)} | ({"readOnly": True} if self.read_only else {})
+
+
 def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, installation: str) -> Body:
     """The Job. Its DataServer and Secrets are in its own namespace."""
-    meta, deadline_s = order.job.metadata, deadline_of(order)
-    marks = {
-        labels.RUN: order.id,
-        labels.JOB: labels.label_value(meta.name),
-        "app.kubernetes.io/name": "pantograph-run",
-        "app.kubernetes.io/managed-by": "pantograph",
+    marks = _marks(order)
+    annotations = {
+        SPEC_ANNOTATION: spec_text(order),
+        CA_ANNOTATION: authority,
+        "kubectl.kubernetes.io/default-container": CONTAINER,
     }
     spec: Body = {
         "backoffLimit": 0,  # the controller begins the next run, which resumes
         "ttlSecondsAfterFinished": TTL_S,
         "template": {
-            "metadata": {
-                "labels": marks,
-                "annotations": {
-                    SPEC_ANNOTATION: spec_text(order),
-                    CA_ANNOTATION: authority,
-                    "kubectl.kubernetes.io/default-container": CONTAINER,
-                },
-            },
+            "metadata": {"labels": marks, "annotations": annotations},
             "spec": _pod(order, settings, installation),
         },
     }
+    deadline_s = deadline_of(order)
     if deadline_s is not None:
         spec["activeDeadlineSeconds"] = int(deadline_s) + LATER_S
     return {
@@ -95,28 +107,55 @@ def job_manifest(order: RunOrder, settings: PodSettings, *, authority: str, inst
         "kind": JOBS.kind,
         "metadata": {
             "name": job_name(order.job.key, order.id),
-            "namespace": meta.namespace,
+            "namespace": order.job.metadata.namespace,
             "labels": marks,
-            "ownerReferences": [
-                {
-                    "apiVersion": order.job.info.resource.api_version,
-                    "kind": order.job.info.resource.kind,
-                    "name": meta.name,
-                    "uid": meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [_owner(order)],
         },
         "spec": spec,
     }
 
 
+def _marks(order: RunOrder) -> dict[str, str]:
+    return {
+        labels.RUN: order.id,
+        labels.JOB: labels.label_value(order.job.metadata.name),
+        "app.kubernetes.io/name": "pantograph-run",
+        "app.kubernetes.io/managed-by": "pantograph",
+    }
+
+
+def _owner(order: RunOrder) -> Body:
+    resource, meta = order.job.info.resource, order.job.metadata
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": meta.name,
+        "uid": meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
     execution = order.job.spec.execution or Execution()
-    claims, secrets = _claims_of(order), secrets_of(order)
-    places = {name: _CLAIMS / str(number) for number, name in enumerate(claims)}
-    folders = {name: _SECRETS / str(number) for number, name in enumerate(each.name for each in secrets)}
+    pod: Body = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "default",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_S,
+        "securityContext": _security(execution),
+        "containers": [_container(order, settings, execution, installation)],
+        "volumes": [each.declared for each in _volumes(order)],
+        "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
+        "nodeSelector": execution.node_selector,
+        "tolerations": [to_body(each) for each in execution.tolerations or []],
+        "priorityClassName": execution.priority_class_name,
+    }
+    return {name: value for name, value in pod.items() if value not in (None, [], {})}
+
+
+def _container(order: RunOrder, settings: PodSettings, execution: Execution, installation: str) -> Body:
     words = arguments(
         order,
         folder=_ORDER,
@@ -124,10 +163,10 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
         report_url=settings.report_url,
         installation=installation,
         roots={},
-        claims=places,
-        secrets=folders,
+        claims={name: _CLAIMS / str(number) for number, name in enumerate(_claims_of(order))},
+        secrets={each.name: _SECRETS / str(number) for number, each in enumerate(secrets_of(order))},
     )
-    container = {
+    return {
         "name": CONTAINER,
         "image": settings.image,
         "imagePullPolicy": settings.pull_policy,
@@ -139,48 +178,26 @@ def _pod(order: RunOrder, settings: PodSettings, installation: str) -> Body:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "order", "mountPath": str(_ORDER), "readOnly": True},
-            {"name": "token", "mountPath": str(_TOKEN), "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the Pod's own
-            *(
-                {"name": f"claim-{number}", "mountPath": str(places[name])} | ({"readOnly": True} if is_read else {})
-                for number, (name, is_read) in enumerate(claims.items())
-            ),
-            *(
-                {"name": f"secret-{number}", "mountPath": str(folders[each.name]), "readOnly": True}
-                for number, each in enumerate(secrets)
-            ),
-        ],
+        "volumeMounts": [each.mount for each in _volumes(order)],
     }
-    pod: Body = {
-        "restartPolicy": "Never",
-        "serviceAccountName": "default",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_S,
-        "securityContext": _security(execution),
-        "containers": [container],
-        "volumes": [
-            {"name": "order", "downwardAPI": {"items": [_shown(*each) for each in _FILES]}},
-            {"name": "token", "projected": {"sources": [{"serviceAccountToken": _token()}]}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "512Mi"}},
-            *(
-                {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": name}}
-                for number, name in enumerate(claims)
-            ),
-            *(
-                {"name": f"secret-{number}", "secret": _secret(each)} for number, each in enumerate(secrets)
-            ),
-        ],
-    }  # fmt: skip
-    pod |= {
-        "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
-        "nodeSelector": execution.node_selector,
-        "tolerations": [to_body(each) for each in execution.tolerations or []],
-        "priorityClassName": execution.priority_class_name,
-    }
-    return {name: value for name, value in pod.items() if value not in (None, [], {})}
+
+
+def _volumes(order: RunOrder) -> list[_Volume]:
+    """Claims and Secrets are numbered: their names may be longer than a volume's."""
+    claims, secrets = _claims_of(order), secrets_of(order)
+    return [
+        _Volume("order", _ORDER, {"downwardAPI": {"items": [_shown(*each) for each in _FILES]}}),
+        _Volume("token", _TOKEN, {"projected": {"sources": [{"serviceAccountToken": _token()}]}}),
+        _Volume("tmp", _TMP, {"emptyDir": {"sizeLimit": "512Mi"}}, read_only=False),
+        *(
+            _Volume(f"claim-{number}", _CLAIMS / str(number), {"persistentVolumeClaim": {"claimName": name}}, is_read)
+            for number, (name, is_read) in enumerate(claims.items())
+        ),
+        *(
+            _Volume(f"secret-{number}", _SECRETS / str(number), {"secret": _secret(each)})
+            for number, each in enumerate(secrets)
+        ),
+    ]
 
 
 def _claims_of(order: RunOrder) -> dict[str, bool]:

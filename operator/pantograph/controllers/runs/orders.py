@@ -10,9 +10,10 @@ from typing import Any, Final
 import yaml
 
 from pantograph.api.base import Resource, to_body
-from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.dataserver import DataServer
 from pantograph.api.units import parse_duration
 from pantograph.controllers.runs.port import RunOrder
+from pantograph.providers.media.declared import limits_of
 
 SPEC_FILE: Final = "spec.yaml"
 CA_FILE: Final = "ca.crt"
@@ -40,7 +41,7 @@ def limit_of(server: DataServer) -> float | None:
     """The requests a minute that the server takes; None: a folder, which takes what comes."""
     if server.spec.driver == "Local":
         return None
-    return float((server.spec.limits or ServerLimits()).requests_per_minute)
+    return float(limits_of(server).requests_per_minute)
 
 
 def arguments(

@@ -20,7 +20,7 @@ from pantograph.controllers.strmsyncjob.turns import await_turn, wake_next
 from pantograph.controllers.strmsyncjob.verdicts import show_last
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish
 from pantograph.engine.errors import Waiting
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 
 async def begin_run(scope: JobScope) -> None:
@@ -66,7 +66,7 @@ async def announce_run(scope: JobScope, wish: Wish, *, purge: bool = False) -> N
         scope.followed.take()
 
 
-async def start_run(scope: JobScope, parts: Scope) -> NoReturn:
+async def start_run(scope: JobScope, parts: Subtrees) -> NoReturn:
     """Have the announced run begun; ends the reconcile."""
     run = scope.status.run
     assert run is not None, "announce_run has made sure"

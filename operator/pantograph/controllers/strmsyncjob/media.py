@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pantograph.api.meta import Key
 from pantograph.controllers.claims import Claims
-from pantograph.controllers.mediaservers import MediaServers
+from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.controllers.runs.port import Runs
 from pantograph.controllers.runs.roots import Roots
@@ -26,7 +26,7 @@ class Media:
     """One a process; in simulation, one a life of the simulated process."""
 
     runs: Runs
-    servers: MediaServers
+    sources: MediaSources
     watches: Watches
     roots: Roots
     cooldowns: Cooldowns

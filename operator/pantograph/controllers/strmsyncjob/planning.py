@@ -16,7 +16,7 @@ from pantograph.controllers.strmsyncjob.verdicts import retry_at
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish, merge
 from pantograph.engine.controller import SUSPENDED
 from pantograph.engine.errors import Terminal
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 MIN_INTERVAL_S: Final = {True: 10.0, False: 60.0}
 """Between two runs that follow changes: in the operator, or as a Job, which takes seconds to start."""
@@ -126,7 +126,7 @@ def _retry(scope: JobScope) -> list[Wish]:
     if scope.now < again:
         _look_at(scope, again)
         return []
-    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=Scope(tuple(last.scope or ())))]
+    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=Subtrees(tuple(last.scope or ())))]
 
 
 def _hints(scope: JobScope) -> list[Wish]:

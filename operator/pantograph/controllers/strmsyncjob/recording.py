@@ -25,7 +25,7 @@ from pantograph.api.strmstatus import (
 from pantograph.api.units import format_duration
 from pantograph.controllers.runs.port import RunState
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 STATUS_BYTES: Final = 8 * 1024
 PROGRESS_S: Final = 5.0
@@ -83,11 +83,11 @@ def wish_of(request: RunRequest) -> Wish:
     )
 
 
-def scope_of(request: RunRequest) -> Scope:
+def scope_of(request: RunRequest) -> Subtrees:
     """What the run looks at, as far as the status tells: the whole if it does not tell all."""
     if not request.scope or request.scope_size is not None:
-        return Scope()
-    return Scope(tuple(request.scope), shallow=bool(request.shallow))
+        return Subtrees()
+    return Subtrees(tuple(request.scope), shallow=bool(request.shallow))
 
 
 def is_whole(request: RunRequest) -> bool:

@@ -13,7 +13,7 @@ from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
 from pantograph.controllers.strmsyncjob.wishes import Wish
 from pantograph.engine.errors import Terminal, Transient, Waiting
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def ensure_purged(scope: JobScope) -> None:
         raise kind(last.reason or "PurgeFailed", message, remedy=_release(scope))
     await announce_run(scope, Wish(trigger="manual", causes=frozenset()), purge=True)
     try:
-        await start_run(scope, Scope())
+        await start_run(scope, Subtrees())
     except Terminal as refused:
         remedy = "; or ".join(each for each in (refused.remedy, _release(scope)) if each)
         raise Terminal(refused.reason, refused.message, remedy=remedy) from refused

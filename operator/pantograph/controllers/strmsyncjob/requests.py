@@ -9,7 +9,7 @@ from pantograph.api.meta import GROUP, RECONCILE_AT
 from pantograph.api.strmstatus import TOKEN_CHARACTERS, LastHandled, RunSummary
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 CANCEL: Final = f"{GROUP}/cancel"
 RUN_PATH: Final = f"{GROUP}/run-path"
@@ -87,26 +87,26 @@ async def requested(scope: JobScope) -> list[Wish]:
     return found
 
 
-def run_path(text: str, *, source: str) -> Scope:
+def run_path(text: str, *, source: str) -> Subtrees:
     """`run-path` as a part of the source: below it, or as the server's own absolute path. Raises BadPath."""
     if not text.strip("/"):
-        return Scope()
+        return Subtrees()
     root = source.rstrip("/")
     if text.startswith("/") and text.rstrip("/") == root:
-        return Scope()
+        return Subtrees()
     if text.startswith("/") and not text.startswith(f"{root}/"):
         raise BadPath(f"{RUN_PATH} {text!r} does not lie below spec.source.path {source!r}")
     relative = text[len(root) + 1 :] if text.startswith("/") else text
     parts = [part for part in relative.split("/") if part]
     if any(part in (".", "..") for part in parts) or len(text) > 1024 or not text.isprintable():
         raise BadPath(f"{RUN_PATH} {text[:256]!r} is no path below spec.source.path")
-    return Scope(("/".join(parts),))
+    return Subtrees(("/".join(parts),))
 
 
 def _wish(
     cause: Cause,
     *,
-    scope: Scope | None = None,
+    scope: Subtrees | None = None,
     approve_prune: tuple[str, str] | None = None,
     approve_rewrite: str | None = None,
     rebuild_manifest: bool = False,
@@ -114,7 +114,7 @@ def _wish(
     return Wish(
         trigger="manual",
         causes=frozenset({cause}),
-        scope=scope or Scope(),
+        scope=scope or Subtrees(),
         approve_prune=approve_prune,
         approve_rewrite=approve_rewrite,
         rebuild_manifest=rebuild_manifest,

@@ -63,7 +63,7 @@ async def follow_changes(scope: JobScope) -> None:
         scope.media.watches.drop(scope.key)
         scope.drop_condition(WATCH_CONNECTED)
         return
-    source = scope.media.servers.opened(scope.server_key)
+    source = scope.media.sources.opened(scope.server_key)
     is_folder = scope.server is not None and scope.server.spec.local is not None
     fault = _watch_fault(scope, is_folder=is_folder)
     if fault is not None:
@@ -90,7 +90,7 @@ def _watch_fault(scope: JobScope, *, is_folder: bool) -> str | None:
     """Why changes cannot be followed at all."""
     if is_folder and not scope.in_operator:
         return "a folder is watched only for targets on a root; use schedule.cron"
-    source = scope.media.servers.opened(scope.server_key)
+    source = scope.media.sources.opened(scope.server_key)
     if source is not None and not source.capabilities.watch:
         return "this driver tells of no changes; use schedule.cron"
     return None

@@ -28,7 +28,7 @@ from pantograph.controllers.strmsyncjob.verdicts import observe_notices, observe
 from pantograph.controllers.strmsyncjob.wishes import Cause
 from pantograph.engine.errors import StepError, Waiting
 from pantograph.providers.errors import Unauthorized
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ async def keep_stopping(scope: JobScope) -> None:
     scope.look_again(STOP_POLL_S)
 
 
-def order_of(scope: JobScope, run: RunStatus, *, parts: Scope | None = None) -> RunOrder:
+def order_of(scope: JobScope, run: RunStatus, *, parts: Subtrees | None = None) -> RunOrder:
     """The run of the status as it is ordered. `parts`: all parts of the source, if the status holds only some."""
     wanted, wish = parts or scope_of(run), wish_of(run)
     return RunOrder(
@@ -189,7 +189,7 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     if not run.purge and not run.notify_only:
         observe_result(scope, result, whole=whole)
     if result.reason == Unauthorized.reason:
-        scope.media.servers.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))
+        scope.media.sources.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))
     if result.result == "Failed" and run.trigger == "watch":
         scope.media.watches.hear_again(scope.key)
     scope.ended = run

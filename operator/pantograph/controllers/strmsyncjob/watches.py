@@ -1,4 +1,4 @@
-"""The streams on which media servers tell of changes: one a server, for all jobs that want to hear of it.
+"""The streams on which data servers tell of changes: one a server, for all jobs that want to hear of it.
 
 What is heard is a hint, kept in memory only: whatever a lost stream or a process that ended did not hear, the rescan
 mends with which every stream begins.
@@ -16,7 +16,7 @@ from pantograph.api.meta import Key
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,12 @@ class Followed:
     connected: bool = False
     why: str = OPENING
     """Why it is not connected."""
-    taken: Scope = field(default_factory=Scope)
+    taken: Subtrees = field(default_factory=Subtrees)
     """What the last run that followed hints looked at."""
 
     def take(self) -> None:
         """A run has begun that looks at everything that was heard."""
-        self.taken = self.hints.pending or Scope()
+        self.taken = self.hints.pending or Subtrees()
         self.hints.clear()
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from pantograph.api.strmstatus import Trigger
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 PRIORITY: Final[dict[Trigger, int]] = {"manual": 0, "watch": 1, "cron": 2}
 NOTIFY_PRIORITY: Final = 3
@@ -36,7 +36,7 @@ class Wish:
 
     trigger: Trigger
     causes: frozenset[Cause]
-    scope: Scope = field(default_factory=Scope)
+    scope: Subtrees = field(default_factory=Subtrees)
     approve_prune: tuple[str, str] | None = None
     """The run whose candidates are approved, and their digest."""
     approve_rewrite: str | None = None
@@ -72,7 +72,7 @@ def merge(wishes: Sequence[Wish]) -> Wish | None:
     )
 
 
-def absorbs(wide: Scope, narrow: Scope) -> bool:
+def absorbs(wide: Subtrees, narrow: Subtrees) -> bool:
     """Whether a run over `wide` looks at everything that one over `narrow` would."""
     if wide.is_whole:
         return True

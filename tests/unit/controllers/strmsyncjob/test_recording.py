@@ -23,7 +23,7 @@ from pantograph.controllers.strmsyncjob.recording import (
     wish_of,
 )
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 NOW = datetime(2026, 11, 26, 3, tzinfo=UTC)
 
@@ -73,7 +73,7 @@ LONG_PATHS = st.lists(PATHS, min_size=1, max_size=20)
 def test_parts_of_any_length_fit_into_the_budget_and_what_is_not_kept_becomes_the_whole(
     paths: list[str], results: list[RunResult]
 ) -> None:
-    wish = Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=Scope(tuple(dict.fromkeys(paths))))
+    wish = Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=Subtrees(tuple(dict.fromkeys(paths))))
     status = StrmSyncJobStatus()
     for number, result in enumerate(results):
         request = request_of(wish, run=f"{number:016x}", dry_run=False)
@@ -126,12 +126,14 @@ def test_a_run_that_only_tells_media_servers_is_no_last_run() -> None:
     assert status.last_run.created == 5
 
 
-SCOPES = st.builds(Scope, st.lists(st.text(min_size=1, max_size=20), max_size=8, unique=True).map(tuple), st.booleans())
+SCOPES = st.builds(
+    Subtrees, st.lists(st.text(min_size=1, max_size=20), max_size=8, unique=True).map(tuple), st.booleans()
+)
 
 
 @given(SCOPES, st.booleans(), st.booleans())
 def test_a_run_can_be_asked_for_again_from_the_status_and_looks_at_no_less(
-    scope: Scope, approve: bool, rebuild: bool
+    scope: Subtrees, approve: bool, rebuild: bool
 ) -> None:
     wish = Wish(
         trigger="manual",

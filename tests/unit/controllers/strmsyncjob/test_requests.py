@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pantograph.controllers.strmsyncjob.requests import BadPath, run_path
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from pantograph.strm.scope import Scope
     ],
 )
 def test_a_path_is_below_the_source_or_the_servers_own(text: str, source: str, parts: tuple[str, ...]) -> None:
-    assert run_path(text, source=source) == Scope(parts)
+    assert run_path(text, source=source) == Subtrees(parts)
 
 
 @pytest.mark.parametrize("text", ["/Shows", "/115/Films2", "../x", "/115/Films/../x", "a\nb", "a\0b", "x" * 2000])

@@ -11,7 +11,7 @@ from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.strmsyncjob.watches import Followed, Watches
 from pantograph.providers.errors import Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
 SERVER = Key("DataServer", "media", "nas")
 
@@ -75,13 +75,13 @@ async def test_a_folder_is_watched_from_the_deepest_directory_that_holds_all_roo
     assert {await here.next(), await here.next()} == {"films", "shows"}
     assert here.source.watched == ["/Media/Films", "/Media"]
     extras = here.follow("extras", "/Media/Shows/Extras")
-    assert (extras.connected, extras.hints.pending) == (True, Scope())
+    assert (extras.connected, extras.hints.pending) == (True, Subtrees())
     for each in (films, shows, extras):
         each.take()
     here.source.streams[-1].put_nowait(Hint(HintKind.CHANGED, "/Media/Shows/Dark/a.mkv"))
     assert await here.next() == "shows"
     assert (films.hints.pending, extras.hints.pending) == (None, None)
-    assert shows.hints.pending == Scope(("Dark",), shallow=True)
+    assert shows.hints.pending == Subtrees(("Dark",), shallow=True)
     await here.watches.close()
 
 
@@ -139,7 +139,7 @@ async def test_what_a_failed_run_took_is_heard_again() -> None:
     films.take()
     assert films.hints.pending is None
     here.watches.hear_again(job("films"))
-    assert films.hints.pending == Scope(("Old",), shallow=True)
+    assert films.hints.pending == Subtrees(("Old",), shallow=True)
     here.watches.drop_hints(job("films"))
     assert films.hints.pending is None
     await here.watches.close()

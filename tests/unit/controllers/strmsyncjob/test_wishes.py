@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish, absorbs, merge
-from pantograph.strm.scope import Scope
+from pantograph.strm.subtrees import Subtrees
 
-WHOLE = Scope()
+WHOLE = Subtrees()
 CRON = Wish(trigger="cron", causes=frozenset({Cause.CRON}))
 NOTIFY = Wish(trigger="watch", causes=frozenset({Cause.NOTIFY}), notify_only=True)
 
 
 def manual(*paths: str) -> Wish:
-    return Wish(trigger="manual", causes=frozenset({Cause.REQUEST}), scope=Scope(paths))
+    return Wish(trigger="manual", causes=frozenset({Cause.REQUEST}), scope=Subtrees(paths))
 
 
 def hints(*paths: str) -> Wish:
-    scope = Scope(paths, shallow=True) if paths else WHOLE
+    scope = Subtrees(paths, shallow=True) if paths else WHOLE
     return Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=scope)
 
 
@@ -36,16 +36,16 @@ def test_a_run_over_everything_takes_in_all_others_and_the_most_urgent_names_it(
 def test_a_request_for_a_part_takes_in_the_hints_below_it_and_leaves_the_others() -> None:
     run = merge([hints("Shows/Dark", "Shows/Lost"), manual("Shows")])
     assert run is not None
-    assert run.scope == Scope(("Shows",))
+    assert run.scope == Subtrees(("Shows",))
     assert run.causes == {Cause.REQUEST, Cause.HINTS}
     other = merge([hints("Films", "Shows/Lost"), manual("Shows")])
     assert other is not None
-    assert other.scope == Scope(("Shows",))
+    assert other.scope == Subtrees(("Shows",))
     assert other.causes == {Cause.REQUEST}
 
 
 def test_a_hint_takes_in_no_request_for_the_same_part() -> None:
-    assert not absorbs(Scope(("Shows",), shallow=True), Scope(("Shows",)))
+    assert not absorbs(Subtrees(("Shows",), shallow=True), Subtrees(("Shows",)))
 
 
 def test_telling_media_servers_waits_for_no_run_of_its_own_when_another_begins() -> None:
@@ -59,11 +59,11 @@ def test_telling_media_servers_waits_for_no_run_of_its_own_when_another_begins()
 
 
 PATHS = st.lists(st.sampled_from(["", "a", "a/b", "a/b/c", "ab", "b"]), max_size=3).map(tuple)
-SCOPES = st.builds(Scope, PATHS, st.booleans())
+SCOPES = st.builds(Subtrees, PATHS, st.booleans())
 
 
 @given(SCOPES, SCOPES)
-def test_what_a_scope_absorbs_it_covers(wide: Scope, narrow: Scope) -> None:
+def test_what_a_scope_absorbs_it_covers(wide: Subtrees, narrow: Subtrees) -> None:
     if not absorbs(wide, narrow):
         return
     for path in ("", "a", "a/b", "a/b/c", "a/b/c/d", "ab", "b", "b/x"):

@@ -9,14 +9,13 @@ out after five failures, with everybody behind it).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
-from pantograph.api.units import parse_duration
 from pantograph.clock import Clock
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.controllers.runs.roots import Roots
@@ -24,6 +23,7 @@ from pantograph.controllers.secrets import read_secret
 from pantograph.engine.kube import KubeApi
 from pantograph.providers.errors import Unauthorized
 from pantograph.providers.media.bucket import Cooldown, RateBucket
+from pantograph.providers.media.declared import bucket_of, described, settings_of
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
@@ -47,7 +47,7 @@ class _Open:
     refused: Unauthorized | None = None
 
 
-class MediaServers:
+class MediaSources:
     """The sources that this process has open, by their `DataServer`."""
 
     def __init__(
@@ -131,7 +131,7 @@ class MediaServers:
         fresh = _Open(*as_before, now, None, refused=_refused_before(server, version))
         if server.spec.local is None:
             fresh.bucket = self._bucket(server)
-            fresh.source = self._open_server(Driver(server.spec.driver), _settings(server, values), fresh.bucket)
+            fresh.source = self._open_server(Driver(server.spec.driver), settings_of(server, values), fresh.bucket)
         else:
             fresh.source = self._open_folder(server)
         if known is not None:
@@ -153,46 +153,18 @@ class MediaServers:
         return open_folder(settings, clock=self._clock)
 
     def _bucket(self, server: DataServer) -> RateBucket:
-        limits = server.spec.limits or ServerLimits()
-
         def tell(cooldown: Cooldown | None) -> None:
             if cooldown is not None:
                 left_s = (cooldown.until - self._clock.now()).total_seconds()
                 self._cooldowns.cool(server.key, left_s, cooldown.why)
 
-        return RateBucket(
-            described(server),
-            self._clock,
-            self._random,
-            per_second=limits.requests_per_minute / 60,
-            burst=limits.burst,
-            concurrent=limits.max_in_flight,
-            cooldown_s=parse_duration(limits.cooldown),
-            on_change=tell,
-        )
+        return bucket_of(server, clock=self._clock, random=self._random, on_change=tell)
 
     def _let_go(self, known: _Open) -> None:
         if known.source is not None:
             task = asyncio.get_running_loop().create_task(known.source.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-
-
-def described(server: DataServer) -> str:
-    """The server as messages name it."""
-    return f"DataServer {server.metadata.namespace}/{server.metadata.name}"
-
-
-def _settings(server: DataServer, values: Mapping[str, str] | None) -> ServerSettings:
-    spec = server.spec
-    assert spec.endpoint is not None, "the API server has made sure"
-    limits = spec.limits or ServerLimits()
-    return ServerSettings(
-        name=described(server),
-        endpoint=spec.endpoint,
-        credentials=values,
-        list_timeout_s=parse_duration(limits.list_timeout),
-    )
 
 
 def _refused_before(server: DataServer, version: str) -> Unauthorized | None:

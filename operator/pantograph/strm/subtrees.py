@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Subtrees:
     """Subtrees, relative to the source; none: the whole."""
 
     paths: tuple[str, ...] = ()

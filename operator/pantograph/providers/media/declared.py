@@ -1,0 +1,58 @@
+"""From a `DataServer` object to what its driver is given: the name in messages, settings, and the bucket of its calls.
+
+The operator and the runner both open sources; here they agree on what the object means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.units import parse_duration
+from pantograph.clock import Clock
+from pantograph.providers.media.bucket import Cooldown, RateBucket
+from pantograph.providers.media.settings import ServerSettings
+
+
+def described(server: DataServer) -> str:
+    """The server as messages name it."""
+    return f"DataServer {server.metadata.namespace}/{server.metadata.name}"
+
+
+def limits_of(server: DataServer) -> ServerLimits:
+    """As declared, or the usual ones."""
+    return server.spec.limits or ServerLimits()
+
+
+def settings_of(server: DataServer, credentials: Path | Mapping[str, str] | None) -> ServerSettings:
+    """Of a server that is reached over the network. `credentials`: see `ServerSettings`."""
+    assert server.spec.endpoint is not None, "every driver but Local has one, by the model's rule"
+    return ServerSettings(
+        name=described(server),
+        endpoint=server.spec.endpoint,
+        credentials=credentials,
+        list_timeout_s=parse_duration(limits_of(server).list_timeout),
+    )
+
+
+def bucket_of(
+    server: DataServer,
+    *,
+    clock: Clock,
+    random: Random,
+    on_change: Callable[[Cooldown | None], None] = lambda _: None,
+) -> RateBucket:
+    """Takes so much as the server allows to all its callers together. `on_change`: see `RateBucket`."""
+    limits = limits_of(server)
+    return RateBucket(
+        described(server),
+        clock,
+        random,
+        per_second=limits.requests_per_minute / 60,
+        burst=limits.burst,
+        concurrent=limits.max_in_flight,
+        cooldown_s=parse_duration(limits.cooldown),
+        on_change=on_change,
+    )

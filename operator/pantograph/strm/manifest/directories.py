@@ -1,0 +1,137 @@
+"""The directories that we know: where they lie, what is missing, and those in which nothing was left to do."""
+
+# ruff: noqa: S608 - what is put into statements are this module's own column names
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pantograph.strm.manifest.marks import COLUMNS, Missing, columns_of, mark_of
+
+if TYPE_CHECKING:
+    from pantograph.strm.manifest.manifest import Manifest
+
+RETIRED: Final = "\x01"
+"""Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
+_DIR: Final = f"id, path, local, mount, made, listing, renew_at, times, files, proved_run, {COLUMNS}"
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
+_QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
+_QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
+_QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
+
+
+class DirRow(NamedTuple):
+    id: int
+    path: str
+    local: str
+    mount: bool
+    made: bool
+    listing: bytes | None
+    renew_at: float | None
+    times: str | None
+    files: int | None
+    """How many of ours were there, when nothing was left to do."""
+    proved_run: int | None
+    missing: Missing | None
+
+
+class QuietRow(NamedTuple):
+    """A directory in which nothing was left to do; see `quiet.py`."""
+
+    id: int
+    local: str
+    listing: bytes
+    renew_at: float | None
+    answer: bytes
+    names: bytes
+    numbers: bytes
+    digests: bytes | None
+
+
+class Directories:
+    """Their rows, with the short cuts past those that are quiet."""
+
+    def __init__(self, manifest: Manifest, db: sqlite3.Connection) -> None:
+        """`db`: to ask; a change goes by the manifest, which begins its transaction."""
+        self._manifest = manifest
+        self._db = db
+
+    def at(self, path: str) -> DirRow | None:
+        row = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE path=?", (path,)).fetchone()
+        return None if row is None else _dir(row)
+
+    def add(self, path: str, local: str, *, parent: int | None, mount: bool) -> int:
+        """Its id; a row that exists keeps its own, and learns where it lies now."""
+        stored = self._manifest.execute(
+            "INSERT INTO dirs (parent, path, local, mount) VALUES (?,?,?,?) ON CONFLICT (path) DO UPDATE SET"
+            " local=excluded.local, mount=excluded.mount, parent=excluded.parent RETURNING id",
+            (parent, path, local, mount),
+        )
+        return int(stored.fetchone()[0])
+
+    def children(self, directory: int) -> list[DirRow]:
+        rows = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE parent=?", (directory,))
+        return [_dir(row) for row in rows]
+
+    def retire(self, directory: int) -> None:
+        """Its path, with all below, is free for another row; the rows stay, and are known by `RETIRED` in their paths.
+
+        They are no longer wanted by the spec: what they own will be pruned as such.
+        """
+        self._manifest.execute(
+            "WITH RECURSIVE below (id) AS (SELECT ? UNION SELECT d.id FROM dirs d JOIN below b ON d.parent = b.id)"
+            " UPDATE dirs SET path = ? || path, listing = NULL WHERE id IN (SELECT id FROM below)",
+            (directory, f"{RETIRED}{directory}/"),
+        )
+
+    def mark(self, directory: int, missing: Missing | None) -> None:
+        self._manifest.execute(
+            "UPDATE dirs SET reason=?, scans=?, since=?, counted=? WHERE id=?", (*columns_of(missing), directory)
+        )
+
+    def settle(self, directory: int, *, run: int | None) -> None:
+        """Something is left to do there. `run` None: its listing was not proved."""
+        self._manifest.execute("UPDATE dirs SET proved_run=?, listing=NULL, times=NULL WHERE id=?", (run, directory))
+
+    def quiet(self, path: str) -> QuietRow | None:
+        """What was true of the directory, if nothing was left to do there."""
+        row = self._db.execute(_QUIET, (path,)).fetchone()
+        return None if row is None else QuietRow._make(row)
+
+    def quiet_in(self, directory: int) -> dict[str, QuietRow]:
+        """By path, of the directories in this one."""
+        return {path: QuietRow._make(row) for path, *row in self._db.execute(_QUIET_IN, (directory,))}
+
+    def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
+        """Nothing is left to do in the directory, whose listing was proved; `row.local` stays as it is."""
+        self._manifest.execute(
+            "UPDATE dirs SET proved_run=?, listing=?, renew_at=?, times=?, files=? WHERE id=?",
+            (run, row.listing, row.renew_at, times, files, row.id),
+        )
+        self._manifest.execute(
+            "INSERT OR REPLACE INTO quiet (dir, answer, names, numbers, digests) VALUES (?,?,?,?,?)",
+            (row.id, row.answer, row.names, row.numbers, row.digests),
+        )
+
+    def answered(self, directory: int, answer: bytes) -> None:
+        """The source sends something else, of the same meaning."""
+        self._manifest.execute("UPDATE quiet SET answer=? WHERE dir=?", (answer, directory))
+
+    def drop_short_cut(self, directory: int) -> None:
+        """The directory is looked at in full next time."""
+        self._manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
+
+    def prove(self, run: int, directories: Iterable[int]) -> None:
+        self._manifest.executemany("UPDATE dirs SET proved_run=? WHERE id=?", ((run, each) for each in directories))
+
+    def stamp(self, directory: int, times: str | None) -> None:
+        self._manifest.execute("UPDATE dirs SET times=? WHERE id=?", (times, directory))
+
+
+def _dir(row: tuple[Any, ...]) -> DirRow:
+    identity, path, local, mount, made, listing, renew_at, times, files, proved_run, *missing = row
+    return DirRow(
+        identity, path, local, bool(mount), bool(made), listing, renew_at, times, files, proved_run, mark_of(missing)
+    )

@@ -1,0 +1,158 @@
+"""The files that we own, or are about to: each row is written before its file, and again once that is durable."""
+
+# ruff: noqa: S608 - what is put into statements are this module's own column names
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pantograph.strm.manifest.marks import COLUMNS, Missing, columns_of, mark_of
+from pantograph.strm.wanted import Kind
+
+if TYPE_CHECKING:
+    from pantograph.strm.manifest.manifest import Manifest
+
+_INVENTORY: Final = "inventory"
+_FILE: Final = f"name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, {COLUMNS}"
+
+
+class Intent(NamedTuple):
+    """What a file is about to hold."""
+
+    dir: int
+    name: str
+    kind: Kind
+    remote: str
+    intent: bytes
+
+
+class Record(NamedTuple):
+    """What we left, or found, in a file. The fields are those of a `FileRow` that is not missing."""
+
+    dir: int
+    name: str
+    kind: Kind
+    remote: str
+    digest: bytes | None
+    size: int | None
+    mtime_ns: int | None
+    remote_size: int | None
+    remote_time: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    name: str
+    kind: Kind
+    remote: str
+    digest: bytes | None
+    """Of the content that we left; None while the first write is under way."""
+    intent: bytes | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    remote_size: int | None = None
+    remote_time: float | None = None
+    missing: Missing | None = None
+
+    def record(self, directory: int) -> Record:
+        """As it is stored."""
+        return Record(
+            directory,
+            self.name,
+            self.kind,
+            self.remote,
+            self.digest,
+            self.size,
+            self.mtime_ns,
+            self.remote_size,
+            self.remote_time,
+        )
+
+    def owns(self, digest: bytes) -> bool:
+        """Whether content of this digest is ours."""
+        return digest in (self.digest, self.intent)
+
+
+class Files:
+    """Their rows, and how many they are."""
+
+    def __init__(self, manifest: Manifest, db: sqlite3.Connection) -> None:
+        """`db`: to ask; a change goes by the manifest, which begins its transaction."""
+        self._manifest = manifest
+        self._db = db
+        self._is_counted = True
+        """The inventory may be remembered."""
+
+    def of(self, directory: int) -> dict[str, FileRow]:
+        rows = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=?", (directory,))
+        return {row[0]: _file(row) for row in rows}
+
+    def at(self, directory: int, name: str) -> FileRow | None:
+        row = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=? AND name=?", (directory, name)).fetchone()
+        return None if row is None else _file(row)
+
+    def intend(self, intents: Iterable[Intent]) -> None:
+        """Files are about to hold something."""
+        self._count_anew()
+        self._manifest.executemany(
+            "INSERT INTO files (dir, name, kind, remote, intent) VALUES (?,?,?,?,?)"
+            " ON CONFLICT (dir, name) DO UPDATE SET intent=excluded.intent",
+            intents,
+        )
+
+    def record(self, records: Iterable[Record]) -> None:
+        """Files are durable, or were found, as it is said here; none of them is missing."""
+        self._count_anew()
+        self._manifest.executemany(
+            "INSERT OR REPLACE INTO files (dir, name, kind, remote, digest, size, mtime_ns, remote_size, remote_time)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            records,
+        )
+
+    def mark(self, directory: int, name: str, missing: Missing | None, *, confirm: bool = False) -> None:
+        self._manifest.execute(
+            "UPDATE files SET reason=?, scans=?, since=?, counted=?, confirm=? WHERE dir=? AND name=?",
+            (*columns_of(missing), confirm, directory, name),
+        )
+
+    def forget(self, directory: int, name: str) -> None:
+        self._count_anew()
+        self._manifest.execute("DELETE FROM files WHERE dir=? AND name=?", (directory, name))
+
+    def inventory(self) -> dict[str, int]:
+        """How many files we own, by kind: counted when some came or went, remembered otherwise."""
+        remembered = self._manifest.get(_INVENTORY)
+        if remembered is not None:
+            counted: dict[str, int] = json.loads(remembered)
+            return counted
+        rows = self._db.execute("SELECT kind, count(*) FROM files WHERE digest IS NOT NULL GROUP BY kind")
+        counted = {str(kind): int(count) for kind, count in rows}
+        self._manifest.put(_INVENTORY, json.dumps(counted))
+        self._is_counted = True
+        return counted
+
+    def _count_anew(self) -> None:
+        """What was counted is dropped in the transaction that changes the count."""
+        if self._is_counted:
+            self._manifest.execute("DELETE FROM meta WHERE key=?", (_INVENTORY,))
+            self._is_counted = False
+
+
+def _file(row: tuple[Any, ...]) -> FileRow:
+    name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, *missing = row
+    return FileRow(
+        name=name,
+        kind=kind,
+        remote=remote,
+        digest=digest,
+        intent=intent,
+        size=size,
+        mtime_ns=mtime_ns,
+        remote_size=remote_size,
+        remote_time=remote_time,
+        missing=mark_of(missing),
+    )

@@ -1,0 +1,84 @@
+"""The tables, and the steps from every earlier release's to today's."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from pantograph.strm.errors import StrmError
+
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE dirs (
+  id INTEGER PRIMARY KEY, parent INTEGER, path TEXT NOT NULL UNIQUE, local TEXT NOT NULL,
+  mount INTEGER NOT NULL DEFAULT 0,  -- another storage began here when it was last listed
+  made INTEGER NOT NULL DEFAULT 0,   -- the directory on disk is ours
+  proved_run INTEGER,                -- last run that listed it, and all above it, completely
+  listing BLOB,                      -- digest of that listing, if nothing was left to do
+  stats TEXT,                        -- JSON {name: [size, mtime_ns]} of our files then
+  renew_at REAL,
+  reason TEXT, scans INTEGER NOT NULL DEFAULT 0, since REAL, counted REAL
+);
+CREATE INDEX dirs_parent ON dirs (parent);
+CREATE INDEX dirs_missing ON dirs (reason) WHERE reason IS NOT NULL;
+CREATE TABLE files (
+  dir INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, remote TEXT NOT NULL,
+  digest BLOB, intent BLOB, size INTEGER, mtime_ns INTEGER, remote_size INTEGER, remote_time REAL,
+  reason TEXT, confirm INTEGER NOT NULL DEFAULT 0, scans INTEGER NOT NULL DEFAULT 0, since REAL, counted REAL,
+  PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+CREATE INDEX files_missing ON files (reason) WHERE reason IS NOT NULL;
+CREATE TABLE frontier (path TEXT PRIMARY KEY, local TEXT NOT NULL, depth INTEGER, proved INTEGER) WITHOUT ROWID;
+CREATE TABLE rewrites (
+  dir INTEGER NOT NULL, name TEXT NOT NULL, text BLOB NOT NULL, remote TEXT NOT NULL, remote_size INTEGER,
+  remote_time REAL, reason TEXT NOT NULL, PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, trigger TEXT, scope TEXT, shape TEXT, started REAL, state TEXT NOT NULL,
+  incomplete INTEGER NOT NULL DEFAULT 0, dirs INTEGER, result TEXT
+);
+CREATE TABLE candidates (
+  run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, name TEXT NOT NULL,
+  reason TEXT NOT NULL, ready INTEGER NOT NULL, PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+CREATE TABLE prunes (at REAL NOT NULL, count INTEGER NOT NULL);
+"""
+_STEPS: Final = (
+    _SCHEMA,
+    """
+ALTER TABLE dirs ADD COLUMN times TEXT;       -- of a leaf and its copy, when nothing was left to do
+ALTER TABLE frontier ADD COLUMN modified REAL;
+ALTER TABLE rewrites ADD COLUMN found BLOB;   -- digest of what is to be replaced
+""",
+    """
+CREATE TABLE changes (server TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (server, path))
+ WITHOUT ROWID;  -- folders of which a media server is still to be told
+CREATE TABLE tellings (server TEXT PRIMARY KEY, at REAL NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE quiet (           -- directories in which nothing was left to do, while their `listing` is not NULL
+  dir INTEGER PRIMARY KEY,
+  answer BLOB NOT NULL,        -- what the source had sent
+  names BLOB NOT NULL, numbers BLOB NOT NULL, digests BLOB  -- our files: names, sizes and times, contents
+);
+ALTER TABLE dirs DROP COLUMN stats;
+ALTER TABLE dirs ADD COLUMN files INTEGER;  -- how many of ours it held then
+""",
+    """
+ALTER TABLE runs ADD COLUMN existing INTEGER;  -- `.strm` files that were ours when it began
+""",
+)
+"""From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
+
+
+def bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Make the tables, or the steps that are missing. Raises StrmError for those of a newer release."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(_STEPS):
+        raise StrmError(
+            "ManifestUnreadable",
+            f"the manifest is of version {version}, and this release knows {len(_STEPS)}",
+            remedy="run a newer release of pantograph",
+        )
+    for number in range(version, len(_STEPS)):
+        db.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version={number + 1}; COMMIT;")

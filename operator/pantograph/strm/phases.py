@@ -1,0 +1,181 @@
+"""The phases of one run: make links anew, list and create, rewrite what may be rewritten, prune; then tell others."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pantograph.providers.errors import ProviderError
+from pantograph.strm.assembling import batch_of, pruning_of, rewriting_of, seal_of, walk_of
+from pantograph.strm.batch import Batch
+from pantograph.strm.dirtimes import count_run
+from pantograph.strm.errors import StrmError
+from pantograph.strm.history import Begun, begin_run, end_run, known_directories
+from pantograph.strm.listing import Lister
+from pantograph.strm.notifying import Notifying
+from pantograph.strm.opening import Opened
+from pantograph.strm.relinking import Relinking
+from pantograph.strm.removal import purge_old_trash
+from pantograph.strm.rewriting import Rewriting
+from pantograph.strm.verdict import conclude, was_whole
+from pantograph.strm.walk import Walk
+
+
+async def mirror(run: Opened) -> None:
+    """From the frontier to the report."""
+    report, request = run.report, run.request
+    seal = seal_of(run.job, run.around.source)
+    begun = _begin(run)
+    batch = batch_of(run, begun)
+    walk = walk_of(run, begun, batch, seal=seal)
+    rewriting = rewriting_of(run, begun, batch)
+    report.incomplete_dirs = begun.incomplete
+    resumable = False
+    try:
+        await _relink(run, rewriting, resumed=begun.resumed)
+        if not request.rewrite_only and not run.stopped():
+            await _list(run, walk, batch)
+            if not walk.root_error and not run.stopped():
+                await _settle(run, walk, rewriting, begun)
+    except (StrmError, ProviderError) as error:
+        report.result, report.reason, report.message = "Failed", error.reason, error.message
+        report.remedy = error.remedy or ""
+        resumable = True
+    conclude(run, walk)
+    whole = was_whole(run, walk)
+    if request.scope.is_whole and not request.rewrite_only and report.result not in ("Failed", "Cancelled"):
+        count_run(run.manifest, full=not walk.times.skips)
+    end_run(
+        run.manifest,
+        begun.id,
+        report=report,
+        directories=run.progress.dirs_done,
+        job=run.job if whole else None,
+        resumable=resumable,
+    )
+
+
+async def tell_media_servers(run: Opened) -> None:
+    """The run itself is over, however it went."""
+    if run.report.dry_run:
+        return
+    await Notifying(
+        rules=run.job.media_servers,
+        servers=run.around.media_servers,
+        changes=run.changes(),
+        report=run.report,
+        now=run.around.clock.now,
+        stopped=run.stopped,
+        begins=lambda: run.enter("Notify"),
+    ).execute()
+
+
+def _begin(run: Opened) -> Begun:
+    request = run.request
+    return begin_run(
+        run.manifest,
+        name=request.run,
+        trigger=request.trigger,
+        scope="links" if request.rewrite_only else str(request.scope),
+        shape=run.job.shape,
+        now=run.around.clock.now().timestamp(),
+        afresh=run.report.dry_run,
+    )
+
+
+async def _relink(run: Opened, rewriting: Rewriting, *, resumed: bool) -> None:
+    """Where nothing but links was reconfigured, they are made anew before anything is listed."""
+    if not _may_relink(run):
+        return
+    report = run.report
+    run.enter("Apply")
+    relinking = Relinking(
+        job=run.job,
+        source=run.around.source,
+        target=run.target,
+        manifest=run.manifest,
+        report=report,
+        now=run.around.clock.now(),
+        cancelled=run.stopped,
+    )
+    planned = await relinking.plan()
+    if run.stopped():
+        return
+    if await rewriting.execute():
+        if planned:
+            report.reason = "Reconfigured"
+            report.message = f"{planned} links were made anew from the records"
+    elif not run.request.rewrite_only:
+        # The listing goes on to new files, and comes to the same end.
+        report.reason = report.message = report.remedy = ""
+        if not resumed:  # what an earlier life has planned from listings, which are not repeated, stays
+            report.rewrites.clear()
+            run.manifest.frontier.drop_rewrites()
+    run.enter("List")
+
+
+def _may_relink(run: Opened) -> bool:
+    """Raises StrmError if nothing else is wanted and the records do not suffice."""
+    job, only = run.job, run.request.rewrite_only
+    if not only and (run.manifest.get("shape") in (None, job.shape) or not run.request.scope.is_whole):
+        return False
+    if run.manifest.get("frame") == job.frame:
+        return only or not run.report.dry_run  # by a dry run, the listing that follows counts the same files
+    if only:
+        raise StrmError(
+            "NotRewritable",
+            "the spec wants other files, or other signatures, than at the last complete run: the records alone do not"
+            " tell which",
+            remedy="pantograph strm run",
+        )
+    return False
+
+
+async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
+    def cooled(until: datetime | None) -> None:
+        run.progress.rate_limited_until = until
+        run.report.rate_limited_until = until or run.report.rate_limited_until
+        run.around.on_progress(run.progress)
+
+    lister = Lister(
+        source=run.around.source,
+        clock=run.around.clock,
+        root=run.job.source,
+        parallel=run.around.parallel,
+        cancelled=run.stopped,
+        on_cooldown=cooled,
+    )
+    expected = known_directories(run.manifest) if run.request.scope.is_whole else None
+    try:
+        # The root comes alone: when it cannot be listed, nothing else is asked.
+        while listed := await lister.next(walk.pop):
+            walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
+            if walk.root_error:
+                break
+            if expected:
+                run.progress.percent = min(99, 100 * run.progress.dirs_done // expected)
+            run.around.on_progress(run.progress)
+            if batch.is_due:
+                await batch.flush()
+            if run.stopped():
+                break
+    except StrmError:
+        if not run.stopped():  # or somebody did not want to wait for it
+            raise
+    finally:
+        run.report.remote_requests += lister.requests
+        await lister.close()
+    await batch.flush()
+
+
+async def _settle(run: Opened, walk: Walk, rewriting: Rewriting, begun: Begun) -> None:
+    """Everything is listed: rewrite, then prune."""
+    run.enter("Apply")
+    if not await rewriting.execute():
+        return
+    run.enter("Prune")
+    if not walk.root_proved:
+        return
+    pruning = pruning_of(run, begun)
+    await pruning.execute(run.request.approve_prune, source_is_empty=walk.source_is_empty)
+    if run.state is not None:
+        purge_old_trash(run.state, retention_s=run.job.prune.trash_retention_s, now=pruning.now)
