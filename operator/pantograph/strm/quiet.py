@@ -59,6 +59,8 @@ class Quieted:
     answer: bytes
     renew_at: float | None
     times: str | None
+    leaf: bool
+    """No directory is, or was, in this one."""
     files: dict[str, Lying] = field(default_factory=dict)
 
 
@@ -109,7 +111,7 @@ class Quiet:
             fd = self._target.open(item.local)
             if fd is not None and self._is_remote:
                 os.listdir(fd)  # noqa: PTH208 - by descriptor
-            holds = not row.names if fd is None else _holds(fd, row, root=not item.local)
+            holds = not row.names if fd is None else _holds(fd, row)
         except OSError:
             return None
         return row if holds else None
@@ -137,6 +139,7 @@ class Quiet:
             names=names,
             numbers=numbers.tobytes(),
             digests=digests,
+            leaf=quieted.leaf,
         )
         self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
 
@@ -151,12 +154,13 @@ class Quiet:
         return True
 
 
-def _holds(fd: int, row: QuietRow, *, root: bool) -> bool:
+def _holds(fd: int, row: QuietRow) -> bool:
     """Whether the directory holds the row's files as they were left; what else it holds does not matter.
 
     One `stat` a name, relative to the directory, is cheaper than a scan that hands out every entry. Raises OSError.
     """
-    if not root and os.access(STATE_DIR, os.F_OK, dir_fd=fd, follow_symlinks=False):
+    # Another job's directory is not entered; from a leaf nothing is, and the root's state is our own.
+    if row.local and not row.leaf and os.access(STATE_DIR, os.F_OK, dir_fd=fd, follow_symlinks=False):
         return False
     numbers = array("q")
     numbers.frombytes(row.numbers)

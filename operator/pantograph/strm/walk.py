@@ -115,13 +115,13 @@ class Walk:
         self.report.unchanged += files
         self.progress.files_seen += files
         self.batch.proved.append(row.id)
+        if row.leaf:
+            if self.times.records:
+                self._stamp(item)
+            return []
         dirs: dict[str, str] = {}
         if self.job.max_depth is None or item.depth < self.job.max_depth:
             dirs = self._names_of(item, listing)
-        if self.times.records and not dirs:
-            self._stamp(item, row.id)
-        if not dirs:
-            return []
         children = (
             None if self.ordinary else {child.path: child for child in self.manifest.directories.children(row.id)}
         )
@@ -129,11 +129,11 @@ class Walk:
         self.quiet.near(row.id, len(found))
         return found
 
-    def _stamp(self, item: FrontierItem, directory: int) -> None:
-        """Note the times of a directory that was listed and had not changed."""
+    def _stamp(self, item: FrontierItem) -> None:
+        """Note the times of a leaf that was listed and had not changed."""
         known, times = self.manifest.directories.at(item.path), self.times.stamp(item.local, item.modified)
-        if known is not None and times != known.times and not self.manifest.directories.children(directory):
-            self.batch.settlements.append(partial(self.manifest.directories.stamp, directory, times))
+        if known is not None and times != known.times:
+            self.batch.settlements.append(partial(self.manifest.directories.stamp, known.id, times))
 
     def _names_of(self, item: FrontierItem, listing: Listing) -> dict[str, str]:
         """Remote and local names of the directories to descend into."""
@@ -173,13 +173,14 @@ class Walk:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
         quieted = None
         if settled:
-            leaf = not (wanted.dirs or children or plan.creates)
+            leaf = not (wanted.dirs or children)
             quieted = Quieted(
                 directory=directory,
                 listing=self.quiet.digest(listing),
                 answer=self.quiet.answer(listing),
                 renew_at=plan.renew_at,
-                times=times if leaf else None,
+                times=times if leaf and not plan.creates else None,
+                leaf=leaf,
                 files=_lying(wanted, disk, plan),
             )
             self.batch.settlements.append(partial(self.quiet.remember, quieted, self.run))

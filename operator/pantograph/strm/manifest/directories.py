@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
 _DIR: Final = f"id, path, local, mount, made, listing, renew_at, times, files, proved_run, {COLUMNS}"
-_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests"
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests, q.leaf"
 _QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
 _QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
 _QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
@@ -48,6 +48,8 @@ class QuietRow(NamedTuple):
     names: bytes
     numbers: bytes
     digests: bytes | None
+    leaf: int
+    """1: no directory is, or was, in this one."""
 
 
 class Directories:
@@ -111,8 +113,8 @@ class Directories:
             (run, row.listing, row.renew_at, times, files, row.id),
         )
         self._manifest.execute(
-            "INSERT OR REPLACE INTO quiet (dir, answer, names, numbers, digests) VALUES (?,?,?,?,?)",
-            (row.id, row.answer, row.names, row.numbers, row.digests),
+            "INSERT OR REPLACE INTO quiet (dir, answer, names, numbers, digests, leaf) VALUES (?,?,?,?,?,?)",
+            (row.id, row.answer, row.names, row.numbers, row.digests, row.leaf),
         )
 
     def answered(self, directory: int, answer: bytes) -> None:

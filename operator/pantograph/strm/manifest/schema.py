@@ -67,6 +67,10 @@ ALTER TABLE dirs ADD COLUMN files INTEGER;  -- how many of ours it held then
     """
 ALTER TABLE runs ADD COLUMN existing INTEGER;  -- `.strm` files that were ours when it began
 """,
+    """
+ALTER TABLE quiet ADD COLUMN leaf INTEGER NOT NULL DEFAULT 0;  -- no directory is, or was, in this one
+DELETE FROM quiet;  -- of these it is not known: all is looked at once more
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
