@@ -296,8 +296,7 @@ def _channel(settings: ServerSettings) -> Any:
     parts = urlsplit(settings.endpoint)
     if parts.scheme == "http":
         return grpc.aio.insecure_channel(f"{parts.hostname}:{parts.port or 80}", options=_CHANNEL_OPTIONS)
-    roots = settings.ca_file.read_bytes() if settings.ca_file else None
-    credentials = grpc.ssl_channel_credentials(roots)
+    credentials = grpc.ssl_channel_credentials()
     return grpc.aio.secure_channel(f"{parts.hostname}:{parts.port or 443}", credentials, options=_CHANNEL_OPTIONS)
 
 

@@ -18,8 +18,6 @@ class ServerSettings:
     credentials: Path | Mapping[str, str] | None = field(default=None, repr=False)
     """The directory of a mounted Secret, or a Secret's values, with `token`, or `username`, `password` and perhaps
     `otp`; None: a guest."""
-    ca_file: Path | None = None
-    """Certificates to trust beside the usual ones, PEM."""
     list_timeout_s: float = 120.0
     """For one whole answer; a cloud behind the server may take its time over a big directory."""
 
