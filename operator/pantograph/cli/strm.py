@@ -26,7 +26,6 @@ from pantograph.cli.strm_target import purge_target, restore_run, show_candidate
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
@@ -270,6 +269,8 @@ async def _open_source(declared: Declared, places: Places, bucket: RateBucket) -
 def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSource:
     server, clock = declared.server, SystemClock()
     spec = server.spec
+    limits = spec.limits or ServerLimits()
+    list_timeout_s = parse_duration(limits.list_timeout)
     if spec.local is not None:
         volume, sub_path = places.volume(spec.local.root, spec.local.persistent_volume_claim)
         root = volume.joinpath(*(part for part in sub_path.split("/") if part))
@@ -279,7 +280,9 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
                 root=root,
                 above=volume,
                 sentinel=spec.local.sentinel,
-                volume=volume_of(root, above=volume),  # so that one that goes during the run is noticed
+                holds_volume=True,
+                list_timeout_s=list_timeout_s,
+                concurrent=limits.max_in_flight,
             ),
             clock=clock,
         )
@@ -289,7 +292,7 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
         name=bucket.name,
         endpoint=spec.endpoint,
         credentials=places.secret(secret.name, namespace=namespace) if secret else None,
-        list_timeout_s=parse_duration((spec.limits or ServerLimits()).list_timeout),
+        list_timeout_s=list_timeout_s,
     )
     return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
 

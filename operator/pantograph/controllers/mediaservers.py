@@ -149,7 +149,13 @@ class MediaServers:
             return None
         root = self._roots.open(local.root.name, server.metadata.namespace, user=described(server))
         folder = root / (local.root.sub_path or "")
-        settings = LocalSettings(name=described(server), root=folder, above=root, sentinel=local.sentinel)
+        settings = LocalSettings(
+            name=described(server),
+            root=folder,
+            above=root,
+            sentinel=local.sentinel,
+            list_timeout_s=parse_duration((server.spec.limits or ServerLimits()).list_timeout),
+        )
         return open_folder(settings, clock=self._clock)
 
     def _bucket(self, server: DataServer) -> RateBucket:

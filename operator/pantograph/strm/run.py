@@ -338,6 +338,7 @@ class _Run:
             while listed := await lister.next(walk.pop):
                 walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
                 if walk.root_error:
+                    self.report.remedy = (listed.error.remedy if listed.error else None) or ""
                     break
                 if expected:
                     self.progress.percent = min(99, 100 * self.progress.dirs_done // expected)
