@@ -84,7 +84,8 @@ _OF_GRPC: Final = (
 """What gRPC itself says of a connection (src/core of gRPC 1.6x and 1.7x), what that is, and what mends it."""
 _IS_GRPCS: Final = re.compile(
     r"debug_error_string|grpc_status|failed to connect to all addresses|errors resolving|last error:|ipv[46]:"
-    r"|stream removed|deadline exceeded|socket closed|rst_stream|goaway|http2 header|recvmsg|unexpected <class|method not found",
+    r"|stream removed|deadline exceeded|socket closed|rst_stream|goaway|http2 header|recvmsg|unexpected <class"
+    r"|method not found",
     re.IGNORECASE,
 )
 
