@@ -25,9 +25,8 @@ from pantograph.cli.strm_target import purge_target, restore_run, show_candidate
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
-from pantograph.providers.media.declared import bucket_of, limits_of, settings_of
+from pantograph.providers.media.declared import bucket_of, limits_of, list_timeout_of, settings_of
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
@@ -233,7 +232,9 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
                 root=root,
                 above=volume,
                 sentinel=spec.local.sentinel,
-                volume=volume_of(root, above=volume),  # so that one that goes during the run is noticed
+                holds_volume=True,
+                list_timeout_s=list_timeout_of(server),
+                concurrent=limits_of(server).max_in_flight,
             ),
             clock=clock,
         )
