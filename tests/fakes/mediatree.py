@@ -40,6 +40,7 @@ class MediaFile:
     modified: datetime = WHEN
     sign: str = ""
     content: bytes = b""
+    pickcode: str = ""
 
 
 @dataclass
@@ -100,7 +101,7 @@ class MediaTree:
             watch=True,
             http=True,
             mount=True,
-            pickcode=False,
+            pickcode=True,
             sign=True,
             proves_complete_listing=self.proves,
             directory_times=self.directory_times,
@@ -133,8 +134,8 @@ class MediaTree:
                 for each in sorted(dirs)
             ),
             *(
-                Entry(_name(each), path, False, self.files[each].size, self.files[each].modified, self.files[each].sign)
-                for each in sorted(files)
+                Entry(_name(each), path, False, file.size, file.modified, file.sign, file.pickcode)
+                for each, file in ((each, self.files[each]) for each in sorted(files))
             ),
         )
 
@@ -152,7 +153,7 @@ class MediaTree:
         if sign is SignMode.COMPUTE and not self.key:
             raise Rejected("the credentials hold no key")
         signs = {SignMode.FROM_LISTING: entry.sign, SignMode.COMPUTE: f"{self.key}-{entry.path}:0", SignMode.NONE: ""}
-        return Link(entry.path, self.base, "/d", signs[sign])
+        return Link(entry.path, self.base, "/d", signs[sign], entry.pickcode)
 
     async def read(self, entry: Entry) -> AsyncIterator[bytes]:
         yield self.files[join(entry.parent, entry.name)].content

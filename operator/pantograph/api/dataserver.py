@@ -38,7 +38,7 @@ class LocalFolder(Model):
 
 
 class ServerLimits(Model):
-    """How hard the server may be used. For Local only `maxInFlight` and `maxRuns` count."""
+    """How hard the server may be used. For Local only `maxInFlight`, `listTimeout` and `maxRuns` count."""
 
     requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 120
     """On average, by all jobs together: runs at work share it in equal parts."""
@@ -50,7 +50,8 @@ class ServerLimits(Model):
     """How long nobody asks anything after a ban or a limit, when the server does not say how long; doubles each time,
     to at most half an hour."""
     list_timeout: Duration = "120s"
-    """How long one answer may take: clouds behind a server take their time over a big directory."""
+    """How long one answer may take: clouds behind a server take their time over a big directory. Local: a mount that
+    takes longer counts as hung."""
     max_runs: Annotated[int, Field(ge=1, le=16)] = 2
     """Runs at work at once; other jobs wait for their turn."""
 

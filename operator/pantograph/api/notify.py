@@ -13,7 +13,6 @@ NotifyUrl = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^https
 """http(s)://host[:port][/sub-path], without query and without credentials: those belong into a Secret."""
 ItemName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 AlertResult = Literal["Failed", "Blocked", "Recovered"]
-ALERT_RESULTS: tuple[AlertResult, ...] = ("Failed", "Blocked", "Recovered")
 DEFAULT_DEBOUNCE = "60s"
 DEFAULT_MAX_PATHS = 200
 TELEGRAM_URL = "https://api.telegram.org"

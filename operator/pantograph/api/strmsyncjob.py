@@ -101,7 +101,8 @@ class Target(Model):
     or it is written anew (`update.maxRewritePercent` counts it) and is the job's from then on."""
     adopt: bool = False
     """Take over the records that another job, or this one with another source, left in the target. Look first whether
-    the source shows the same tree."""
+    the source shows the same tree. It counts for the first run that finds it; before it counts once more, a run must
+    have found it false."""
 
 
 class Filter(Model):

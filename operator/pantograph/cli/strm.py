@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
@@ -20,74 +17,30 @@ from pantograph.api.dataserver import DataServer
 from pantograph.api.units import parse_duration
 from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
+from pantograph.cli.strm_options import configure, new_name, places_of, request_of
+from pantograph.cli.strm_printing import Show, print_report, shower, wipe
 from pantograph.cli.strm_reporting import Place, Reporter
 from pantograph.cli.strm_stop import Stop
 from pantograph.cli.strm_target import purge_target, restore_run, show_candidates
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.below import volume_of
 from pantograph.providers.media.bucket import Cooldown, RateBucket
-from pantograph.providers.media.declared import bucket_of, limits_of, settings_of
+from pantograph.providers.media.declared import bucket_of, limits_of, list_timeout_of, settings_of
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
 from pantograph.providers.notify.mediaservers import open_media_server
 from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
-from pantograph.strm.prune import Approval
-from pantograph.strm.report import Progress, Report
+from pantograph.strm.report import Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, read_declared, source_identity, target_directory
 from pantograph.strm.spec import Job, compile_job
-from pantograph.strm.subtrees import Subtrees
+
+__all__ = ["configure", "run"]
 
 EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1, "Blocked": 3}
-
-
-def configure(parser: ArgumentParser) -> None:
-    """Declare the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    run = actions.add_parser("run", help="mirror once, then say what was done")
-    watch = actions.add_parser("watch", help="mirror, then follow the server's changes until interrupted")
-    doctor = actions.add_parser("doctor", help="look at server and target, change nothing")
-    back = actions.add_parser("restore", help="bring back what a run moved into the trash")
-    rewrite = actions.add_parser("rewrite", help="make the links anew from the records, without listing the server")
-    purge = actions.add_parser("purge", help="remove what the job made; what people made or changed stays")
-    listed = actions.add_parser("candidates", help="show every file that a run listed as gone from the source")
-    for each in (run, watch, doctor, back, listed, rewrite, purge):
-        _common(each)
-    for each in (run, watch):
-        each.add_argument("--rebuild-manifest", action="store_true", help="forget the records; equal files are adopted")
-    for each in (run, rewrite, purge):
-        each.add_argument("--run", dest="run_name", metavar="NAME", help="the run's name, for approvals and trash")
-    for each in (run, rewrite):
-        each.add_argument("--dry-run", action="store_true", help="only tell what would be done; write nothing")
-        each.add_argument("--approve-rewrite", metavar="RUN", help="rewrite as many files as that run asked for")
-    run.add_argument("--trigger", choices=("manual", "cron", "watch"), default="manual")
-    run.add_argument("--path", action="append", default=[], metavar="PATH", help="only this subtree of the source")
-    run.add_argument("--shallow", action="store_true", help="of each --path only itself and what is new in it")
-    run.add_argument("--approve-prune", metavar="RUN", help="remove what that run listed, and nothing else")
-    run.add_argument("--approve-digest", metavar="DIGEST", help="only if these are the candidates it listed")
-    run.add_argument("--purge", action="store_true", help="do no run, but what `purge` does")
-    run.add_argument("--notify-only", action="store_true", help="only tell media servers what is still to be told")
-    for each in (run, rewrite, purge):
-        each.add_argument(
-            "--deadline",
-            type=_duration,
-            metavar="DURATION",
-            help="stop when it takes longer; the next run goes on there",
-        )
-        strm_reporting.configure(each)
-    for each in (run, purge):
-        each.add_argument("--expect-records", action="store_true", help="a purge of a target without records fails")
-    rewrite.set_defaults(trigger="manual", purge=False)
-    purge.set_defaults(trigger="manual", purge=True)
-    watch.add_argument(
-        "--min-interval", type=_duration, default="10s", metavar="DURATION", help="between two runs (10s)"
-    )
-    back.add_argument("run_name", metavar="RUN", help="the run whose removals are undone")
-    listed.add_argument("run_name", metavar="RUN", help="the run that listed them, as --approve-prune names it")
 
 
 def run(arguments: Namespace) -> int:
@@ -95,7 +48,7 @@ def run(arguments: Namespace) -> int:
     if getattr(arguments, "until_stdin_closes", None) is not None:
         strm_reporting.bind_to_parent(arguments.until_stdin_closes)
     try:
-        declared, places = read_declared(arguments.spec), _places(arguments)
+        declared, places = read_declared(arguments.spec), places_of(arguments)
         if arguments.action == "restore":
             return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         if arguments.action == "candidates":
@@ -115,7 +68,7 @@ async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
     job = compile_job(declared.job)
     if arguments.action in ("run", "rewrite", "purge"):
         report = await _run(declared, places, job, arguments)
-        _print(report, as_json=arguments.json)
+        print_report(report, as_json=arguments.json)
         return EXIT_CODES[report.result]
     async with _open_source(declared, places, _bucket(declared.server)) as source:
         if arguments.action == "doctor":
@@ -137,12 +90,12 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
         alone = _alone(declared.server)
         reporter = Reporter(place, clock=clock, bucket=bucket, alone_per_minute=alone, cancel=stop.ask)
 
-    async def work(show: Callable[[Progress], None]) -> Report:
+    async def work(show: Show) -> Report:
         if arguments.purge:
             report = await purge_target(
                 declared,
                 places,
-                arguments.run_name or _new_name(),
+                arguments.run_name or new_name(),
                 arguments.installation or "local",
                 expect_records=arguments.expect_records,
                 stopped=stop.is_set,
@@ -150,12 +103,12 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
             )
         else:
             async with _open_source(declared, places, bucket) as source:
-                request = _rewrite_request(arguments) if arguments.action == "rewrite" else _request(arguments)
+                request = request_of(arguments)
                 report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
         return stop.explain(report)
 
     if reporter is None:
-        return await work(_show if _shows(arguments) else _show_nothing)
+        return await work(shower(arguments))
     _log_what_the_engine_says()
     await reporter.open()
     try:
@@ -179,11 +132,11 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
             "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
         )
     clock = SystemClock()
-    stop, show = Stop.on_signals(None, clock), _show if _shows(arguments) else _show_nothing
+    stop, show = Stop.on_signals(None, clock), shower(arguments)
 
     async def execute(request: Request) -> Report:
         report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
-        _print(report, as_json=arguments.json)
+        print_report(report, as_json=arguments.json)
         return report
 
     return await watch(
@@ -192,7 +145,7 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
         clock=clock,
         min_interval_s=parse_duration(arguments.min_interval),
         rebuild=arguments.rebuild_manifest,
-        new_name=_new_name,
+        new_name=new_name,
         execute=execute,
         stop=stop.signalled,
     )
@@ -201,7 +154,7 @@ async def _watch(declared: Declared, places: Places, job: Job, source: MediaSour
 async def _tell_failure(arguments: Namespace, error: Exception) -> None:
     """What kept a run from beginning is its result too."""
     report = Report(
-        arguments.run_name or _new_name(),
+        arguments.run_name or new_name(),
         arguments.trigger,
         "Failed",
         getattr(error, "reason", "InvalidSpec"),
@@ -229,7 +182,7 @@ async def _once(
     source: MediaSource,
     request: Request,
     stopped: Callable[[], bool],
-    show: Callable[[Progress], None],
+    show: Show,
     arguments: Namespace,
 ) -> Report:
     dry_run = request.dry_run or job.dry_run
@@ -254,8 +207,7 @@ async def _once(
         cancelled=stopped,
     )
     report = await execute(job, request, around)
-    if show is _show:
-        print("\r\x1b[K", end="", file=sys.stderr)
+    wipe(show)
     return report
 
 
@@ -280,7 +232,9 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
                 root=root,
                 above=volume,
                 sentinel=spec.local.sentinel,
-                volume=volume_of(root, above=volume),  # so that one that goes during the run is noticed
+                holds_volume=True,
+                list_timeout_s=list_timeout_of(server),
+                concurrent=limits_of(server).max_in_flight,
             ),
             clock=clock,
         )
@@ -306,104 +260,3 @@ def _media_servers(declared: Declared, places: Places) -> dict[str, MediaServer]
         each.name: open_media_server(each, places.secret(each.secret_ref.name, namespace=job.metadata.namespace))
         for each in servers
     }
-
-
-def _common(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--spec", type=Path, required=True, metavar="FILE", help="YAML with a DataServer and a StrmSyncJob"
-    )
-    for option, what in (("root", "root"), ("claim", "PersistentVolumeClaim"), ("secret", "Secret")):
-        parser.add_argument(
-            f"--{option}", action="append", type=_place, default=[], metavar="NAME=DIR", help=f"where the {what} is"
-        )
-    parser.add_argument("--installation", metavar="ID", help="whose target it is, beside namespace and name (local)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object a line")
-
-
-def _duration(text: str) -> str:
-    try:
-        parse_duration(text)
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _place(text: str) -> tuple[str, Path]:
-    name, separator, directory = text.partition("=")
-    if not (name and separator and directory):
-        raise ArgumentTypeError(f"{text!r} is not NAME=DIR")
-    return name, Path(directory)
-
-
-def _places(arguments: Namespace) -> Places:
-    return Places(roots=dict(arguments.root), claims=dict(arguments.claim), secrets=dict(arguments.secret))
-
-
-def _request(arguments: Namespace) -> Request:
-    approval = None
-    if arguments.approve_prune:
-        approval = Approval(run=arguments.approve_prune, digest=arguments.approve_digest)
-    return Request(
-        run=arguments.run_name or _new_name(),
-        trigger=arguments.trigger,
-        scope=Subtrees(tuple(path.strip("/") for path in arguments.path), shallow=arguments.shallow),
-        approve_prune=approval,
-        approve_rewrite=arguments.approve_rewrite,
-        rebuild_manifest=arguments.rebuild_manifest,
-        notify_only=arguments.notify_only,
-        dry_run=arguments.dry_run,
-    )
-
-
-def _rewrite_request(arguments: Namespace) -> Request:
-    return Request(
-        run=arguments.run_name or _new_name(),
-        approve_rewrite=arguments.approve_rewrite,
-        rewrite_only=True,
-        dry_run=arguments.dry_run,
-    )
-
-
-def _new_name() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{SystemRandom().getrandbits(16):04x}"
-
-
-def _shows(arguments: Namespace) -> bool:
-    return sys.stderr.isatty() and not arguments.json
-
-
-def _show_nothing(_: Progress) -> None:
-    """Nobody looks."""
-
-
-def _show(progress: Progress) -> None:
-    share = "" if progress.percent is None else f" {progress.percent} %"
-    line = (
-        f"{progress.phase}{share}: {progress.dirs_done}/{progress.dirs_known} directories, {progress.files_seen} files"
-    )
-    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-
-
-def _print(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report.as_json(), ensure_ascii=False), flush=True)
-        return
-    print(
-        f"{report.run}: {report.result}. {report.created} created, {report.updated} updated, "
-        f"{report.unchanged} unchanged, {report.skipped} skipped, {report.failed} failed, {report.pruned} pruned; "
-        f"{report.remote_requests} requests, {report.duration_s:.1f} s"
-    )
-    if report.message:
-        print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
-    if report.prune_candidates > report.pruned:
-        print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
-        if not report.dry_run:
-            print(f"  pantograph strm candidates {report.run} … shows all of them")
-    if report.unlisted_dirs:
-        print(f"  {report.unlisted_dirs} directories were not listed: their times had not changed")
-    if report.notified:
-        print(f"  media servers were told of {report.notified} folders")
-    for each in report.notify_failed:
-        print(f"  {each.reason}: {each.message}; told later")
-    for each in report.samples:
-        print(f"  {each.reason} {each.path}: {each.message}")

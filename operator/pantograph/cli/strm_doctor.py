@@ -15,7 +15,7 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.folders import MediaServerRules
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.spec import Job
-from pantograph.strm.state import TRASH, Owner, read_owner, refuse_other
+from pantograph.strm.state import TRASH, Owner, has_adopted, read_owner, refuse_other
 
 
 async def examine(
@@ -82,7 +82,8 @@ def _target(job: Job, target: Callable[[], tuple[Path, Path]], mine: Owner | Non
     for run in sorted(trash.iterdir()) if trash.is_dir() else ():
         _say("trash", f"run {run.name}: pantograph strm restore … {run.name}")
     try:
-        refuse_other(directory, owner, mine or replace(owner, namespace=job.namespace, name=job.name), adopt=job.adopt)
+        taker = mine or replace(owner, namespace=job.namespace, name=job.name)
+        refuse_other(directory, owner, taker, adopt=job.adopt, used=has_adopted(directory, taker, above=volume))
     except StrmError as error:
         _say("FAULT", str(error))
         return False

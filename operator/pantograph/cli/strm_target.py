@@ -31,7 +31,7 @@ def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) 
     mine = replace(owner, namespace=job.namespace, name=job.name)
     with (
         closing(Target(directory, above=volume, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+        closing(StateDir.open(target, mine, adopt=None, above=volume)) as state,
         closing(Manifest(state.manifest)) as manifest,
     ):
         changes = Changes(manifest, tuple(each.name for each in job.media_servers))
@@ -52,7 +52,7 @@ def show_candidates(declared: Declared, places: Places, run: str, *, as_json: bo
     mine = replace(owner, namespace=job.namespace, name=job.name)
     with (
         closing(Target(directory, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, mine, adopt=False, above=volume)) as state,
+        closing(StateDir.open(target, mine, adopt=None, above=volume)) as state,
         closing(Manifest(state.manifest)) as manifest,
     ):
         found = run_named(manifest, run)

@@ -87,7 +87,7 @@ async def observe(scope: ServerScope) -> None:
     try:
         scope.server_info = await scope.source.test_connection()
     except provider.Unauthorized as refused:
-        scope.sources.refuse(scope.key, refused)
+        scope.sources.refuse(scope.key, refused, source=scope.source)
         raise _refused(scope, refused) from refused
     except provider.Busy:
         await respect_cooldown(scope)

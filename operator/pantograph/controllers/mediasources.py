@@ -9,6 +9,7 @@ out after five failures, with everybody behind it).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -23,7 +24,7 @@ from pantograph.controllers.secrets import read_secret
 from pantograph.engine.kube import KubeApi
 from pantograph.providers.errors import Unauthorized
 from pantograph.providers.media.bucket import Cooldown, RateBucket
-from pantograph.providers.media.declared import bucket_of, described, settings_of
+from pantograph.providers.media.declared import bucket_of, described, list_timeout_of, settings_of
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
@@ -33,14 +34,24 @@ REFUSED_INTERVAL_S: Final = 60.0
 GUEST: Final = "guest"
 """In place of a Secret's resourceVersion, of a server that is used without one."""
 
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """With what somebody logs in to a server; of another one nothing is known because this one was refused."""
+
+    generation: int
+    """Of the DataServer: another endpoint may take the same credentials."""
+    secret_version: str
+    """The resourceVersion of its Secret, or `GUEST`."""
+
+
 OpenServer = Callable[[Driver, ServerSettings, RateBucket], MediaSource]
 
 
 @dataclass(slots=True)
 class _Open:
     uid: str
-    generation: int
-    secret_version: str
+    login: Login
     read_at: float
     source: MediaSource | None
     bucket: RateBucket | None = None
@@ -66,6 +77,8 @@ class MediaSources:
         self._cooldowns = cooldowns
         self._open_server = open_server or self._open_driver
         self._open: dict[Key, _Open] = {}
+        self._refused: dict[Key, tuple[Login, Unauthorized]] = {}
+        """What runs were told last."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, server: DataServer, kube: KubeApi, *, afresh: bool = False) -> MediaSource | None:
@@ -89,19 +102,38 @@ class MediaSources:
         known = self._open.get(key)
         return None if known is None or known.refused is not None else known.source
 
-    def refuse(self, key: Key, error: Unauthorized) -> None:
-        """The credentials were refused, perhaps by what a run heard: nobody logs in with them again."""
+    def refuse(self, key: Key, error: Unauthorized, *, source: MediaSource) -> None:
+        """The credentials of this source were refused: nobody logs in with them again."""
         known = self._open.get(key)
-        if known is not None:
+        if known is not None and known.source is source:
             known.refused = error
+
+    def refuse_login(self, key: Key, login: Login, error: Unauthorized) -> None:
+        """A run was refused that was begun with this login, long ago perhaps: nobody logs in with it again."""
+        self._refused[key] = (login, error)
+        known = self._open.get(key)
+        if known is None:
+            return
+        if known.login == login:
+            known.refused = error
+        else:
+            known.read_at = -math.inf  # one of the two is older: see which
+
+    async def login_now(self, server: DataServer, kube: KubeApi) -> Login:
+        """The login of a run that begins now. Raises SecretNotFound."""
+        reference, version = server.spec.credentials_ref, GUEST
+        if reference is not None:
+            version, _ = await read_secret(kube, server.metadata.namespace, reference.name)
+        return Login(server.metadata.generation, version)
 
     def refused_version(self, key: Key) -> str | None:
         """The resourceVersion of the Secret that was refused (see `GUEST`), for the status; None: it was not."""
         known = self._open.get(key)
-        return None if known is None or known.refused is None else known.secret_version
+        return None if known is None or known.refused is None else known.login.secret_version
 
     def forget(self, key: Key) -> None:
         """The object is gone: let go of its source."""
+        self._refused.pop(key, None)
         known = self._open.pop(key, None)
         if known is not None:
             self._let_go(known)
@@ -113,7 +145,7 @@ class MediaSources:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _is_due(self, known: _Open, server: DataServer) -> bool:
-        if (known.uid, known.generation) != (server.metadata.uid, server.metadata.generation):
+        if (known.uid, known.login.generation) != (server.metadata.uid, server.metadata.generation):
             return True
         interval_s = REFUSED_INTERVAL_S if known.refused is not None else SECRET_INTERVAL_S
         return self._clock.monotonic() - known.read_at >= interval_s
@@ -124,11 +156,13 @@ class MediaSources:
         if reference is not None:
             version, values = await read_secret(kube, meta.namespace, reference.name)
         now = self._clock.monotonic()
-        as_before = (meta.uid, meta.generation, version)
-        if known is not None and (known.uid, known.generation, known.secret_version) == as_before:
+        login = Login(meta.generation, version)
+        if known is not None and (known.uid, known.login) == (meta.uid, login):
             known.read_at = now
             return known
-        fresh = _Open(*as_before, now, None, refused=_refused_before(server, version))
+        heard_of, heard = self._refused.get(server.key, (None, None))
+        refused = heard if heard_of == login else _refused_before(server, version)
+        fresh = _Open(meta.uid, login, now, None, refused=refused)
         if server.spec.local is None:
             fresh.bucket = self._bucket(server)
             fresh.source = self._open_server(Driver(server.spec.driver), settings_of(server, values), fresh.bucket)
@@ -149,7 +183,13 @@ class MediaSources:
             return None
         root = self._roots.open(local.root.name, server.metadata.namespace, user=described(server))
         folder = root / (local.root.sub_path or "")
-        settings = LocalSettings(name=described(server), root=folder, above=root, sentinel=local.sentinel)
+        settings = LocalSettings(
+            name=described(server),
+            root=folder,
+            above=root,
+            sentinel=local.sentinel,
+            list_timeout_s=list_timeout_of(server),
+        )
         return open_folder(settings, clock=self._clock)
 
     def _bucket(self, server: DataServer) -> RateBucket:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,35 +21,100 @@ class CallNotFinished(Exception):
 
 
 class CallExecutor:
-    """A pool of `size` threads; further calls wait in line, and a call whose time is up leaves the line undone."""
+    """A pool of `size` threads; further calls wait in line, and a call whose time is up leaves the line undone.
+
+    A thread cannot be stopped, so whatever holds one (a dead host, a hung mount) holds at most `size` of them. They are
+    daemons: the end of the process does not wait for them, as it does for those of a `ThreadPoolExecutor`.
+    """
 
     def __init__(self, name: str, *, size: int) -> None:
+        self._name = name
+        self._size = size
         self._closed = False
-        self._threads = ThreadPoolExecutor(max_workers=size, thread_name_prefix=name)
+        self._line: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._idle = Semaphore(0)
+        self._threads: list[Thread] = []
+        self._waiting: set[Future[object]] = set()
+        self._overdue: set[Future[object]] = set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Every thread is at a call whose time is up: a further call would only wait in line."""
+        return len(self._overdue) >= self._size
 
     async def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
         """The result of `call`, or what it raised. Raises `CallNotFinished` after `timeout_s` in line and at work.
 
-        A thread cannot be stopped: a call that began goes on to its own socket time-outs.
+        A call that began goes on until it ends by itself: it must hand out nothing that has to be closed.
         """
         if self._closed:
             raise CallNotFinished("closed", began=False)
-        future: Future[T] = self._threads.submit(call)
+        future = self._submit(call)
         waiter = asyncio.wrap_future(future)
         try:
             done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
         except asyncio.CancelledError:
-            future.cancel()
+            _abandon(future, waiter)
             raise
         if waiter.cancelled():
             raise CallNotFinished("closed", began=False)
         if done:
             return waiter.result()
-        began = not future.cancel()
-        waiter.cancel()
+        began = _abandon(future, waiter)
+        if began:
+            self._overdue.add(future)
+            future.add_done_callback(self._overdue.discard)
         raise CallNotFinished(f"no result within {timeout_s:g} s", began=began)
 
     def close(self) -> None:
         """Take no more calls and drop those in line; does not wait for those at work."""
         self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for future in list(self._waiting):
+            future.cancel()
+        self._line.put(None)
+
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            self._waiting.discard(future)
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._line.put(work)
+        if not self._idle.acquire(blocking=False) and len(self._threads) < self._size:
+            name = f"{self._name}_{len(self._threads)}"
+            thread = Thread(target=_work_off, args=(self._line, self._idle), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return future
+
+
+def _work_off(line: SimpleQueue[Callable[[], None] | None], idle: Semaphore) -> None:
+    """What a thread does until the line is closed."""
+    while True:
+        try:
+            work = line.get_nowait()
+        except Empty:
+            idle.release()
+            work = line.get()
+        if work is None:
+            line.put(None)  # for the next thread
+            return
+        work()
+        del work
+
+
+def _abandon(future: Future[T], waiter: asyncio.Future[T]) -> bool:
+    """Wait for the call no longer; whether it began."""
+    began = not future.cancel()
+    waiter.cancel()
+    return began

@@ -60,6 +60,14 @@ def sign_of(content: bytes) -> str:
     return _raw_sign(content.decode(errors="replace").strip().partition("?")[2])
 
 
+def pickcode_of(content: bytes) -> str:
+    """The pickcode in a `.strm`; empty if there is none."""
+    if b"pickcode=" not in content:
+        return ""
+    query = content.decode(errors="replace").strip().partition("?")[2]
+    return parse_qs(query).get("pickcode", [""])[0]
+
+
 def _compare(have: _Parts, want: _Parts, *, now: datetime, renew_before_s: float, bases: set[str]) -> Verdict:
     equivalent = have.base != want.base
     if equivalent and have.base not in bases:

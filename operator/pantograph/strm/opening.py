@@ -55,17 +55,19 @@ def opened(job: Job, request: Request, around: Surroundings, report: Report) -> 
     if owner is None:
         yield None
         return
+    # Only who looks at the source may judge whether it is the one that the spec's word is for.
+    adopt = None if request.notify_only else job.adopt
     if report.dry_run:
         rebuild = request.rebuild_manifest
         with (
-            rehearsed(around.root, owner, adopt=job.adopt, above=around.volume, rebuild=rebuild) as (target, records),
+            rehearsed(around.root, owner, adopt=adopt, above=around.volume, rebuild=rebuild) as (target, records),
             Manifest(records, durable=False) as manifest,
         ):
             yield Opened(job, request, around, report, target, None, manifest)
         return
     with (
         closing(Target(around.root, above=around.volume, dir_mode=job.dir_mode)) as target,
-        closing(StateDir.open(target, owner, adopt=job.adopt, above=around.volume)) as state,
+        closing(StateDir.open(target, owner, adopt=adopt, above=around.volume)) as state,
     ):
         if request.rebuild_manifest:
             state.set_manifest_aside()

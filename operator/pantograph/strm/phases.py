@@ -150,6 +150,7 @@ async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
         while listed := await lister.next(walk.pop):
             walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
             if walk.root_error:
+                run.report.remedy = (listed.error.remedy if listed.error else None) or ""
                 break
             if expected:
                 run.progress.percent = min(99, 100 * run.progress.dirs_done // expected)

@@ -167,7 +167,7 @@ class Pruning:
         self.report.prune_blocked = blocked(self.rules, situation)
         if self.report.prune_blocked or self.rules.mode == "Report":
             return
-        question = "SELECT dir, name, digest FROM candidates WHERE run=? AND ready ORDER BY path"
+        question = "SELECT dir, name, digest, ready FROM candidates WHERE run=? AND ready ORDER BY path"
         await self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
 
     async def _remove_approved(self, approval: Approval) -> None:
@@ -179,7 +179,7 @@ class Pruning:
             self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
             return
         question = (
-            "SELECT c.dir, c.name, c.digest FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
+            "SELECT c.dir, c.name, c.digest, c.ready FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
             " WHERE c.run=? AND a.run=? ORDER BY c.path"
         )
         await self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
@@ -193,10 +193,13 @@ class Pruning:
     def _remove_page(self, page: list[tuple[Any, ...]], *, counts: bool) -> None:
         """What went is counted also if the target fails before the page is done: later limits ask for it."""
         removed = 0
-        self.remover.expect(directory for directory, _, _ in page)
+        self.remover.expect(directory for directory, *_ in page)
         try:
-            for directory, name, digest in page:
-                removed += self.remover.remove(directory, name, digest)
+            for directory, name, digest, ready in page:
+                gone = self.remover.remove(directory, name, digest)
+                removed += gone
+                if not ready:  # approved: it needs no confirmation any more
+                    self.report.pending_confirmation -= gone
         finally:
             self.remover.changes.settle()
             self.report.pruned += removed

@@ -61,7 +61,7 @@ async def purge(
         if (root / STATE_DIR).exists():
             with closing(Target(root, above=volume)) as target:
                 owner = _owner(root, volume, job, installation)
-                with closing(StateDir.open(target, owner, adopt=False, above=volume)) as state:
+                with closing(StateDir.open(target, owner, adopt=None, above=volume)) as state:
                     await _Purge(target, state, report, on_progress, cancelled).execute()
         elif expect_records:
             report.result, report.reason, report.remedy = "Failed", "TargetUnusable", f"findmnt --target {root}"

@@ -21,7 +21,7 @@ from pantograph.strm.writing import Staged, Written
 
 @contextmanager
 def rehearsed(
-    root: Path, owner: Owner, *, adopt: bool, above: Path | None, rebuild: bool
+    root: Path, owner: Owner, *, adopt: bool | None, above: Path | None, rebuild: bool
 ) -> Iterator[tuple[Target, Path]]:
     """The target, for reading, and the path of a manifest that may be changed: it goes with the dry run.
 

@@ -1,7 +1,7 @@
 """Links made anew from the records, without a question to the source: for another base, encoding, prefix or mapping.
 
 A listing of all of a large library takes hours at the rate that a cloud allows, and until it is done nothing plays.
-What a link needs beside the records, its signature, stands in the old link.
+What a link needs beside the records, its signature and pickcode, stands in the old link.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, MediaSource, join
-from pantograph.strm.compare import compare, sign_of
+from pantograph.strm.compare import compare, pickcode_of, sign_of
 from pantograph.strm.manifest import RETIRED, Manifest
 from pantograph.strm.merge import digest_of
 from pantograph.strm.report import Report
@@ -68,7 +68,7 @@ class Relinking:
             return False
         parent = join(self.job.source, path) if path else self.job.source
         modified = None if time is None else datetime.fromtimestamp(time, UTC)
-        entry = Entry(remote, parent, False, size, modified, sign=sign_of(content))
+        entry = Entry(remote, parent, False, size, modified, sign=sign_of(content), pickcode=pickcode_of(content))
         try:
             text = self.job.links.text(self.source, entry)
         except Rejected:  # the ordinary pass tells why

@@ -22,6 +22,8 @@ MANIFEST: Final = "manifest.sqlite"
 TRASH: Final = "trash"
 TEMPORARY: Final = "tmp"
 _OWNER: Final = "owner.json"
+_ADOPTERS: Final = "adopters.json"
+"""The jobs whose word `target.adopt` has counted here."""
 _LOCK: Final = "lock"
 
 
@@ -56,8 +58,11 @@ class StateDir:
         self.tmp_fd = self._sub(TEMPORARY)
 
     @classmethod
-    def open(cls, target: Target, owner: Owner, *, adopt: bool, above: Path | None = None) -> Self:
+    def open(cls, target: Target, owner: Owner, *, adopt: bool | None, above: Path | None = None) -> Self:
         """Take the target for `owner`. `above`: the volume's root; a target inside another job's is refused.
+
+        `adopt`: whether the job's spec says that it may take over what is another's. That counts once: a run uses it
+        up, and only one whose spec does not say it gives it back. None: nobody asks the spec.
 
         Raises StrmError: TargetBusy, TargetOverlaps, OwnedByAnother, SourceChanged.
         """
@@ -104,22 +109,29 @@ class StateDir:
         assert fd is not None, "made"
         return os.dup(fd)
 
-    def _take(self, owner: Owner, *, adopt: bool) -> None:
-        path = self.path / _OWNER
+    def _take(self, owner: Owner, *, adopt: bool | None) -> None:
         found = _owner_in(self._target.root, self.path)
+        adopters, name = _adopters_in(self._target.root, self.path), _names(owner)
+        if adopt is False and name in adopters:
+            self._write(_ADOPTERS, sorted(adopters - {name}))
         if found is not None:
-            refuse_other(self._target.root, found, owner, adopt=adopt)
+            refuse_other(self._target.root, found, owner, adopt=bool(adopt), used=name in adopters)
         if found != owner:
-            fresh = self.path / f"{_OWNER}.new"
-            with fresh.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(owner), indent=1, ensure_ascii=False))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-            os.fsync(self.fd)
+            self._write(_OWNER, asdict(owner))
+        if adopt and name not in adopters:
+            self._write(_ADOPTERS, sorted(adopters | {name}))
         for marker in (".nomedia", ".ignore"):  # for Android, Jellyfin and Emby: nothing to play here
             if not (self.path / marker).exists():
                 (self.path / marker).touch()
+
+    def _write(self, name: str, content: object) -> None:
+        fresh = self.path / f"{name}.new"
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1, ensure_ascii=False))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path / name)
+        os.fsync(self.fd)
 
     def _clean(self) -> None:
         for name in os.listdir(self.tmp_fd):  # noqa: PTH208 - by descriptor
@@ -130,7 +142,7 @@ class StateDir:
         shutil.rmtree(self.path / TRASH / run, ignore_errors=True)
 
 
-def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | None, to: Path) -> None:
+def copy_manifest(target: Target, owner: Owner, *, adopt: bool | None, above: Path | None, to: Path) -> None:
     """Copy the manifest, if there is one, into the directory `to`, without a write below the target.
 
     Raises StrmError as `StateDir.open` would.
@@ -143,7 +155,8 @@ def copy_manifest(target: Target, owner: Owner, *, adopt: bool, above: Path | No
     state = Path(f"/proc/self/fd/{fd}")
     found = _owner_in(target.root, state)
     if found is not None:
-        refuse_other(target.root, found, owner, adopt=adopt)
+        used = _names(owner) in _adopters_in(target.root, state)
+        refuse_other(target.root, found, owner, adopt=bool(adopt), used=used)
     with _shared_lock(target.root, fd):
         # The journal undoes what a killed run left half done.
         names = [name for name in (MANIFEST, f"{MANIFEST}-journal") if (state / name).exists()]
@@ -189,16 +202,44 @@ def read_owner(root: Path, *, above: Path | None = None) -> Owner | None:
 
     Raises StrmError: ManifestUnreadable if the record is torn.
     """
+    with _read_below(root, above) as state:
+        return None if state is None else _owner_in(root, state)
+
+
+def has_adopted(root: Path, owner: Owner, *, above: Path | None = None) -> bool:
+    """Whether the word `target.adopt` of this job has counted here, so that it counts no more."""
+    with _read_below(root, above) as state:
+        return state is not None and _names(owner) in _adopters_in(root, state)
+
+
+@contextmanager
+def _read_below(root: Path, above: Path | None) -> Iterator[Path | None]:
+    """The state's directory, by descriptor; None: there is none."""
     try:
         fd = open_below(above or root, root / STATE_DIR)
     except FileNotFoundError:
-        return None
+        yield None
+        return
     except OSError as error:
         raise StrmError("TargetUnusable", f"{root / STATE_DIR} cannot be opened: {error.strerror}") from error
     try:
-        return _owner_in(root, Path(f"/proc/self/fd/{fd}"))
+        yield Path(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+def _adopters_in(root: Path, state: Path) -> frozenset[str]:
+    try:
+        return frozenset(json.loads((state / _ADOPTERS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return frozenset()
+    except (ValueError, TypeError) as error:
+        record = root / STATE_DIR / _ADOPTERS
+        raise StrmError(
+            "ManifestUnreadable",
+            f"{record} does not say which jobs have taken over this target: {error}",
+            remedy=f"see that no job has target.adopt that should not, then rm {record}",
+        ) from error
 
 
 def _owner_in(root: Path, state: Path) -> Owner | None:
@@ -244,22 +285,28 @@ def _refuse_overlap(root: Path, above: Path | None) -> None:
             )
 
 
-def refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool) -> None:
-    """Raises StrmError, OwnedByAnother or SourceChanged, unless `other`, who keeps the target, is `owner`."""
-    if adopt:
+def refuse_other(root: Path, other: Owner, owner: Owner, *, adopt: bool, used: bool) -> None:
+    """Raises StrmError, OwnedByAnother or SourceChanged, unless `other`, who keeps the target, is `owner`.
+
+    `adopt`: the spec says that the target may be taken over, which counts once; `used`: it has counted.
+    """
+    if adopt and not used:
         return
+    word = "set target.adopt: true"
+    if adopt:
+        word = "set target.adopt: false (true has counted already), let a run see that, and set it to true once more"
     if (other.installation, other.namespace, other.name) != (owner.installation, owner.namespace, owner.name):
         raise StrmError(
             "OwnedByAnother",
             f"target {root} belongs to {_names(other)}",
-            remedy="choose another directory, or set target.adopt: true to take it over",
+            remedy=f"choose another directory, or, to take it over, {word}",
         )
     # The place was left out once: such a record is taken for this folder's, and written anew.
     if other.source not in (owner.source, _PLACE.sub("Local ", owner.source)):
         raise StrmError(
             "SourceChanged",
             f"target {root} mirrors {other.source}, not {owner.source}",
-            remedy="check that the server shows the same tree as before, then set target.adopt: true",
+            remedy=f"check that the server shows the same tree as before, then {word}",
         )
 
 

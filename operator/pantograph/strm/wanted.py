@@ -37,11 +37,9 @@ class Wanted:
 
     files: dict[str, WantedFile] = field(default_factory=dict)
     dirs: dict[str, str] = field(default_factory=dict)
-    """Remote name to local name, of the directories to descend into."""
+    """Remote name to local name, of the directories to descend into; nothing below the others may be judged."""
     excluded: set[str] = field(default_factory=set)
     """Remote names of directories that the spec leaves out."""
-    unread: set[str] = field(default_factory=set)
-    """Remote names of directories that exist and are not looked into: nothing below them may be judged."""
     protected: set[str] = field(default_factory=set)
     """Local names that are not wanted as they are, and must not be pruned either."""
     listed: set[str] = field(default_factory=set)
@@ -125,17 +123,13 @@ class _Claims:
             local = self._job.names.local(entry.name)
             _refuse_depth(path)
         except RefusedName as error:
-            wanted.unread.add(entry.name)
             wanted.issues.append(Issue("NameRefused", path, str(error)))
             return
         fold = self._job.names.fold(local)
         if self._taken.setdefault(fold, entry.name) != entry.name:
-            wanted.unread.add(entry.name)
             wanted.collisions += 1
             wanted.issues.append(Issue("Collision", path, f"{self._taken[fold]!r} has the same name on this target"))
-        elif entry.is_locked or not descend:
-            wanted.unread.add(entry.name)
-        else:
+        elif descend and not entry.is_locked:
             wanted.dirs[entry.name] = local
 
     def file(self, entry: Entry) -> None:

@@ -72,8 +72,9 @@ async def test_a_failed_stream_is_an_error_and_never_a_listing(
     fake: FakeCloudDrive2, source: CloudDrive2, fault: Fault, place: str
 ) -> None:
     fake.begin(fault, place)
-    with pytest.raises(RAISES[fault]):
+    with pytest.raises(RAISES[fault]) as caught:
         await source.list(place)
+    assert caught.value.message.startswith(f"DataServer media/server could not list {place}: ")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -177,9 +178,27 @@ async def test_an_api_token_is_used_as_it_is_and_what_it_lacks_is_told(fake: Fak
 
 async def test_a_server_that_does_not_listen_is_unreachable(tmp_path: Path) -> None:
     source = CloudDrive2(settings(tmp_path, "http://127.0.0.1:9"), bucket=bucket(), clock=SystemClock())
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         await source.list("/")
+    expected = "DataServer media/server could not say whether it is ready: it does not answer at http://127.0.0.1:9"
+    assert caught.value.message == f"{expected} (nobody listens there)"
     await source.close()
+
+
+async def test_an_address_where_something_else_answers_is_told_with_the_remedy(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        source = CloudDrive2(settings(tmp_path, endpoint), bucket=bucket(), clock=SystemClock())
+        with pytest.raises(Unreachable, match="what answers there is not gRPC") as caught:
+            await source.list("/")
+        assert caught.value.remedy is not None
+        assert f"see that {endpoint} is CloudDrive2 itself" in caught.value.remedy
+        await source.close()
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,12 +46,20 @@ async def test_without_its_sentinel_a_folder_is_unreachable_and_never_empty(
         assert caught.value.remedy.startswith(f"findmnt --target {root}")
 
 
-async def test_a_folder_on_another_device_than_recorded_is_unreachable(root: Path) -> None:
-    settings = LocalSettings(name="DataServer media/disk", root=root)
-    volume = (await Local(settings, clock=SystemClock()).test_connection()).volume
-    assert (await Local(replace(settings, volume=volume), clock=SystemClock()).list("/")).complete
-    with pytest.raises(Unreachable, match="and lay on dead"):
-        await Local(replace(settings, volume="dead"), clock=SystemClock()).list("/")
+@pytest.mark.parametrize("holds", [True, False])
+async def test_only_who_holds_to_a_volume_refuses_another_device_in_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    settings = LocalSettings(name="DataServer media/disk", root=root, holds_volume=holds)
+    source = Local(settings, clock=SystemClock())
+    volume = (await source.test_connection()).volume
+    assert (await source.list("/")).complete
+    monkeypatch.setattr("pantograph.providers.media.local.device", lambda _: "beef")
+    if not holds:
+        assert (await source.list("/")).complete
+        return
+    with pytest.raises(Unreachable, match=f"lies on device beef, and lay on {volume}"):
+        await source.list("/")
 
 
 async def test_a_root_that_is_gone_is_unreachable(root: Path) -> None:
@@ -140,16 +147,14 @@ async def test_a_link_is_the_path_of_the_file(root: Path) -> None:
 @pytest.mark.parametrize("polling", [False, True])
 async def test_changes_are_heard_as_they_happen(root: Path, polling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if polling:
-        monkeypatch.setattr("pantograph.providers.media.local_watch.sees_nothing", lambda _: True)
+        monkeypatch.setattr("pantograph.providers.media.local.sees_nothing", lambda _: True)
     settings = LocalSettings(name="DataServer media/disk", root=root, poll_interval_s=0.1)
     watch = Local(settings, clock=SystemClock()).watch("/Movies")
     async with asyncio.timeout(30):
         assert (await anext(watch)).kind is HintKind.RESCAN
         (root / "elsewhere.mkv").touch()
         (root / "Movies" / "new.mkv").touch()
-        # Looking tells of the changed directory, too.
-        while (path := await heard(watch, HintKind.CHANGED)) != "/Movies/new.mkv":
-            assert path == "/Movies"
+        assert await heard(watch, HintKind.CHANGED) == "/Movies/new.mkv"
         (root / "Movies" / "Heat.mkv").unlink()
         assert await heard(watch, HintKind.DELETED) == "/Movies/Heat.mkv"
     await close(watch)
@@ -181,6 +186,37 @@ def test_the_kernel_is_trusted_on_disks_and_not_on_network_file_systems(tmp_path
     assert sees_nothing(tmp_path / "nas" / "films", mounts)
     assert sees_nothing(tmp_path / "my cloud", mounts)
     assert not sees_nothing(tmp_path / "nas" / "disk", mounts)
+
+
+async def test_what_the_times_of_directories_tell_is_known_once_the_folder_was_looked_at(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Local(LocalSettings(name="DataServer media/disk", root=root), clock=SystemClock())
+    assert not source.capabilities.directory_times
+    await source.test_connection()
+    assert source.capabilities.directory_times
+    monkeypatch.setattr("pantograph.providers.media.local.sees_nothing", lambda _: True)
+    await source.test_connection()
+    assert not source.capabilities.directory_times
+
+
+async def test_a_large_file_comes_whole_and_never_in_pieces_of_two_files(root: Path) -> None:
+    film, content = root / "Movies/Heat.mkv", os.urandom((2 << 20) + 1)
+    film.write_bytes(content)
+    source = Local(LocalSettings(name="DataServer media/disk", root=root), clock=SystemClock())
+    entry = await source.stat("/Movies/Heat.mkv")
+    assert b"".join([piece async for piece in source.read(entry)]) == content
+    pieces = source.read(entry)
+    await anext(pieces)
+    film.write_bytes(content + b"more")
+    with pytest.raises(Unreachable, match="was replaced while it was read"):
+        await anext(pieces)
+
+
+async def test_an_empty_file_is_read_as_one(root: Path) -> None:
+    (root / "empty.nfo").touch()
+    source = Local(LocalSettings(name="DataServer media/disk", root=root), clock=SystemClock())
+    assert [piece async for piece in source.read(await source.stat("/empty.nfo"))] == []
 
 
 async def heard(watch: AsyncIterator[Hint], kind: HintKind) -> str:

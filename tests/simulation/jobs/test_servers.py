@@ -71,6 +71,50 @@ async def test_credentials_that_a_run_finds_refused_keep_every_other_run_from_tr
         await lab.until_ready(FILMS, within_s=300)
 
 
+async def test_a_late_refusal_of_old_credentials_does_not_speak_of_new_ones() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [failed("CredentialsRefused", "the server refused the credentials")]
+        lab.runners.takes_s = HOUR_S
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        lab.openlist.password = "changed"
+        await lab.apply(lab.login(password="changed"))
+        await lab.annotate_server(reconcile_at="1")
+        await lab.until(lambda: lab.openlist.logins == 2)
+        await lab.until(lambda: lab.last().get("result") == "Failed", within_s=2 * HOUR_S)
+        await lab.quiet(for_s=10)
+        assert lab.condition(SERVER)["status"] == "True"
+        assert "refusedSecretVersion" not in lab.status(SERVER)
+        await lab.until_ready(FILMS, within_s=2 * HOUR_S)
+
+
+async def test_a_refusal_of_credentials_that_the_operator_has_not_read_yet_keeps_it_from_trying_them() -> None:
+    async with MediaLab() as lab:
+        await lab.until_ready(SERVER)
+        await lab.apply(lab.login(password="wrong"))
+        lab.runners.results = [failed("CredentialsRefused", "the server refused the credentials")]
+        await lab.apply(lab.job())
+        await lab.until_reason(SERVER, "CredentialsRefused")
+        await lab.restart()
+        await lab.quiet(for_s=HOUR_S)
+        assert lab.openlist.logins == 1
+        assert len(lab.begun()) == 1
+        await lab.apply(lab.login())
+        await lab.until_ready(FILMS, within_s=300)
+
+
+async def test_a_refusal_at_an_endpoint_does_not_speak_of_another_one() -> None:
+    async with MediaLab() as lab:
+        lab.runners.results = [failed("CredentialsRefused", "the server refused the credentials")]
+        lab.runners.takes_s = HOUR_S
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        await lab.apply(lab.data_server(endpoint="http://openlist.new:5244"))
+        await lab.until(lambda: lab.last().get("result") == "Failed", within_s=2 * HOUR_S)
+        await lab.quiet(for_s=10)
+        assert lab.condition(SERVER)["status"] == "True"
+
+
 async def test_a_ban_holds_back_all_jobs_of_the_server_and_is_not_forgotten_by_a_restart() -> None:
     async with MediaLab() as lab:
         await lab.until_ready(SERVER)

@@ -11,6 +11,7 @@ import pytest
 
 from pantograph.strm import prune
 from pantograph.strm.prune import Approval
+from pantograph.strm.removal import Remover
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
@@ -109,9 +110,31 @@ async def test_an_approval_removes_what_its_run_listed_and_nothing_newer(tmp_pat
     refused = await stage.run(approve=Approval(run="listed", digest="0" * 64))
     assert (refused.pruned, refused.prune_blocked) == (0, "run listed listed other candidates than those approved")
     done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
-    assert done.pruned == 9
+    # What was approved needs no confirmation any more; what is newer does.
+    assert (done.pruned, done.prune_candidates, done.pending_confirmation) == (9, 19, 10)
     assert {name for name in stage.names() if "show1" in name} == {"shelf0/show1/film 0011.strm"}
     assert len([name for name in stage.names() if "show2" in name]) == 10
+
+
+async def test_nothing_is_pending_once_all_of_it_was_approved(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    listed = await stage.run(name="listed")
+    done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
+    assert (done.pruned, done.pending_confirmation) == (10, 0)
+
+
+async def test_what_has_changed_between_the_look_and_the_removal_is_still_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    listed = await stage.run(name="listed")
+    monkeypatch.setattr(Remover, "remove", lambda *_: False)
+    done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
+    assert (done.pruned, done.pending_confirmation) == (0, 10)
 
 
 async def test_an_approval_does_not_reach_what_came_back(tmp_path: Path) -> None:

@@ -143,6 +143,25 @@ async def test_new_links_alone_ask_the_source_nothing(tmp_path: Path) -> None:
     assert (await stage.run()).updated == 0, "and the source wants nothing else"
 
 
+async def test_a_file_that_another_one_has_replaced_is_linked_by_its_new_pickcode(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40))
+    film = stage.tree.files[f"{ROOT}/shelf0/show0/film 0000.mkv"]
+    film.pickcode = "aa"
+    await stage.run()
+    assert stage.files()["shelf0/show0/film 0000.strm"].endswith(b"film%200000.mkv?pickcode=aa")
+    before = stage.digest()
+    assert ((await stage.run()).unchanged, stage.digest()) == (40, before)
+    film.pickcode = "bb"
+    report = await stage.run()
+    assert (report.updated, report.rewrites) == (1, {"PickcodeChanged": 1})
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    await stage.run(rewrite_only=True)
+    await stage.run(rewrite_only=True, approve_rewrite=True)
+    other = b"https://other.lan/d/lib/shelf0/show0/film%200000.mkv?pickcode=bb"
+    assert stage.files()["shelf0/show0/film 0000.strm"] == other
+    assert (await stage.run()).updated == 0, "and the source wants nothing else"
+
+
 async def test_what_the_records_do_not_tell_is_not_rewritten_from_them(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(10), link={"publicBase": "http://player.lan", "sign": {"mode": "None"}})
     await stage.run()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from pantograph.cli import strm as cli
 from pantograph.cli.main import main
+from pantograph.providers.media import local
 
 SPEC = """
 apiVersion: pantograph.dev/v1alpha1
@@ -248,11 +250,15 @@ def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
 ) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC.replace(", sentinel: here", ""))
     call("run")
-    monkeypatch.setattr(cli, "volume_of", lambda *_, **__: "dead")  # seen before it went
     (tmp_path / "source/shows/film 3.mkv").unlink()
+    looks, device = count(), local.device
+    # The first look is at the volume; what is seen from then on is the folder that it was mounted on.
+    monkeypatch.setattr(local, "device", lambda fd: device(fd) if next(looks) == 0 else "beef")
+    monkeypatch.setattr("pantograph.strm.listing.FIRST_PAUSE_S", 0)
     code, result = call("run")
-    assert (code, result["reason"]) == (1, "MountMissing")
-    assert "lay on dead" in result["message"]
+    assert (code, result["reason"], result["pruneCandidates"]) == (1, "SourceUnusable", 0)
+    assert "lies on device beef, and lay on" in result["message"]
+    assert result["remedy"].startswith("findmnt --target")
 
 
 def test_only_what_is_wrong_in_the_call_is_called_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,6 @@ class RunsCertificate:
     certificate: str
     key: str = field(repr=False)
 
-    def ends(self) -> datetime:
-        return x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
-
     def load_into(self, context: ssl.SSLContext) -> None:
         """Serve with it from the next connection on. `ssl` takes files alone: they exist for this moment."""
         with tempfile.TemporaryDirectory(prefix="pantograph-tls-") as folder:

@@ -88,44 +88,15 @@ class RunsService:
         self.listening = asyncio.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.load_into(self._context)
-        wake: Callable[[Key], None] = services.queue.add
         self.cooldowns = Cooldowns(services.clock, on_change=lambda server: services.wake({server}))
         """Of DataServers, as runs on them have reported."""
         self.registry = Registry(
             clock=services.clock,
             cooldowns=self.cooldowns,
             limit_of=lambda server: _limit_in(services.cache, server),
-            wake=wake,
+            wake=services.queue.add,
         )
-        child_settings = ChildSettings(
-            directory=settings.directory,
-            report_url=f"https://{LOOPBACK}:{settings.port}",
-            authority=lambda: self.authority,
-            installation=installation,
-        )
-        pod_settings = PodSettings(
-            image=settings.image,
-            pull_policy=settings.pull_policy,
-            pull_secrets=settings.pull_secrets,
-            report_url=settings.url.rstrip("/"),
-        )
-        self.executor = Executor(
-            Children(
-                child_settings,
-                registry=self.registry,
-                roots=Roots(settings.roots),
-                kube=services.kube,
-                clock=services.clock,
-                wake=wake,
-            ),
-            KubeJobs(
-                pod_settings,
-                services=services,
-                registry=self.registry,
-                authority=lambda: self.authority,
-                installation=installation,
-            ),
-        )
+        self.executor = Executor(self._children(installation), self._jobs(installation))
         """`Runs`, for the StrmSyncJob's controller; its `keep` is background work of the manager."""
 
     @property
@@ -152,6 +123,37 @@ class RunsService:
             await self._renew_for_ever()
         finally:
             await runner.cleanup()
+
+    def _children(self, installation: str) -> Children:
+        settings, services = self._settings, self._services
+        return Children(
+            ChildSettings(
+                directory=settings.directory,
+                report_url=f"https://{LOOPBACK}:{settings.port}",
+                authority=lambda: self.authority,
+                installation=installation,
+            ),
+            registry=self.registry,
+            roots=Roots(settings.roots),
+            kube=services.kube,
+            clock=services.clock,
+            wake=services.queue.add,
+        )
+
+    def _jobs(self, installation: str) -> KubeJobs:
+        settings = self._settings
+        return KubeJobs(
+            PodSettings(
+                image=settings.image,
+                pull_policy=settings.pull_policy,
+                pull_secrets=settings.pull_secrets,
+                report_url=settings.url.rstrip("/"),
+            ),
+            services=self._services,
+            registry=self.registry,
+            authority=lambda: self.authority,
+            installation=installation,
+        )
 
     async def _renew_for_ever(self) -> None:
         while True:

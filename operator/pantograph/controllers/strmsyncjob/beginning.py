@@ -11,6 +11,7 @@ from pantograph.api.dataserver import DataServer
 from pantograph.api.operation import Operation
 from pantograph.api.strmstatus import RunStatus
 from pantograph.controllers import operations, strmobjects
+from pantograph.controllers.mediasources import Login
 from pantograph.controllers.strmsyncjob.planning import pass_tick
 from pantograph.controllers.strmsyncjob.recording import fit, is_whole, request_of
 from pantograph.controllers.strmsyncjob.requests import obeyed, settled_by
@@ -34,18 +35,27 @@ async def begin_run(scope: JobScope) -> None:
     await_turn(scope, server, wish)
     parts = wish.scope
     with scope.media.claims.hold(scope.key, strmobjects.ALL_AT_WORK, strmobjects.at_work(scope.server_key)):
-        await announce_run(scope, wish)
+        await announce_run(scope, wish, login=await scope.media.sources.login_now(server, scope.kube))
     await start_run(scope, parts)
 
 
-async def announce_run(scope: JobScope, wish: Wish, *, purge: bool = False) -> None:
-    """After this the run is announced in the status, and with it everything that it settles."""
+async def announce_run(scope: JobScope, wish: Wish, *, login: Login | None = None, purge: bool = False) -> None:
+    """After this the run is announced in the status, and with it everything that it settles.
+
+    `login`: with what it logs in; None: with nothing. A Secret that changes before the run has read it makes this an
+    older one than the run uses, which at worst costs one more login.
+    """
     before = scope.status.model_copy()
     operation = _intention(scope)
     lives = (before.run.lives or 1) + 1 if Cause.INTERRUPTED in wish.causes and before.run is not None else None
     request = request_of(wish, run=operation.token, dry_run=scope.object.spec.dry_run, purge=purge)
     run = RunStatus(
-        **request.model_dump(), lives=lives, started_at=operation.started_at, updated_at=operation.started_at
+        **request.model_dump(),
+        lives=lives,
+        server_generation=login.generation if login else None,
+        secret_version=login.secret_version if login else None,
+        started_at=operation.started_at,
+        updated_at=operation.started_at,
     )
     scope.status.run = run
     fit(scope.status)

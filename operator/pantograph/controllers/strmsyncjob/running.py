@@ -11,6 +11,7 @@ from pantograph.api.operation import Operation
 from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
+from pantograph.controllers.mediasources import Login
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.strmsyncjob.recording import (
     PROGRESS_S,
@@ -189,7 +190,7 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     if not run.purge and not run.notify_only:
         observe_result(scope, result, whole=whole)
     if result.reason == Unauthorized.reason:
-        scope.media.sources.refuse(scope.server_key, Unauthorized(result.message, remedy=result.remedy or None))
+        _refuse_login(scope, run, Unauthorized(result.message, remedy=result.remedy or None))
     if result.result == "Failed" and run.trigger == "watch":
         scope.media.watches.hear_again(scope.key)
     scope.ended = run
@@ -200,6 +201,12 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     free_place(scope)
     if scope.object.spec.suspend:
         scope.services.queue.add(scope.key)  # only now it counts as suspended
+
+
+def _refuse_login(scope: JobScope, run: RunStatus, error: Unauthorized) -> None:
+    """Not the one that is known now: the run may have begun long before the Secret was changed."""
+    if run.server_generation is not None and run.secret_version is not None:
+        scope.media.sources.refuse_login(scope.server_key, Login(run.server_generation, run.secret_version), error)
 
 
 def _show_progress(scope: JobScope, state: RunState) -> None:

@@ -36,6 +36,7 @@ SOURCE_FAULTS: Final = frozenset(
         "CircuitOpen",
         "SourceUnusable",
         "MountMissing",
+        "MountHung",
         "ServerNotReady",
         "CredentialsRefused",
         "LoginLocked",

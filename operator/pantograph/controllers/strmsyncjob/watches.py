@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from pantograph.api.meta import Key
 from pantograph.clock import Clock
@@ -43,6 +43,12 @@ class Followed:
         self.hints.clear()
 
 
+class Refuse(Protocol):
+    """See `MediaSources.refuse`."""
+
+    def __call__(self, key: Key, error: Unauthorized, /, *, source: MediaSource) -> None: ...
+
+
 @dataclass(slots=True)
 class _Stream:
     source: MediaSource
@@ -58,10 +64,8 @@ class _Stream:
 class Watches:
     """One a process."""
 
-    def __init__(
-        self, *, clock: Clock, wake: Callable[[Key], None], refuse: Callable[[Key, Unauthorized], None]
-    ) -> None:
-        """`wake`: look at this job, it has heard something; `refuse`: this server has refused the credentials."""
+    def __init__(self, *, clock: Clock, wake: Callable[[Key], None], refuse: Refuse) -> None:
+        """`wake`: look at this job, it has heard something; `refuse`: this server has refused this source's login."""
         self._clock = clock
         self._wake = wake
         self._refuse = refuse
@@ -148,7 +152,7 @@ class Watches:
                 self._hear(stream, hint)
         except Unauthorized as error:
             why = error.message
-            self._refuse(server, error)
+            self._refuse(server, error, source=stream.source)
         except ProviderError as error:
             why = error.message
         except Exception as error:  # a stream that ended in silence would count as connected for ever

@@ -30,15 +30,3 @@ def open_below(volume: Path, folder: Path) -> int:
 def device(fd: int) -> str:
     """What `ServerInfo.volume` calls the volume that the open file lies on: its device's number."""
     return f"{os.fstat(fd).st_dev:x}"
-
-
-def volume_of(folder: Path, *, above: Path) -> str | None:
-    """The device that `folder` lies on; None if it cannot be opened."""
-    try:
-        fd = open_below(above, folder)
-    except OSError:
-        return None
-    try:
-        return device(fd)
-    finally:
-        os.close(fd)

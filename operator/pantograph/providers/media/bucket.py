@@ -59,17 +59,11 @@ class RateBucket:
         self._cooldown: Cooldown | None = None
         self._until = float("-inf")
         self._bans_in_a_row = 0
-        self.requests = 0
-        """Calls that were let through."""
 
     @property
     def cooldown(self) -> Cooldown | None:
         """The one that holds now."""
         return self._cooldown if self._until > self._clock.monotonic() else None
-
-    @property
-    def circuit_open(self) -> bool:
-        return self._breaker.is_open
 
     def set_rate(self, per_second: float) -> None:
         """From now on: this bucket's share of what the server takes."""
@@ -96,7 +90,6 @@ class RateBucket:
             # The turn may have come much later, and the ban meanwhile.
             self._refuse_while_cooling()
             with self._breaker.attempt():
-                self.requests += 1
                 try:
                     yield
                 except Busy as error:

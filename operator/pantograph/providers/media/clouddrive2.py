@@ -29,15 +29,15 @@ from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.clouddrive2_decode import (
     entry_of,
     fingerprint_of,
-    grpc_error,
     hints_of,
     is_for,
     refuse_foreign,
 )
+from pantograph.providers.media.clouddrive2_errors import grpc_error
 from pantograph.providers.media.credentials import CredentialFiles, Credentials, Session
 from pantograph.providers.media.echo import EchoGuard
 from pantograph.providers.media.endless import refuse_endless
-from pantograph.providers.media.http import Http
+from pantograph.providers.media.http import Http, shown
 from pantograph.providers.media.port import (
     Capabilities,
     Entry,
@@ -127,7 +127,9 @@ class CloudDrive2:
         if path == "/":
             return Entry("", "/", is_dir=True)
         question = pb.FindFileByPathRequest(parentPath=parent_of(path), path=path.rpartition("/")[2])
-        found = await self._unary(self._stub.FindFileByPath, question, timeout_s=self._list_timeout_s)
+        found = await self._unary(
+            self._stub.FindFileByPath, question, f"look at {path}", timeout_s=self._list_timeout_s
+        )
         if not found.name:
             raise NotFound(f"{self._name}: there is no {path}")
         refuse_foreign(self._name, parent_of(path), found)
@@ -154,7 +156,9 @@ class CloudDrive2:
 
     async def read(self, entry: Entry) -> AsyncIterator[bytes]:
         question = pb.GetDownloadUrlPathRequest(path=entry.path, preview=False, lazy_read=False, get_direct_url=False)
-        answer = await self._unary(self._stub.GetDownloadUrlPath, question, timeout_s=self._list_timeout_s)
+        answer = await self._unary(
+            self._stub.GetDownloadUrlPath, question, f"hand out {entry.path}", timeout_s=self._list_timeout_s
+        )
         parts = urlsplit(self._http.endpoint)
         path = answer.downloadUrlPath
         for placeholder, value in (("{SCHEME}", parts.scheme), ("{HOST}", parts.netloc), ("{PREVIEW}", "false")):
@@ -165,7 +169,7 @@ class CloudDrive2:
 
     async def test_connection(self) -> ServerInfo:
         system = await self._system_info()
-        runtime = await self._unary(self._stub.GetRuntimeInfo, Empty())
+        runtime = await self._unary(self._stub.GetRuntimeInfo, Empty(), "say what it is")
         return ServerInfo(
             product=runtime.productName or "CloudDrive2",
             version=runtime.productVersion,
@@ -187,14 +191,16 @@ class CloudDrive2:
             self._ready_until = float("-inf")
             state = "is not logged in to its account" if system.SystemReady else "is not ready"
             raise Unreachable(
-                f"{self._name} {state}: {system.SystemMessage or 'no message'}",
+                f"{self._name} {state}: {shown(system.SystemMessage) or 'no message'}",
                 reason="ServerNotReady",
                 remedy=f"open {self._http.endpoint} and log in",
             )
         self._ready_until = self._clock.monotonic() + _READY_FOR_S
 
     async def _system_info(self) -> Any:
-        return await self._guarded(lambda: self._stub.GetSystemInfo(Empty(), timeout=_QUICK_S))
+        return await self._guarded(
+            lambda: self._stub.GetSystemInfo(Empty(), timeout=_QUICK_S), "say whether it is ready"
+        )
 
     async def _sub_files(self, path: str, token: str, *, refresh: bool) -> tuple[Files, ProviderError | None]:
         """What came, and the error that broke it off; `Unauthorized` is raised, for another token may mend it."""
@@ -209,7 +215,7 @@ class CloudDrive2:
                         found.extend(reply.subFiles)
                         refuse_endless(self._name, len(found))
                 except grpc.aio.AioRpcError as error:
-                    raise grpc_error(self._name, error) from error
+                    raise self._error(f"list {path}", error) from error
         except Unauthorized:
             raise
         except ProviderError as error:
@@ -242,7 +248,7 @@ class CloudDrive2:
                     if is_for(path, hint):
                         yield hint
         except grpc.aio.AioRpcError as error:
-            failure = grpc_error(self._name, error)
+            failure = self._error("tell of changes", error)
             # A session may end at any time; the next attempt logs in, and that is where a refusal is final.
             raise Unreachable(failure.message) if isinstance(failure, Unauthorized) else failure from error
         finally:
@@ -250,31 +256,42 @@ class CloudDrive2:
 
     async def _accepted(self, token: str) -> str:
         """`token`, which the server takes; raises `Unauthorized` when it does not."""
-        await self._guarded(lambda: self._stub.GetRuntimeInfo(Empty(), metadata=_metadata(token), timeout=_QUICK_S))
+        await self._guarded(
+            lambda: self._stub.GetRuntimeInfo(Empty(), metadata=_metadata(token), timeout=_QUICK_S), "say what it is"
+        )
         return token
 
     async def _permission_notes(self) -> Notes:
         token = self._files.read().token
         if not token:
             return []
-        info = await self._guarded(lambda: self._stub.GetApiTokenInfo(pb.StringValue(value=token), timeout=_QUICK_S))
+        info = await self._guarded(
+            lambda: self._stub.GetApiTokenInfo(pb.StringValue(value=token), timeout=_QUICK_S),
+            "say what the API token may do",
+        )
         return [
             f"the API token {info.friendly_name!r} lacks {permission}: {so}"
             for permission, so in _PERMISSIONS
             if not getattr(info.permissions, permission)
         ]
 
-    async def _unary(self, method: Callable[..., Awaitable[Any]], question: Any, *, timeout_s: float = _QUICK_S) -> Any:
+    async def _unary(
+        self, method: Callable[..., Awaitable[Any]], question: Any, act: str, *, timeout_s: float = _QUICK_S
+    ) -> Any:
         return await self._session.call(
-            lambda token: self._guarded(lambda: method(question, metadata=_metadata(token), timeout=timeout_s))
+            lambda token: self._guarded(lambda: method(question, metadata=_metadata(token), timeout=timeout_s), act)
         )
 
-    async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _guarded(self, call: Callable[[], Awaitable[T]], act: str) -> T:
+        """`act`: what the server is asked to do."""
         async with self._bucket.call():
             try:
                 return await call()
             except grpc.aio.AioRpcError as error:
-                raise grpc_error(self._name, error) from error
+                raise self._error(act, error) from error
+
+    def _error(self, act: str, error: grpc.aio.AioRpcError) -> ProviderError:
+        return grpc_error(self._name, self._http.endpoint, act, error)
 
     async def _log_in(self, credentials: Credentials) -> str:
         if credentials.token or not credentials.username:
@@ -282,11 +299,11 @@ class CloudDrive2:
         question = pb.GetTokenRequest(userName=credentials.username, password=credentials.password)
         if code := credentials.otp_code(self._clock.now()):
             question.totpCode = code
-        answer = await self._guarded(lambda: self._stub.GetToken(question, timeout=_QUICK_S))
+        answer = await self._guarded(lambda: self._stub.GetToken(question, timeout=_QUICK_S), "log the user in")
         # A refusal is a success of the call.
         if not answer.success or not answer.token:
             raise Unauthorized(
-                f"{self._name} refused the login: {answer.errorMessage or 'no reason'}",
+                f"{self._name} refused the login: {shown(answer.errorMessage) or 'no reason'}",
                 remedy="put a valid `username` and `password`, or an API `token`, into the Secret it names",
             )
         return str(answer.token)
@@ -296,8 +313,7 @@ def _channel(settings: ServerSettings) -> Any:
     parts = urlsplit(settings.endpoint)
     if parts.scheme == "http":
         return grpc.aio.insecure_channel(f"{parts.hostname}:{parts.port or 80}", options=_CHANNEL_OPTIONS)
-    roots = settings.ca_file.read_bytes() if settings.ca_file else None
-    credentials = grpc.ssl_channel_credentials(roots)
+    credentials = grpc.ssl_channel_credentials()
     return grpc.aio.secure_channel(f"{parts.hostname}:{parts.port or 443}", credentials, options=_CHANNEL_OPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""CloudDrive2's messages and codes in the port's words."""
+"""CloudDrive2's messages in the port's words."""
 
 from __future__ import annotations
 
@@ -7,21 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import grpc
 from clouddrive2_client.proto import clouddrive_pb2 as pb
 
-from pantograph.providers.errors import (
-    Busy,
-    MissingPrivilege,
-    NotFound,
-    ProtocolError,
-    ProviderError,
-    Rejected,
-    Unauthorized,
-    Unreachable,
-)
-from pantograph.providers.media.bucket import UPSTREAM_FAILED
-from pantograph.providers.media.http import shown, tells_of_ban
+from pantograph.providers.errors import ProtocolError
 from pantograph.providers.media.port import Entry, Hint, HintKind, join
 
 _HASHES = {1: "md5", 2: "sha1", 3: "pikpak_sha1"}
@@ -75,29 +63,6 @@ def hints_of(message: Any) -> Iterator[Hint]:
 def is_for(path: str, hint: Hint) -> bool:
     """Whether the hint is about `path`, what is below it, or a directory that holds it."""
     return path == "/" or f"{hint.path}/".startswith(f"{path}/") or f"{path}/".startswith(f"{hint.path}/")
-
-
-def grpc_error(name: str, error: Any) -> ProviderError:
-    """What a failed call means. The server's own codes are not documented: the unknown is a failure, not an absence."""
-    code, details = error.code(), error.details() or ""
-    text = f"{name} answered {code.name}: {shown(details) or 'no details'}"
-    if code is grpc.StatusCode.UNAUTHENTICATED:
-        return Unauthorized(text, remedy="put valid credentials into the Secret it names")
-    if code is grpc.StatusCode.PERMISSION_DENIED:
-        return MissingPrivilege(text, remedy="make an API token with allow_list, allow_push_message and allow_read")
-    if code is grpc.StatusCode.NOT_FOUND:
-        return NotFound(text)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return ProtocolError(text)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or tells_of_ban(details):
-        return Busy(text, reason="RateLimited")
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
-        return Unreachable(text)
-    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
-        return Rejected(text)
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return ProtocolError(text, remedy="look whether the endpoint is CloudDrive2, and of this version")
-    return Unreachable(text, reason=UPSTREAM_FAILED)
 
 
 def _clean(path: str) -> str:

@@ -26,6 +26,11 @@ def limits_of(server: DataServer) -> ServerLimits:
     return server.spec.limits or ServerLimits()
 
 
+def list_timeout_of(server: DataServer) -> float:
+    """Seconds that one whole answer may take."""
+    return parse_duration(limits_of(server).list_timeout)
+
+
 def settings_of(server: DataServer, credentials: Path | Mapping[str, str] | None) -> ServerSettings:
     """Of a server that is reached over the network. `credentials`: see `ServerSettings`."""
     assert server.spec.endpoint is not None, "every driver but Local has one, by the model's rule"
@@ -33,7 +38,7 @@ def settings_of(server: DataServer, credentials: Path | Mapping[str, str] | None
         name=described(server),
         endpoint=server.spec.endpoint,
         credentials=credentials,
-        list_timeout_s=parse_duration(limits_of(server).list_timeout),
+        list_timeout_s=list_timeout_of(server),
     )
 
 

@@ -6,7 +6,6 @@ Clouds and the walls before them answer a ban with whatever status they like, 20
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -75,14 +74,13 @@ class Http:
     """One connection pool to one server."""
 
     def __init__(self, settings: ServerSettings, clock: Clock) -> None:
-        """Must be made on the event loop. Raises `Rejected` for an endpoint or CA file that cannot be used."""
+        """Must be made on the event loop. Raises `Rejected` for an endpoint that cannot be used."""
         if not settings.endpoint.startswith(("http://", "https://")):
             raise Rejected(f"{settings.name}: the endpoint {settings.endpoint!r} is no http(s) address")
         self.name = settings.name
         self.endpoint = settings.endpoint.rstrip("/")
         self._clock = clock
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls_context(settings)),
             timeout=aiohttp.ClientTimeout(total=settings.list_timeout_s, connect=_CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -168,15 +166,3 @@ class Http:
         if isinstance(error, TimeoutError):
             fault = f"no whole answer in time ({type(error).__name__})"
         return Unreachable(f"{self.name} does not answer: {fault}")
-
-
-def tls_context(settings: ServerSettings) -> ssl.SSLContext:
-    """Trusts the usual authorities and those of `ca_file`. Raises `Rejected` when that cannot be read."""
-    context = ssl.create_default_context()
-    if settings.ca_file is None:
-        return context
-    try:
-        context.load_verify_locations(settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise Rejected(f"{settings.name}: {settings.ca_file} holds no PEM certificates ({error})") from error
-    return context

@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Link
@@ -74,6 +74,8 @@ def http_line(link: Link, *, encoding: Encoding, base: str | None = None, prefix
         prefix = prefix.replace("{scheme}", parts.scheme).replace("{host}", parts.netloc)
     prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
     query = f"?sign={link.sign}" if link.sign else ""
+    if link.pickcode:
+        query = f"?pickcode={quote(link.pickcode, safe='')}{query.replace('?', '&', 1)}"
     return _one_line(f"{base}{prefix}{encode_path(link.path, encoding)}{query}")
 
 

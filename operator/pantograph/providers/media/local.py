@@ -1,4 +1,9 @@
-"""A folder of this machine, which may be a network or FUSE mount, and then may be gone and look empty.
+"""A folder of this machine, which may be a network or FUSE mount, and then may be gone and look empty, or hang.
+
+Whatever asks the kernel about the folder does so in a thread of the driver's own, within `LocalSettings.list_timeout_s`
+(a hung mount answers neither with success nor with an error, and its threads cannot be stopped). So it holds at most
+`LocalSettings.concurrent` threads, and nobody who shares the event loop or its default threads. Once it holds all of
+them, every further call fails at once, until one comes back.
 
 Nothing is followed out of the root: every directory is opened from its parent, and a link is only what it leads to
 when that is a file below the root.
@@ -6,21 +11,23 @@ when that is a file below the root.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat as statmodes
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
+from pantograph.providers.executor import CallExecutor, CallNotFinished
 from pantograph.providers.media.below import DIRECTORY, device, open_below
 from pantograph.providers.media.local_watch import sees_nothing, watch_folder
+from pantograph.providers.media.polling import poll_tree
 from pantograph.providers.media.port import (
     Capabilities,
     Entry,
@@ -37,11 +44,20 @@ from pantograph.providers.media.port import (
 from pantograph.providers.media.settings import LocalSettings
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # not to wait for whoever writes into a pipe
-_PIECE_BYTES = 256 << 10
+_PIECE_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class _File(NamedTuple):
+    """Tells a file from the one that has taken its place; not by inode, which some FUSE mounts number anew."""
+
+    size: int
+    mtime_ns: int
 
 
 class Local:
-    """Lists in threads, for a network mount may hang."""
+    """Asks the kernel in threads of its own, for a network mount may hang."""
 
     OF_ANY: ClassVar = Capabilities(
         watch=True, http=False, mount=True, pickcode=False, sign=False, proves_complete_listing=True
@@ -53,25 +69,33 @@ class Local:
         self._root = settings.root
         self._above = settings.above or settings.root
         self._sentinel = settings.sentinel
-        self._volume = settings.volume
+        self._holds_volume = settings.holds_volume
+        self._volume: str | None = None
+        self._directory_times = False
         self._poll_interval_s = settings.poll_interval_s
+        self._list_timeout_s = settings.list_timeout_s
+        self._calls = CallExecutor("local", size=settings.concurrent)
         self._clock = clock
 
     @property
     def capabilities(self) -> Capabilities:
-        # What lies behind a network or FUSE mount may be a cloud.
-        return replace(self.OF_ANY, directory_times=not sees_nothing(self._root))
+        """`directory_times` is known once `test_connection` has looked at the folder."""
+        return replace(self.OF_ANY, directory_times=self._directory_times)
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
-        return await asyncio.to_thread(self._list, path)
+        return await self._in_time(partial(self._list, path))
 
     async def stat(self, path: str) -> Entry:
-        return await asyncio.to_thread(self._stat, path)
+        return await self._in_time(partial(self._stat, path))
 
     async def watch(self, path: str) -> AsyncIterator[Hint]:
-        root = self._root.joinpath(*_segments(path))
         async for hint in watch_folder(
-            root, path, mount_fault=self._mount_fault, clock=self._clock, poll_interval_s=self._poll_interval_s
+            self._root.joinpath(*_segments(path)),
+            path,
+            mount_fault=self._mount_fault,
+            is_blind=self._is_blind,
+            poll=partial(poll_tree, self.list, path, clock=self._clock, interval_s=self._poll_interval_s),
+            clock=self._clock,
         ):
             yield hint
 
@@ -81,17 +105,19 @@ class Local:
         return Link(entry.path, mount_prefix=str(self._root))
 
     async def read(self, entry: Entry) -> AsyncIterator[bytes]:
-        fd = await asyncio.to_thread(self._open_file, entry.path)
-        try:
-            while piece := await asyncio.to_thread(os.read, fd, _PIECE_BYTES):
+        done, first = 0, None
+        while True:
+            piece, file = await self._in_time(partial(self._piece, entry.path, done))
+            if file != (first := first or file):
+                raise Unreachable(f"{self._name}: {entry.path} was replaced while it was read")
+            if piece:
                 yield piece
-        except OSError as error:
-            raise self._error(entry.path, error) from error
-        finally:
-            os.close(fd)
+            done += len(piece)
+            if not piece or done >= file.size:
+                return
 
     async def test_connection(self) -> ServerInfo:
-        volume = await asyncio.to_thread(self._ensure_mounted)
+        volume = await self._in_time(self._look)
         notes = []
         if self._sentinel is None:
             notes.append(
@@ -101,7 +127,23 @@ class Local:
         return ServerInfo(product="Local", version="", logged_in=True, volume=volume, notes=tuple(notes))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Waits for nothing that hangs."""
+        self._calls.close()
+
+    async def _in_time(self, call: Callable[[], T]) -> T:
+        """What the call returns or raises. Raises `Unreachable` (reason `MountHung`) if that does not come in time."""
+        if self._calls.is_stuck:
+            raise self._hung("what was asked before has not come back")
+        try:
+            return await self._calls.run(call, timeout_s=self._list_timeout_s)
+        except CallNotFinished as fault:
+            raise self._hung(str(fault)) from None
+
+    def _look(self) -> str:
+        """The volume that is there; what lies behind a network or FUSE mount may be a cloud, with times of its own."""
+        volume = self._ensure_mounted()
+        self._directory_times = not sees_nothing(self._root)
+        return volume
 
     def _list(self, path: str) -> Listing:
         before = self._ensure_mounted()
@@ -180,6 +222,19 @@ class Local:
             if fd >= 0:
                 os.close(fd)
 
+    def _piece(self, path: str, offset: int) -> tuple[bytes, _File]:
+        """Opened for each piece anew: nothing stays open that would hang when it is closed."""
+        fd = self._open_file(path)
+        try:
+            seen = os.fstat(fd)
+            if not statmodes.S_ISREG(seen.st_mode):
+                raise NotFound(f"{self._name}: {path} is no file any more")
+            return os.pread(fd, _PIECE_BYTES, offset), _File(seen.st_size, seen.st_mtime_ns)
+        except OSError as error:
+            raise self._error(path, error) from error
+        finally:
+            os.close(fd)
+
     def _open_file(self, path: str) -> int:
         entry = self._stat(path)
         if entry.is_dir:
@@ -191,16 +246,15 @@ class Local:
         except ValueError:
             raise NotFound(f"{self._name}: {path} leads out of the folder") from None
         with self._opened("/".join(place.parts[:-1])) as folder:
-            fd = os.open(place.name, _FILE, dir_fd=folder)
-        if not statmodes.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise NotFound(f"{self._name}: {path} is no file any more")
-        return fd
+            return os.open(place.name, _FILE, dir_fd=folder)
+
+    async def _is_blind(self) -> bool:
+        return await self._in_time(lambda: sees_nothing(self._root))
 
     async def _mount_fault(self) -> str | None:
         """None while the volume is there, or what is wrong."""
         try:
-            await asyncio.to_thread(self._ensure_mounted)
+            await self._in_time(self._ensure_mounted)
         except ProviderError as error:
             return error.message
         return None
@@ -218,8 +272,10 @@ class Local:
         except OSError as error:
             what = f"{self._root} cannot be read" if self._sentinel is None else f"{self._sentinel} is not there"
             raise self._missing(f"{what} ({error.strerror})") from error
-        if self._volume is not None and volume != self._volume and self._sentinel is None:
-            raise self._missing(f"it lies on device {volume}, and lay on {self._volume}")
+        if self._holds_volume and self._sentinel is None:
+            self._volume = self._volume or volume
+            if volume != self._volume:
+                raise self._missing(f"it lies on device {volume}, and lay on {self._volume}")
         return volume
 
     def _missing(self, fault: str) -> Unreachable:
@@ -227,6 +283,13 @@ class Local:
             f"{self._name}: {self._root} does not hold the volume: {fault}",
             reason="MountMissing",
             remedy=f"findmnt --target {self._root}; then mount it, or name a sentinel file that is on the volume",
+        )
+
+    def _hung(self, fault: str) -> Unreachable:
+        return Unreachable(
+            f"{self._name}: the mount of {self._root} does not answer: {fault}",
+            reason="MountHung",
+            remedy="findmnt shows what is mounted there: bring back what serves it, or umount --lazy and mount it anew",
         )
 
     def _error(self, path: str, error: OSError) -> ProviderError:

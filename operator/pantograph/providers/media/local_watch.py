@@ -9,6 +9,7 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from pantograph.clock import Clock
+from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import Hint, HintKind
 
 _BLIND = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "virtiofs", "glusterfs", "afs", "vboxsf", "davfs")
@@ -25,19 +26,32 @@ MountFault = Callable[[], Awaitable[str | None]]
 
 
 async def watch_folder(
-    folder: Path, path: str, *, mount_fault: MountFault, clock: Clock, poll_interval_s: float
+    folder: Path,
+    path: str,
+    *,
+    mount_fault: MountFault,
+    is_blind: Callable[[], Awaitable[bool]],
+    poll: Callable[[], AsyncIterator[Hint]],
+    clock: Clock,
 ) -> AsyncIterator[Hint]:
-    """Hints below `folder`, which is `path` in the source; asks `mount_fault` at every tick."""
-    polling = sees_nothing(folder)
+    """Hints below `folder`, which is `path` in the source; asks `mount_fault` at every tick.
+
+    `is_blind`: whether the kernel sees nothing there; `poll`: hints without the kernel's help. `watchfiles` could poll
+    as well, but holds the whole interpreter while it walks the tree, and a mount that hangs would hold it for ever.
+    """
+    polling = False
     while True:
         why = await mount_fault()
         if why is None:
             try:
-                async for hint in _hints(folder, path, mount_fault, poll_interval_s if polling else None):
+                polling = polling or await is_blind()
+                async for hint in poll() if polling else _hints(folder, path, mount_fault):
                     if hint.kind is HintKind.LOST:
                         why = hint.why
                         break
                     yield hint
+            except ProviderError as error:
+                why = error.message
             except OSError as error:
                 # Most often the limit of inotify watches (fs.inotify.max_user_watches): looking needs none.
                 why, polling = f"{error}; from now on it is polled", True
@@ -61,17 +75,14 @@ def sees_nothing(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> b
     return kind.startswith(_BLIND)
 
 
-async def _hints(
-    folder: Path, path: str, mount_fault: MountFault, poll_interval_s: float | None
-) -> AsyncIterator[Hint]:
+async def _hints(folder: Path, path: str, mount_fault: MountFault) -> AsyncIterator[Hint]:
     watching = False
     async for changes in awatch(
         folder,
         watch_filter=None,
         rust_timeout=_TICK_MS,
         yield_on_timeout=True,
-        force_polling=poll_interval_s is not None,
-        poll_delay_ms=int((poll_interval_s or 1) * 1000),
+        force_polling=False,
         ignore_permission_denied=True,
     ):
         why = await mount_fault()

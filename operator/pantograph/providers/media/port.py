@@ -27,7 +27,8 @@ class Capabilities:
     mount: bool
     """A file can have a path on a file system that the player shares."""
     pickcode: bool
-    """A file has an identity of its own that its link may hold."""
+    """A file has an identity of its own, which its listing tells and its link holds: once another file has replaced it,
+    the link is another one."""
     sign: bool
     """A link may need a signature."""
     proves_complete_listing: bool
@@ -49,6 +50,7 @@ class Entry:
     modified: datetime | None = None
     sign: str = ""
     pickcode: str = ""
+    """Empty unless the driver says that it has `pickcode`."""
     identity: str = ""
     """The provider's own name for this very file (an id); a replaced file has another one."""
     hashes: tuple[tuple[str, str], ...] = ()
@@ -133,6 +135,7 @@ class Link:
     """Between base and path, verbatim; `{scheme}` and `{host}` stand for those of the base (CloudDrive2)."""
     sign: str = ""
     pickcode: str = ""
+    """The entry's; it stands in the link as `pickcode=`."""
     mount_prefix: str = ""
     """Where the source's root is on the file system, when the driver knows; `Mount` mode puts it before `path`."""
 

@@ -18,8 +18,6 @@ class ServerSettings:
     credentials: Path | Mapping[str, str] | None = field(default=None, repr=False)
     """The directory of a mounted Secret, or a Secret's values, with `token`, or `username`, `password` and perhaps
     `otp`; None: a guest."""
-    ca_file: Path | None = None
-    """Certificates to trust beside the usual ones, PEM."""
     list_timeout_s: float = 120.0
     """For one whole answer; a cloud behind the server may take its time over a big directory."""
 
@@ -34,7 +32,12 @@ class LocalSettings:
     """The volume that `root` lies in: no link between the two is followed. None: `root` itself."""
     sentinel: str | None = None
     """A file below the root, relative to it, that is there only while the real volume is mounted."""
-    volume: str | None = None
-    """`ServerInfo.volume` of an earlier run; another device means that the volume is not mounted."""
+    holds_volume: bool = False
+    """The device that is seen first must be there at every further look: one that is unmounted meanwhile is noticed
+    without a sentinel, too. For one run; who stays longer must bear a volume that is mounted anew."""
+    list_timeout_s: float = 120.0
+    """For one call: a listing, a look, a piece of a file. What takes longer counts as a mount that hangs."""
+    concurrent: int = 4
+    """Calls under way at once: so many threads a mount that hangs can hold."""
     poll_interval_s: float = 30.0
     """Between two looks where the kernel cannot tell of changes (network and FUSE file systems)."""

@@ -49,11 +49,12 @@ class Listener:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.woken: asyncio.Queue[Key] = asyncio.Queue()
-        self.refused: list[Key] = []
+        self.refused: list[tuple[Key, object]] = []
         self.source = Source()
-        self.watches = Watches(
-            clock=clock or SystemClock(), wake=self.woken.put_nowait, refuse=lambda key, _: self.refused.append(key)
-        )
+        self.watches = Watches(clock=clock or SystemClock(), wake=self.woken.put_nowait, refuse=self.refuse)
+
+    def refuse(self, key: Key, error: Unauthorized, /, *, source: MediaSource) -> None:
+        self.refused.append((key, source))
 
     def follow(self, name: str, root: str, *, everything: bool = False) -> Followed:
         source = cast(MediaSource, cast(Any, self.source))
@@ -106,7 +107,7 @@ async def test_a_stream_that_is_refused_says_so_and_is_not_opened_again_at_once(
     films.take()
     here.source.streams[0].put_nowait(Unauthorized("the token has ended"))
     assert await here.next() == "films"
-    assert (films.connected, films.why, here.refused) == (False, "the token has ended", [SERVER])
+    assert (films.connected, films.why, here.refused) == (False, "the token has ended", [(SERVER, here.source)])
     here.follow("films", "/Films", everything=True)
     assert here.source.watched == ["/"]
     await here.watches.close()

@@ -40,8 +40,10 @@ def bucket(clock: ManualClock, told: Told) -> RateBucket:
     )
 
 
-async def ask(bucket: RateBucket, error: ProviderError | None = None) -> None:
+async def ask(bucket: RateBucket, error: ProviderError | None = None, *, asked: list[str] | None = None) -> None:
     async with bucket.call():
+        if asked is not None:
+            asked.append("a call")
         if error is not None:
             raise error
 
@@ -97,13 +99,14 @@ async def test_a_shorter_cooldown_never_ends_a_longer_one(bucket: RateBucket, cl
 async def test_who_waited_for_a_turn_does_not_ask_into_a_ban(clock: ManualClock) -> None:
     bucket = RateBucket("the server", clock, Random(1), per_second=1, burst=1)
     await ask(bucket)
-    waiting = asyncio.create_task(ask(bucket))
+    asked: list[str] = []
+    waiting = asyncio.create_task(ask(bucket, asked=asked))
     await asyncio.sleep(0)
     bucket.cool(30, "banned meanwhile")
     await clock.advance(2)
     with pytest.raises(Busy, match="banned meanwhile"):
         await waiting
-    assert bucket.requests == 1
+    assert not asked
 
 
 async def test_a_silent_server_opens_the_circuit_and_a_failing_cloud_behind_it_does_not(
@@ -112,14 +115,12 @@ async def test_a_silent_server_opens_the_circuit_and_a_failing_cloud_behind_it_d
     for _ in range(20):
         await refused(bucket, Unreachable("one cloud fails", reason=UPSTREAM_FAILED))
         await refused(bucket, NotFound("gone"))
-    assert not bucket.circuit_open
     for _ in range(5):
-        await refused(bucket, Unreachable("no answer"))
-    assert bucket.circuit_open
+        assert (await refused(bucket, Unreachable("no answer"))).reason == "Unreachable"
     assert (await refused(bucket)).reason == "CircuitOpen"
     await clock.advance(31)
     await ask(bucket)
-    assert not bucket.circuit_open
+    await ask(bucket)
 
 
 async def test_a_share_of_the_rate_is_kept_from_the_next_call_on(clock: ManualClock) -> None:

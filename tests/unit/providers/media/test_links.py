@@ -54,6 +54,12 @@ def test_what_is_encoded_once_is_decoded_once(name: str, encoding: Encoding) -> 
     assert (encoded if encoding is Encoding.NONE else unquote(encoded)) == f"/{name}"
 
 
+def test_a_pickcode_stands_before_the_signature_and_ends_where_it_ends() -> None:
+    link = replace(OPENLIST, pickcode="a&b=1")
+    assert http_line(link, encoding=Encoding.PATH).endswith("/a%20b.mkv?pickcode=a%26b%3D1&sign=abc=:0")
+    assert http_line(replace(link, sign=""), encoding=Encoding.PATH).endswith("/a%20b.mkv?pickcode=a%26b%3D1")
+
+
 def test_the_signature_stands_literally_behind_the_path() -> None:
     assert http_line(OPENLIST, encoding=Encoding.PATH) == "http://openlist:5244/d/115/a%20b.mkv?sign=abc=:0"
 
