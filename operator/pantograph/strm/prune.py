@@ -179,8 +179,8 @@ class Pruning:
             self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
             return
         question = (
-            "SELECT c.dir, c.name, c.digest, c.ready FROM candidates c JOIN candidates a ON a.path=c.path AND a.digest=c.digest"
-            " WHERE c.run=? AND a.run=? ORDER BY c.path"
+            "SELECT c.dir, c.name, c.digest, c.ready FROM candidates c"
+            " JOIN candidates a ON a.path=c.path AND a.digest=c.digest WHERE c.run=? AND a.run=? ORDER BY c.path"
         )
         await self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
 

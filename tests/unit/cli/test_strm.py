@@ -126,6 +126,7 @@ def test_a_purge_needs_no_source_and_takes_what_the_job_made(call: Call, tmp_pat
     code, result = call("purge")
     assert (code, result["pruned"], result["skipped"]) == (0, 29, 1)
     assert [each.name for each in (tmp_path / "target").rglob("*.strm")] == ["film 3.strm"]
+    assert [each.name for each in (tmp_path / "target/library/films").iterdir()] == ["shows"]
     assert call("purge")[0] == 0
 
 
