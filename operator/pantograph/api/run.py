@@ -128,4 +128,6 @@ class RunAnswer(Model):
     cooldown: RunCooldown | None = None
     """The server must be left alone, as any of its runs has reported."""
     recorded: bool = False
-    """The result is in the object's status: the run may end. Until then it repeats its result."""
+    """The run may end: its result is in the object's status, or nobody asks for it. Until then it repeats it."""
+    stored: bool = False
+    """The result is in the object's status for certain: nobody will ask for the same once more."""

@@ -21,7 +21,7 @@ from pantograph.cli.strm_options import configure, new_name, places_of, request_
 from pantograph.cli.strm_printing import Show, print_report, shower, wipe
 from pantograph.cli.strm_reporting import Place, Reporter
 from pantograph.cli.strm_stop import Stop
-from pantograph.cli.strm_target import purge_target, restore_run, show_candidates
+from pantograph.cli.strm_target import end_purge, purge_target, restore_run, show_candidates
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
@@ -107,13 +107,20 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
                 report = await _once(declared, places, job, source, request, stop.is_set, show, arguments)
         return stop.explain(report)
 
+    def end(report: Report) -> None:
+        if arguments.purge and report.result == "Succeeded":
+            end_purge(declared, places)
+
     if reporter is None:
-        return await work(shower(arguments))
+        report = await work(shower(arguments))
+        end(report)
+        return report
     _log_what_the_engine_says()
     await reporter.open()
     try:
         report = await work(reporter.progress)
-        await reporter.conclude(report, hurry=stop.signalled)
+        if await reporter.conclude(report, hurry=stop.signalled):
+            end(report)  # before that its result may be lost, and asked for again
     finally:
         await reporter.close()
     return report

@@ -167,8 +167,10 @@ class Reporter:
         if cooldown is not None:
             self._news.set()
 
-    async def conclude(self, report: Report, *, hurry: asyncio.Event) -> None:
+    async def conclude(self, report: Report, *, hurry: asyncio.Event) -> bool:
         """Say the result until it is recorded; give up after a while, the message file has it too.
+
+        Returns whether it is stored for certain, so that nobody will ask for the same once more.
 
         `hurry` is set when the process was asked to end: then the while is short.
         """
@@ -180,11 +182,11 @@ class Reporter:
         while True:
             answer = await self._post(RunReport(progress=self._progress, result=result))
             if answer is not None and answer.recorded:
-                return
+                return answer.stored
             limit_s = RECORDED_WITHIN_GRACE_S if hurry.is_set() else RECORDED_WITHIN_S
             if self._clock.monotonic() - began > limit_s:
                 print(f"pantograph strm: the result was not recorded within {limit_s:.0f} s", file=sys.stderr)
-                return
+                return False
             await _rest(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)], hurry)
             attempt += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -12,7 +13,9 @@ from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_
 from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
+from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.purge import purge
+from pantograph.strm.purged import forget_word
 from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report, printable
 from pantograph.strm.runner import Declared, Places, target_directory
@@ -78,7 +81,10 @@ async def purge_target(
     stopped: Callable[[], bool],
     show: Callable[[Progress], None],
 ) -> Report:
-    """Remove what the job made. Raises StrmError if nobody said where the target is."""
+    """Remove what the job made; `end_purge` follows when the result is recorded.
+
+    Raises StrmError if nobody said where the target is.
+    """
     volume, directory = target_directory(declared.job, places, make=False)
     job = compile_job(declared.job)
     return await purge(
@@ -92,3 +98,13 @@ async def purge_target(
         on_progress=show,
         cancelled=stopped,
     )
+
+
+def end_purge(declared: Declared, places: Places) -> None:
+    """The result of the purge is recorded, so the target need not tell it any more."""
+    volume, directory = target_directory(declared.job, places, make=False)
+    try:
+        if directory.exists():
+            forget_word(directory, above=volume)
+    except (StrmError, OSError) as error:
+        print(f"pantograph strm: {directory}/{STATE_DIR} stays, and can be removed: {error}", file=sys.stderr)

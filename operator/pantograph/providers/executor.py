@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -34,8 +34,8 @@ class CallExecutor:
         self._line: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._idle = Semaphore(0)
         self._threads: list[Thread] = []
-        self._waiting: set[Future[object]] = set()
-        self._overdue: set[Future[object]] = set()
+        self._waiting: set[Future[Any]] = set()
+        self._overdue: set[Future[Any]] = set()
 
     @property
     def is_stuck(self) -> bool:

@@ -1,7 +1,8 @@
 """The end of a job whose `deletionPolicy` is Delete: what we made goes, what people made or changed stays.
 
 Needs no source. May be killed at any moment: the records of a file go after the file, and the owner's name after all
-other records, so that the next purge ends what this one began.
+other records, so that the next purge ends what this one began. What it leaves in the end is its result (`purged.py`),
+which goes when somebody has recorded it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
+from pantograph.strm.purged import Purged, leave_word, read_word
 from pantograph.strm.removal import Remover, digest_on_disk, is_gone
 from pantograph.strm.report import Issue, Progress, Report
 from pantograph.strm.spec import Job
-from pantograph.strm.state import Owner, StateDir, read_owner
+from pantograph.strm.state import LOCK, OWNER, Owner, StateDir, read_owner
 from pantograph.strm.target import Target, look
 from pantograph.strm.wanted import below
 
@@ -53,16 +55,20 @@ async def purge(
 
     Only if the records name this job of this `installation`, whatever `target.adopt` says. `expect_records`: the job is
     known to have made files, so that a target without records is none. The report counts what went (`pruned`) and what
-    stays because somebody changed it (`skipped`). Raises nothing that the report can say.
+    stays because somebody changed it (`skipped`); that of a purge which finds the result of an earlier one is the same.
+    `forget_word` is to be called when it is recorded. Raises nothing that the report can say.
     """
     report = Report(run=run, trigger="manual")
     began = clock.monotonic()
     try:
-        if (root / STATE_DIR).exists():
+        word = read_word(root, above=volume)
+        if word is not None and word.is_of(installation, job.namespace, job.name):
+            report.pruned, report.skipped, report.message = word.pruned, word.skipped, _told(word.skipped)
+        elif word is None and (root / STATE_DIR).exists():
             with closing(Target(root, above=volume)) as target:
                 owner = _owner(root, volume, job, installation)
                 with closing(StateDir.open(target, owner, adopt=None, above=volume)) as state:
-                    await _Purge(target, state, report, on_progress, cancelled).execute()
+                    await _Purge(target, state, owner, report, on_progress, cancelled).execute()
         elif expect_records:
             report.result, report.reason, report.remedy = "Failed", "TargetUnusable", f"findmnt --target {root}"
             report.message = (
@@ -88,6 +94,7 @@ def _owner(root: Path, volume: Path | None, job: Job, installation: str) -> Owne
 class _Purge:
     target: Target
     state: StateDir
+    owner: Owner
     report: Report
     on_progress: Callable[[Progress], None]
     cancelled: Callable[[], bool]
@@ -100,8 +107,7 @@ class _Purge:
                 return
             self._remove_directories(manifest)
         self._remove_records()
-        if self.report.skipped:
-            self.report.message = f"{self.report.skipped} files stay: somebody changed them"
+        self.report.message = _told(self.report.skipped)
 
     async def _remove_files(self, manifest: Manifest) -> bool:
         """Whether all were looked at."""
@@ -160,15 +166,28 @@ class _Purge:
             self.target.forget()
 
     def _remove_records(self) -> None:
-        """The trash first, the owner's name and the lock last."""
-        last = {"owner.json": 1, "lock": 2}
-        for name in sorted(os.listdir(self.state.path), key=lambda each: last.get(each, 0)):  # noqa: PTH208 - by descriptor
+        """The trash first, the owner's name last; the result takes their place."""
+        found = set(os.listdir(self.state.path)) - {LOCK}  # noqa: PTH208 - by descriptor
+        for name in sorted(found, key=lambda each: each == OWNER):
             path = self.state.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        os.rmdir(STATE_DIR, dir_fd=self.target.fd)
+        of, report = self.owner, self.report
+        word = Purged(
+            installation=of.installation,
+            namespace=of.namespace,
+            name=of.name,
+            pruned=report.pruned,
+            skipped=report.skipped,
+        )
+        leave_word(self.state, word)
+        (self.state.path / LOCK).unlink()
+
+
+def _told(skipped: int) -> str:
+    return f"{skipped} files stay: somebody changed them" if skipped else ""
 
 
 def _pages(manifest: Manifest) -> Iterator[list[tuple[Any, ...]]]:

@@ -21,10 +21,12 @@ from pantograph.strm.target import Target
 MANIFEST: Final = "manifest.sqlite"
 TRASH: Final = "trash"
 TEMPORARY: Final = "tmp"
-_OWNER: Final = "owner.json"
+OWNER: Final = "owner.json"
 _ADOPTERS: Final = "adopters.json"
 """The jobs whose word `target.adopt` has counted here."""
-_LOCK: Final = "lock"
+PURGED: Final = "purged.json"
+"""See `purged.py`."""
+LOCK: Final = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class StateDir:
         fd = target.open(STATE_DIR, make=True)
         assert fd is not None, "made"
         fd = os.dup(fd)
-        lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
+        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -113,18 +115,21 @@ class StateDir:
         found = _owner_in(self._target.root, self.path)
         adopters, name = _adopters_in(self._target.root, self.path), _names(owner)
         if adopt is False and name in adopters:
-            self._write(_ADOPTERS, sorted(adopters - {name}))
+            self.write(_ADOPTERS, sorted(adopters - {name}))
         if found is not None:
             refuse_other(self._target.root, found, owner, adopt=bool(adopt), used=name in adopters)
+        if (self.path / PURGED).exists():  # of a purge whose result is known by now, or is lost for good
+            (self.path / PURGED).unlink()
         if found != owner:
-            self._write(_OWNER, asdict(owner))
+            self.write(OWNER, asdict(owner))
         if adopt and name not in adopters:
-            self._write(_ADOPTERS, sorted(adopters | {name}))
+            self.write(_ADOPTERS, sorted(adopters | {name}))
         for marker in (".nomedia", ".ignore"):  # for Android, Jellyfin and Emby: nothing to play here
             if not (self.path / marker).exists():
                 (self.path / marker).touch()
 
-    def _write(self, name: str, content: object) -> None:
+    def write(self, name: str, content: object) -> None:
+        """Store `content` under this name, whole and durably or not at all."""
         fresh = self.path / f"{name}.new"
         with fresh.open("w", encoding="utf-8") as file:
             file.write(json.dumps(content, indent=1, ensure_ascii=False))
@@ -180,7 +185,7 @@ def _refuse_without_room(folder: Path, size: int) -> None:
 @contextmanager
 def _shared_lock(root: Path, fd: int) -> Iterator[None]:
     try:
-        lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        lock = os.open(LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
     except FileNotFoundError:  # no run was ever here
         yield
         return
@@ -202,19 +207,19 @@ def read_owner(root: Path, *, above: Path | None = None) -> Owner | None:
 
     Raises StrmError: ManifestUnreadable if the record is torn.
     """
-    with _read_below(root, above) as state:
+    with state_below(root, above) as state:
         return None if state is None else _owner_in(root, state)
 
 
 def has_adopted(root: Path, owner: Owner, *, above: Path | None = None) -> bool:
     """Whether the word `target.adopt` of this job has counted here, so that it counts no more."""
-    with _read_below(root, above) as state:
+    with state_below(root, above) as state:
         return state is not None and _names(owner) in _adopters_in(root, state)
 
 
 @contextmanager
-def _read_below(root: Path, above: Path | None) -> Iterator[Path | None]:
-    """The state's directory, by descriptor; None: there is none."""
+def state_below(root: Path, above: Path | None) -> Iterator[Path | None]:
+    """The state's directory, by descriptor, for reading; None: there is none. Raises StrmError."""
     try:
         fd = open_below(above or root, root / STATE_DIR)
     except FileNotFoundError:
@@ -244,11 +249,11 @@ def _adopters_in(root: Path, state: Path) -> frozenset[str]:
 
 def _owner_in(root: Path, state: Path) -> Owner | None:
     try:
-        return Owner(**json.loads((state / _OWNER).read_text(encoding="utf-8")))
+        return Owner(**json.loads((state / OWNER).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        record = root / STATE_DIR / _OWNER
+        record = root / STATE_DIR / OWNER
         raise StrmError(
             "ManifestUnreadable",
             f"{record} does not say whose target this is: {error}",

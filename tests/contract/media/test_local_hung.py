@@ -16,7 +16,7 @@ import pytest
 
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import Unreachable
-from pantograph.providers.media import local
+from pantograph.providers.media.below import open_below
 from pantograph.providers.media.local import Local
 from pantograph.providers.media.port import Entry, HintKind
 from pantograph.providers.media.settings import LocalSettings
@@ -35,10 +35,7 @@ class Mount:
         if not self.answers.is_set():
             self.asked += 1
             self.answers.wait()
-        return _open_below(above, folder)
-
-
-_open_below = local.open_below
+        return open_below(above, folder)
 
 
 class Nobodys(ThreadPoolExecutor):
@@ -51,7 +48,7 @@ class Nobodys(ThreadPoolExecutor):
 @pytest.fixture
 def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
     found = Mount()
-    monkeypatch.setattr(local, "open_below", found.open_below)
+    monkeypatch.setattr("pantograph.providers.media.local.open_below", found.open_below)
     yield found
     found.answers.set()
 
@@ -135,7 +132,7 @@ async def test_its_capabilities_can_be_asked_and_it_can_be_closed_while_it_hangs
 async def test_who_watches_hears_that_the_watch_is_lost(
     source: Local, mount: Mount, monkeypatch: pytest.MonkeyPatch, polling: bool
 ) -> None:
-    monkeypatch.setattr(local, "sees_nothing", lambda _: polling)
+    monkeypatch.setattr("pantograph.providers.media.local.sees_nothing", lambda _: polling)
     monkeypatch.setattr("pantograph.providers.media.local_watch._RETRY_S", 0.05)
     source._poll_interval_s = 0.05
     mount.answers.set()

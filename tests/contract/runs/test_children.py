@@ -9,6 +9,7 @@ import stat
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,35 @@ async def test_a_purge_asks_for_no_root_but_the_targets_own(lab: Lab) -> None:
     assert state is not None
     assert state.result is not None
     assert state.result.pruned == 3
+
+
+@pytest.mark.parametrize("how", ["killed", "restarted"])
+async def test_a_purge_whose_result_was_lost_is_done_once_more_and_ends_as_well(lab: Lab, how: str) -> None:
+    films(lab.folder)
+    await lab.declare(server(), job())
+    assert (await lab.result(await lab.runs.start(lab.order()))).created == 3
+    order = lab.order(id=OTHER, purge=True, expect_records=True)
+    handle = await lab.runs.start(order)
+    while (state := await lab.runs.look(KEY, OTHER, handle)) and state.running:
+        await lab.news()
+    library = lab.folder / "library/movies"
+    assert not list(library.rglob("*.strm"))
+    # It has said its result, and waits for somebody to write it down.
+    if how == "killed":
+        (process,) = (child for child in children() if OTHER in " ".join(child.cmdline()))
+        process.kill()
+        await gone(process)
+        await lab.runs.forget(KEY, OTHER, handle)
+    else:
+        await lab.restart()
+    again = replace(order, id="f" * 16)
+    handle = await lab.runs.start(again)
+    while (state := await lab.runs.look(KEY, again.id, handle)) and state.running:
+        await lab.news()
+    assert state is not None
+    assert state.result is not None
+    assert (state.result.result, state.result.pruned) == ("Succeeded", 3)
+    (process,) = (child for child in children() if again.id in " ".join(child.cmdline()))
+    await lab.runs.forget(KEY, again.id, handle)
+    await gone(process)
+    assert list(library.iterdir()) == []

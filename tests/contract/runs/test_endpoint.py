@@ -33,7 +33,7 @@ async def test_the_runs_own_pod_is_heard_and_told_its_share(lab: Lab, handle: st
     status, answer = await lab.post(RUN, WORKING, token="pod")
     assert (status, answer) == (
         200,
-        {"action": "Continue", "requestsPerMinute": 60.0, "cooldown": None, "recorded": False},
+        {"action": "Continue", "requestsPerMinute": 60.0, "cooldown": None, "recorded": False, "stored": False},
     )
     assert await lab.news() == KEY
     state = await lab.runs.look(KEY, RUN, handle)
@@ -154,8 +154,8 @@ async def test_a_result_is_recorded_once_the_status_has_it_and_not_before(lab: L
     await lab.news()
     await lab.operate(None)
     await lab.runs.forget(KEY, RUN, handle)
-    assert (await waiting)[1]["recorded"] is True
-    assert (await lab.post(RUN, DONE, token="pod"))[1]["recorded"] is True
+    for answer in ((await waiting)[1], (await lab.post(RUN, DONE, token="pod"))[1]):
+        assert (answer["recorded"], answer["stored"]) == (True, True)
 
 
 async def test_after_a_restart_the_run_is_heard_as_before_because_the_status_names_it(lab: Lab, handle: str) -> None:
@@ -170,7 +170,7 @@ async def test_a_run_that_no_status_names_any_more_is_told_to_end(lab: Lab, hand
     await lab.operate(None)
     await lab.restart()
     _, answer = await lab.post(RUN, WORKING, token="pod")
-    assert (answer["action"], answer["recorded"]) == ("Cancel", True)
+    assert (answer["action"], answer["recorded"], answer["stored"]) == ("Cancel", True, False)
 
 
 async def test_a_standby_names_the_leader_and_hears_nobody(lab: Lab, handle: str) -> None:

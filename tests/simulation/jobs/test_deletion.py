@@ -39,6 +39,18 @@ async def test_with_deletion_policy_delete_a_run_removes_what_the_job_made() -> 
         assert len(lab.begun()) == 2
 
 
+async def test_a_purge_that_went_without_a_word_is_begun_once_more_with_the_same_expectations() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        await lab.delete(FILMS)
+        await lab.until(lambda: len(lab.begun()) == 2)
+        lab.runners.of("films")[1].gone = True
+        await lab.until(lambda: lab.get(FILMS) is None)
+        orders = [run.order for run in lab.runners.of("films")]
+        assert [(order.purge, order.expect_records) for order in orders] == [(False, False), (True, True), (True, True)]
+
+
 @pytest.mark.parametrize("owned", [0, 3])
 async def test_a_job_that_owns_files_expects_their_records_in_its_target(owned: int) -> None:
     async with MediaLab() as lab:

@@ -13,16 +13,21 @@ import pytest
 from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.strm import purge as module
 from pantograph.strm.purge import purge
+from pantograph.strm.purged import forget_word
 from pantograph.strm.report import Report
 from pantograph.strm.spec import compile_job
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 
-async def purged(stage: Stage, **options: Any) -> Report:
+async def purged(stage: Stage, *, recorded: bool = True, **options: Any) -> Report:
+    """`recorded`: whether anybody hears of the result."""
     body = {"metadata": {"name": stage.name, "namespace": "media"}, "spec": stage.spec}
     job = compile_job(StrmSyncJob.parse(body))
-    return await purge(job, run="purge", root=stage.target, volume=None, clock=stage.clock, **options)
+    report = await purge(job, run="purge", root=stage.target, volume=None, clock=stage.clock, **options)
+    if recorded and report.result == "Succeeded":
+        forget_word(stage.target, above=None)
+    return report
 
 
 def left(target: Path) -> set[str]:
@@ -183,3 +188,71 @@ async def test_a_purge_killed_before_any_of_its_removals_is_ended_by_the_next(
         if undisturbed:
             break
     assert 10 < point < 99
+
+
+async def test_a_purge_whose_result_was_lost_ends_well_and_says_the_same_once_more(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    (tmp_path / "shelf0/show0/film 0003.strm").write_text("http://mine")
+    lost = await purged(stage, recorded=False, expect_records=True)
+    for _ in range(2):
+        again = await purged(stage, recorded=False, expect_records=True)
+        assert (
+            (again.result, again.pruned, again.skipped)
+            == ("Succeeded", lost.pruned, lost.skipped)
+            == (
+                "Succeeded",
+                9,
+                1,
+            )
+        )
+        assert again.message == lost.message
+    assert (await purged(stage, expect_records=True)).result == "Succeeded"
+    assert left(tmp_path) == {"shelf0", "shelf0/show0", "shelf0/show0/film 0003.strm"}
+
+
+async def test_a_volume_that_is_not_mounted_is_no_purged_one_even_after_a_purge(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "volume", films(10))
+    await stage.run()
+    await purged(stage, recorded=False, expect_records=True)
+    (tmp_path / "volume").rename(tmp_path / "unmounted")
+    (tmp_path / "volume").mkdir()
+    assert (await purged(stage, expect_records=True)).reason == "TargetUnusable"
+    (tmp_path / "volume").rmdir()
+    (tmp_path / "unmounted").rename(tmp_path / "volume")
+    assert (await purged(stage, expect_records=True)).result == "Succeeded"
+    assert left(tmp_path / "volume") == set()
+
+
+async def test_the_word_of_a_purge_is_no_excuse_for_a_later_life_of_the_job(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    await purged(stage, recorded=False)
+    await stage.run()
+    assert len(stage.names()) == 10
+    assert (await purged(stage)).pruned == 10
+    assert left(tmp_path) == set()
+
+
+async def test_the_word_of_a_purge_is_in_no_other_jobs_way_and_nobody_elses_excuse(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    await purged(stage, recorded=False)
+    stage.name = "series"
+    assert (await purged(stage, recorded=False, expect_records=True)).reason == "TargetUnusable"
+    assert (await purged(stage, recorded=False)).pruned == 0
+    assert (await stage.run()).result == "Succeeded"
+    forget_word(tmp_path, above=None)
+    assert len(stage.names()) == 10
+    assert (tmp_path / ".pantograph/owner.json").exists()
+    stage.name = "films"
+    assert (await purged(stage)).reason == "OwnedByAnother"
+
+
+async def test_a_word_that_nobody_can_read_is_no_word(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    await purged(stage, recorded=False)
+    (tmp_path / ".pantograph/purged.json").write_text("{")
+    assert (await purged(stage, expect_records=True)).result == "Succeeded"
+    assert left(tmp_path) == set()

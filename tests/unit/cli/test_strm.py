@@ -16,7 +16,7 @@ import pytest
 
 from pantograph.cli import strm as cli
 from pantograph.cli.main import main
-from pantograph.providers.media import local
+from pantograph.providers.media.below import device
 
 SPEC = """
 apiVersion: pantograph.dev/v1alpha1
@@ -126,6 +126,7 @@ def test_a_purge_needs_no_source_and_takes_what_the_job_made(call: Call, tmp_pat
     code, result = call("purge")
     assert (code, result["pruned"], result["skipped"]) == (0, 29, 1)
     assert [each.name for each in (tmp_path / "target").rglob("*.strm")] == ["film 3.strm"]
+    assert [each.name for each in (tmp_path / "target/library/films").iterdir()] == ["shows"]
     assert call("purge")[0] == 0
 
 
@@ -251,9 +252,11 @@ def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
     (tmp_path / "spec.yaml").write_text(SPEC.replace(", sentinel: here", ""))
     call("run")
     (tmp_path / "source/shows/film 3.mkv").unlink()
-    looks, device = count(), local.device
+    looks = count()
     # The first look is at the volume; what is seen from then on is the folder that it was mounted on.
-    monkeypatch.setattr(local, "device", lambda fd: device(fd) if next(looks) == 0 else "beef")
+    monkeypatch.setattr(
+        "pantograph.providers.media.local.device", lambda fd: device(fd) if next(looks) == 0 else "beef"
+    )
     monkeypatch.setattr("pantograph.strm.listing.FIRST_PAUSE_S", 0)
     code, result = call("run")
     assert (code, result["reason"], result["pruneCandidates"]) == (1, "SourceUnusable", 0)

@@ -163,7 +163,7 @@ class Children:
 
     def forget(self, run: str) -> None:
         """See `Runs.forget`. A child that is still at work is ended: nobody would hear of it."""
-        self._registry.forget(run)
+        self._registry.forget(run, stored=True)
         child = self._children.pop(run, None)
         if child is None or child.ended.is_set():
             return

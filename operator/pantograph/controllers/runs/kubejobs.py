@@ -137,7 +137,7 @@ class KubeJobs:
 
     async def forget(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.forget`; also removes the oldest Jobs beyond those kept."""
-        self._registry.forget(run)
+        self._registry.forget(run, stored=True)
         uid = self._uid(key)
         ended = [
             job

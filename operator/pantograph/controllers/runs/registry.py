@@ -41,6 +41,18 @@ class KnownRun:
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What is kept of a run that is over: it may say its result once more."""
+
+    secret_digest: bytes | None = None
+    """With what a child proves itself."""
+    stored: bool = False
+
+
+_NOTHING: Final = _Recorded()
+
+
 class Registry:
     """One a process."""
 
@@ -58,8 +70,7 @@ class Registry:
         self._limit_of = limit_of
         self._wake = wake
         self._runs: dict[str, KnownRun] = {}
-        self._recorded: OrderedDict[str, bytes | None] = OrderedDict()
-        """With what a child proves itself: it may say its result once more."""
+        self._recorded: OrderedDict[str, _Recorded] = OrderedDict()
 
     def enter(self, run: str, *, key: Key, server: Key, secret: str | None = None) -> KnownRun:
         """Expect reports of this run. One that is known already stays as it is, but for a new secret."""
@@ -74,13 +85,13 @@ class Registry:
     def opens(self, run: str, secret: str) -> bool:
         """Whether `secret` is the one that this child was given."""
         known = self._runs.get(run)
-        digest = known.secret_digest if known else self._recorded.get(run)
+        digest = known.secret_digest if known else self._recorded.get(run, _NOTHING).secret_digest
         return digest is not None and hmac.compare_digest(digest, _digest(secret))
 
     def is_child(self, run: str) -> bool:
         """Whether it proves itself by a secret, so that no pod can be it."""
         known = self._runs.get(run)
-        return (known.secret_digest if known else self._recorded.get(run)) is not None
+        return (known.secret_digest if known else self._recorded.get(run, _NOTHING).secret_digest) is not None
 
     def is_recorded(self, run: str) -> bool:
         return run in self._recorded
@@ -102,7 +113,7 @@ class Registry:
         known = self._runs.get(run)
         if known is None:
             # Nobody asks for it (any more): if it still works, it works for nothing.
-            return RunAnswer(action="Cancel", recorded=True)
+            return RunAnswer(action="Cancel", recorded=True, stored=self._recorded.get(run, _NOTHING).stored)
         return RunAnswer(
             action="Continue" if known.cancelled_at is None else "Cancel",
             requests_per_minute=self.share(known.server),
@@ -124,14 +135,14 @@ class Registry:
             known.cancelled_at = self._clock.monotonic()
         return known.cancelled_at
 
-    def forget(self, run: str) -> None:
-        """Its result is recorded, or it is given up: it is told so if it reports again."""
+    def forget(self, run: str, *, stored: bool = False) -> None:
+        """Its result is recorded (`stored`), or it is given up: it is told so if it reports again."""
         known = self._runs.pop(run, None)
+        before = self._recorded.get(run, _NOTHING)
+        digest = known.secret_digest if known is not None else before.secret_digest
+        self._recorded[run] = _Recorded(digest, stored or before.stored)
         if known is not None:
             known.recorded.set()
-            self._recorded[run] = known.secret_digest
-        else:
-            self._recorded.setdefault(run, None)
         if len(self._recorded) > REMEMBERED:
             self._recorded.popitem(last=False)
 
