@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -262,6 +263,20 @@ def test_a_folder_that_is_unmounted_during_a_run_is_not_read_any_more(
     assert (code, result["reason"], result["pruneCandidates"]) == (1, "SourceUnusable", 0)
     assert "lies on device beef, and lay on" in result["message"]
     assert result["remedy"].startswith("findmnt --target")
+
+
+def test_a_run_on_a_mount_that_hangs_ends_within_the_limit_and_says_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("run")
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("sentinel: here}", "sentinel: here}, limits: {listTimeout: 1s}"))
+    answers = threading.Event()
+    monkeypatch.setattr("pantograph.providers.media.local.open_below", lambda *_: answers.wait())
+    code, result = call("run")
+    answers.set()
+    assert (code, result["reason"]) == (1, "MountHung")
+    assert result["message"].endswith("does not answer: no result within 1 s")
+    assert "umount --lazy" in result["remedy"]
 
 
 def test_only_what_is_wrong_in_the_call_is_called_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
