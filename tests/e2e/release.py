@@ -6,12 +6,13 @@ import json
 
 from hack.controlplane.controlplane import CommandError, ControlPlane
 from hack.node.world import NODE_ADDRESS
-from hack.stage import CHART, SYSTEM, Body, until
+from hack.stage import CHART, KINDS, SYSTEM, Body, until
 from tests.e2e.volumes import CLASS, Volumes
 
 DEPOT_PORT = 30081
 DEPOT = f"http://{NODE_ADDRESS}:{DEPOT_PORT}/"
 WITHIN = "120s"
+DEFINITIONS = tuple(f"{kind}.pantograph.dev" for kind in KINDS.split(","))
 
 
 def create_namespace(plane: ControlPlane, name: str) -> None:
@@ -63,6 +64,13 @@ class Release:
         """helm uninstall --wait."""
         self._plane.helm("uninstall", "pantograph", "--namespace", SYSTEM, "--wait", "--timeout", WITHIN)
         self.forget()
+
+    def remove(self) -> None:
+        """After this the cluster holds nothing of it, its definitions neither."""
+        if self._flags is not None:
+            self.uninstall()
+        self._plane.kubectl("delete", "crd", *DEFINITIONS, "--ignore-not-found", "--timeout=60s")
+        self._plane.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=120s")
 
     def forget(self) -> None:
         """It is gone by another way: the next test installs it again."""

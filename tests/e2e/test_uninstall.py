@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.controlplane import CommandError
+from hack.controlplane.controlplane import CommandError, ControlPlane
 from hack.node.world import NODE_ADDRESS
 from hack.stage import KINDS, SYSTEM, Body, Simulator, Stage, until
 from tests.cluster.mirroring import declared, library_of, status
 from tests.cluster.playing import IMAGE, QUICK, template
-from tests.e2e.release import Release, create_namespace
+from tests.e2e.release import DEFINITIONS, Release, create_namespace
 from tests.e2e.volumes import Volumes
 from tests.fakes.openlist import FakeOpenList, served
 
-DEFINITIONS = tuple(f"{kind}.pantograph.dev" for kind in KINDS.split(","))
 NOTHING: Body = {"staged": [], "guests": [], "leftovers": []}
 DIRECTORIES = 600
 """At 240 a minute a run that never ends by itself."""
@@ -62,7 +61,7 @@ def test_in_the_documented_order_nothing_is_left(release: Release, stage: Stage,
     stage.plane.kubectl("delete", "crd", *DEFINITIONS, "--timeout=60s")
     release.kubectl("delete", "secret", "pantograph-installation")
 
-    assert left_in_cluster(stage) == []
+    assert left_in_cluster(stage.plane) == []
     remains = release.kubectl(
         "get", "all,secrets,persistentvolumeclaims,serviceaccounts,roles,rolebindings", "-o", "name"
     )
@@ -119,7 +118,7 @@ def test_the_definitions_went_first_and_the_operator_cleans_up_and_lives_with_th
     until(lambda: "pantograph_leader 1.0" in release.get(release.pod(), "/metrics"), "the operator works")
 
 
-def left_in_cluster(stage: Stage) -> list[str]:
+def left_in_cluster(plane: ControlPlane) -> list[str]:
     kinds = "customresourcedefinitions,clusterroles,clusterrolebindings"
-    names = stage.plane.kubectl("get", kinds, "-o", "name").split()
+    names = plane.kubectl("get", kinds, "-o", "name").split()
     return [name for name in names if "pantograph" in name]
