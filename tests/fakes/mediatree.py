@@ -64,6 +64,9 @@ class MediaTree:
     on_list: Callable[[str], None] = lambda _: None
     fingerprints: bool = True
     hints: list[Hint] = field(default_factory=list)
+    caches: bool = False
+    """A listing is remembered, and given again unless it is asked for afresh."""
+    _remembered: dict[str, Listing] = field(default_factory=dict)
 
     def add(self, *paths: str, size: int = 1_000_000, content: bytes = b"", sign: str = "") -> MediaTree:
         for path in paths:
@@ -118,6 +121,9 @@ class MediaTree:
         else:
             entries = self.entries(path)
             honest = Listing(path, entries, True, "complete", fingerprint=self.fingerprint(entries))
+        if self.caches and not refresh:
+            honest = self._remembered.get(path, honest)
+        self._remembered[path] = honest
         await asyncio.sleep(0)
         return honest if fault is None else fault(self, path, honest)
 

@@ -55,6 +55,9 @@ class StrmSource(Model):
     is neither made nor pruned."""
     allow_empty_source: bool = False
     """Whether an empty `path` may be believed. It still needs the confirmations and limits of `prune`."""
+    refresh: Literal["Never", "Always"] = "Never"
+    """Whether directories are listed past the server's cache (OpenList, CloudDrive2). `Always` needs the right to write
+    there, and asks the cloud itself for every directory, which it may answer with a ban."""
 
 
 class ClaimVolume(Model):

@@ -53,6 +53,8 @@ class Lister:
     root: str
     parallel: int = 4
     attempts: int = ATTEMPTS
+    refresh: bool = False
+    """Past the server's cache."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked during every wait."""
     on_cooldown: Callable[[datetime | None], None] = lambda _: None
@@ -138,7 +140,7 @@ class Lister:
         for attempt in range(1, self.attempts + 1):
             self.requests += 1
             try:
-                listing = await self.source.list(path)
+                listing = await self.source.list(path, refresh=self.refresh)
             except ProviderError as error:
                 self._tell_cooldown(error)
                 wait_s = _wait(error, pause_s)

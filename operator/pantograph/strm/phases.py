@@ -141,6 +141,7 @@ async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
         clock=run.around.clock,
         root=run.job.source,
         parallel=run.around.parallel,
+        refresh=run.job.refresh,
         cancelled=run.stopped,
         on_cooldown=cooled,
     )

@@ -54,6 +54,8 @@ class Job:
     name: str
     source: str
     """Absolute path on the server, no trailing slash."""
+    refresh: bool
+    """Past the server's cache."""
     max_depth: int | None
     names: NameRules
     on_collision: Literal["Prefer", "KeepExt", "Fail"]
@@ -88,6 +90,7 @@ def compile_job(resource: StrmSyncJob) -> Job:
         namespace=resource.metadata.namespace,
         name=resource.metadata.name,
         source=spec.source.path.rstrip("/") or "/",
+        refresh=spec.source.refresh == "Always",
         max_depth=spec.source.max_depth,
         names=NameRules(profile=target.name_profile, on_long=target.on_long_name),
         on_collision=target.on_collision,

@@ -193,6 +193,18 @@ async def test_only_what_is_included_is_mirrored_and_the_rest_is_not_asked_for(t
     assert len(stage.names()) == 20
 
 
+async def test_what_the_server_has_cached_is_believed_unless_the_spec_says_to_refresh(tmp_path: Path) -> None:
+    tree = films(3)
+    tree.caches = True
+    stage = Stage(tmp_path, tree)
+    await stage.run()
+    tree.add(f"{ROOT}/New (2024)/New (2024).mkv")
+    assert (await stage.run()).created == 0
+    stage.spec["source"] = {"path": ROOT, "refresh": "Always"}
+    report = await stage.run()
+    assert (report.created, report.unchanged) == (1, 3)
+
+
 _ADDED = (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found"), ("runs", "existing"))
 
 
