@@ -23,6 +23,7 @@ class TemplateScope(Scope[VMTemplate, VMTemplateStatus]):
     """By `resolve_source`."""
     plan: Plan = field(init=False)
     """By `plan_places`."""
+    _read: dict[Key, TemplateReplica] = field(init=False, default_factory=dict)
 
     @property
     def hardware(self) -> Hardware:
@@ -39,5 +40,15 @@ class TemplateScope(Scope[VMTemplate, VMTemplateStatus]):
         return self._replicas([key for key in referring if key not in owned])
 
     def _replicas(self, keys: Sequence[Key]) -> Sequence[TemplateReplica]:
-        found = (self.services.cache.read(key, TemplateReplica) for key in keys)
-        return [replica for replica in found if replica is not None]
+        return [replica for replica in map(self._replica, keys) if replica is not None]
+
+    def _replica(self, key: Key) -> TemplateReplica | None:
+        # All templates together have more replicas than the cache keeps parsed: each version is parsed once a
+        # reconcile, not once a step.
+        entry, known = self.services.cache.entry(key), self._read.get(key)
+        if known is not None and entry is not None and known.metadata.resource_version == str(entry.version):
+            return known
+        replica = self.services.cache.read(key, TemplateReplica)
+        if replica is not None:
+            self._read[key] = replica
+        return replica
