@@ -77,8 +77,10 @@ class RunStatus(RunRequest):
     """Why it was asked to stop."""
     lives: Count | None = None
     """How often it was begun, if its process went and another took over."""
+    server_uid: Annotated[str, Field(max_length=64)] | None = None
+    """The uid of the DataServer with which it was begun."""
     server_generation: Count | None = None
-    """The DataServer's generation with which it was begun."""
+    """That DataServer's generation then."""
     secret_version: Annotated[str, Field(max_length=64)] | None = None
     """The resourceVersion of the DataServer's Secret with which it was begun (`guest`: there is none): should the login
     be refused, nobody tries these credentials again."""

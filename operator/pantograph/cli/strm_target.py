@@ -15,7 +15,7 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.purge import purge
-from pantograph.strm.purged import forget_word
+from pantograph.strm.purged import PURGED, forget_word
 from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report, printable
 from pantograph.strm.runner import Declared, Places, target_directory
@@ -106,5 +106,7 @@ def end_purge(declared: Declared, places: Places) -> None:
     try:
         if directory.exists():
             forget_word(directory, above=volume)
+    except BlockingIOError:
+        return  # another run is at work here, and removes what this one leaves
     except (StrmError, OSError) as error:
-        print(f"pantograph strm: {directory}/{STATE_DIR} stays, and can be removed: {error}", file=sys.stderr)
+        print(f"pantograph strm: {directory}/{STATE_DIR}/{PURGED} stays, and can be removed: {error}", file=sys.stderr)

@@ -39,6 +39,8 @@ GUEST: Final = "guest"
 class Login:
     """With what somebody logs in to a server; of another one nothing is known because this one was refused."""
 
+    server_uid: str
+    """Of the DataServer: one that comes after it, or that the job names by now, is another."""
     generation: int
     """Of the DataServer: another endpoint may take the same credentials."""
     secret_version: str
@@ -50,7 +52,6 @@ OpenServer = Callable[[Driver, ServerSettings, RateBucket], MediaSource]
 
 @dataclass(slots=True)
 class _Open:
-    uid: str
     login: Login
     read_at: float
     source: MediaSource | None
@@ -124,7 +125,7 @@ class MediaSources:
         reference, version = server.spec.credentials_ref, GUEST
         if reference is not None:
             version, _ = await read_secret(kube, server.metadata.namespace, reference.name)
-        return Login(server.metadata.generation, version)
+        return Login(server.metadata.uid, server.metadata.generation, version)
 
     def refused_version(self, key: Key) -> str | None:
         """The resourceVersion of the Secret that was refused (see `GUEST`), for the status; None: it was not."""
@@ -145,7 +146,7 @@ class MediaSources:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _is_due(self, known: _Open, server: DataServer) -> bool:
-        if (known.uid, known.login.generation) != (server.metadata.uid, server.metadata.generation):
+        if (known.login.server_uid, known.login.generation) != (server.metadata.uid, server.metadata.generation):
             return True
         interval_s = REFUSED_INTERVAL_S if known.refused is not None else SECRET_INTERVAL_S
         return self._clock.monotonic() - known.read_at >= interval_s
@@ -156,13 +157,13 @@ class MediaSources:
         if reference is not None:
             version, values = await read_secret(kube, meta.namespace, reference.name)
         now = self._clock.monotonic()
-        login = Login(meta.generation, version)
-        if known is not None and (known.uid, known.login) == (meta.uid, login):
+        login = Login(meta.uid, meta.generation, version)
+        if known is not None and known.login == login:
             known.read_at = now
             return known
         heard_of, heard = self._refused.get(server.key, (None, None))
         refused = heard if heard_of == login else _refused_before(server, version)
-        fresh = _Open(meta.uid, login, now, None, refused=refused)
+        fresh = _Open(login, now, None, refused=refused)
         if server.spec.local is None:
             fresh.bucket = self._bucket(server)
             fresh.source = self._open_server(Driver(server.spec.driver), settings_of(server, values), fresh.bucket)

@@ -39,7 +39,7 @@ class CallExecutor:
 
     @property
     def is_stuck(self) -> bool:
-        """Every thread is at a call whose time is up: a further call would only wait in line."""
+        """Every thread is at a call that nobody waits for any more: a further call would only wait in line."""
         return len(self._overdue) >= self._size
 
     async def run(self, call: Callable[[], T], *, timeout_s: float) -> T:
@@ -54,17 +54,23 @@ class CallExecutor:
         try:
             done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
         except asyncio.CancelledError:
-            _abandon(future, waiter)
+            self._abandon(future, waiter)
             raise
         if waiter.cancelled():
             raise CallNotFinished("closed", began=False)
         if done:
             return waiter.result()
-        began = _abandon(future, waiter)
+        began = self._abandon(future, waiter)
+        raise CallNotFinished(f"no result within {timeout_s:g} s", began=began)
+
+    def _abandon(self, future: Future[T], waiter: asyncio.Future[T]) -> bool:
+        """Wait for the call no longer; whether it began, and holds its thread until it ends by itself."""
+        began = not future.cancel()
+        waiter.cancel()
         if began:
             self._overdue.add(future)
             future.add_done_callback(self._overdue.discard)
-        raise CallNotFinished(f"no result within {timeout_s:g} s", began=began)
+        return began
 
     def close(self) -> None:
         """Take no more calls and drop those in line; does not wait for those at work."""
@@ -111,10 +117,3 @@ def _work_off(line: SimpleQueue[Callable[[], None] | None], idle: Semaphore) -> 
             return
         work()
         del work
-
-
-def _abandon(future: Future[T], waiter: asyncio.Future[T]) -> bool:
-    """Wait for the call no longer; whether it began."""
-    began = not future.cancel()
-    waiter.cancel()
-    return began

@@ -105,14 +105,14 @@ class Lister:
 
     def _ask_ahead(self, pop: Callable[[], FrontierItem | None]) -> None:
         ahead = self.parallel * AHEAD if self._held < MAX_HELD else 1
-        if len(self._asked) >= ahead:
-            return
-        if ahead > 1:
-            ahead += self.parallel * AT_ONCE
-        while len(self._asked) < ahead and (item := pop()) is not None:
-            answer = asyncio.get_running_loop().create_future()
-            self._asked.append(answer)
-            self._open.append((item, answer))
+        if len(self._asked) < ahead:
+            if ahead > 1:
+                ahead += self.parallel * AT_ONCE
+            while len(self._asked) < ahead and (item := pop()) is not None:
+                answer = asyncio.get_running_loop().create_future()
+                self._asked.append(answer)
+                self._open.append((item, answer))
+        # Also when nothing was asked: workers end when too much is held, and leave questions open.
         for _ in range(min(self.parallel - self._busy, len(self._open))):
             worker = asyncio.create_task(self._work())
             self._busy += 1

@@ -58,10 +58,12 @@ def forget_word(root: Path, *, above: Path | None) -> None:
         fd = target.open(STATE_DIR)
         if fd is None:
             return
+        if not _is_there(fd):
+            return
         lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=fd)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (Path(f"/proc/self/fd/{fd}") / PURGED).exists():
+            if not _is_there(fd):
                 return
             for name in (PURGED, LOCK):
                 os.unlink(name, dir_fd=fd)
@@ -69,3 +71,7 @@ def forget_word(root: Path, *, above: Path | None) -> None:
                 os.rmdir(STATE_DIR, dir_fd=target.fd)
         finally:
             os.close(lock)
+
+
+def _is_there(state: int) -> bool:
+    return (Path(f"/proc/self/fd/{state}") / PURGED).exists()

@@ -115,6 +115,19 @@ async def test_a_refusal_at_an_endpoint_does_not_speak_of_another_one() -> None:
         assert lab.condition(SERVER)["status"] == "True"
 
 
+async def test_a_refusal_by_one_server_does_not_speak_of_the_one_that_the_job_names_by_now() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.data_server("other", endpoint="http://other:5244"))
+        lab.runners.results = [failed("CredentialsRefused", "the server refused the credentials")]
+        lab.runners.takes_s = HOUR_S
+        await lab.apply(lab.job())
+        await lab.until(lab.runners.at_work)
+        await lab.apply(lab.job(serverRef={"name": "other"}))
+        await lab.until(lambda: lab.last().get("result") == "Failed", within_s=2 * HOUR_S)
+        await lab.quiet(for_s=10)
+        assert lab.condition("dataserver/other")["status"] == "True"
+
+
 async def test_a_ban_holds_back_all_jobs_of_the_server_and_is_not_forgotten_by_a_restart() -> None:
     async with MediaLab() as lab:
         await lab.until_ready(SERVER)

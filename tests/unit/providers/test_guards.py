@@ -177,3 +177,23 @@ async def test_a_refusal_shows_life_and_a_lost_answer_shows_nothing() -> None:
     fail(breaker, OutcomeUnknown("lost"))
     fail(breaker, Unreachable("down"))
     assert breaker.is_open
+
+
+async def test_a_thread_whose_caller_was_cancelled_counts_as_stuck_until_its_call_ends(
+    executor: CallExecutor, gate: threading.Event
+) -> None:
+    begun = threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        gate.wait()
+
+    asking = asyncio.create_task(executor.run(hang, timeout_s=10))
+    await asyncio.to_thread(begun.wait)
+    assert not executor.is_stuck
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert executor.is_stuck
+    gate.set()
+    await executor.run(lambda: None, timeout_s=10)
+    assert not executor.is_stuck

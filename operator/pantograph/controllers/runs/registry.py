@@ -136,8 +136,12 @@ class Registry:
         return known.cancelled_at
 
     def forget(self, run: str, *, stored: bool = False) -> None:
-        """Its result is recorded (`stored`), or it is given up: it is told so if it reports again."""
+        """Its result is recorded (`stored`), or it is given up: it is told so if it reports again.
+
+        Only what it reported itself counts as stored, not what was recorded in its place.
+        """
         known = self._runs.pop(run, None)
+        stored = stored and known is not None and known.result is not None
         before = self._recorded.get(run, _NOTHING)
         digest = known.secret_digest if known is not None else before.secret_digest
         self._recorded[run] = _Recorded(digest, stored or before.stored)

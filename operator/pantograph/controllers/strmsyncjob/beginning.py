@@ -32,10 +32,12 @@ async def begin_run(scope: JobScope) -> None:
     assert server is not None, "require_server has made sure"
     require_usable(scope, server)
     show_last(scope)
+    # Before it takes its place in the queue: whoever lacks a Secret must not stand at its head.
+    login = await scope.media.sources.login_now(server, scope.kube)
     await_turn(scope, server, wish)
     parts = wish.scope
     with scope.media.claims.hold(scope.key, strmobjects.ALL_AT_WORK, strmobjects.at_work(scope.server_key)):
-        await announce_run(scope, wish, login=await scope.media.sources.login_now(server, scope.kube))
+        await announce_run(scope, wish, login=login)
     await start_run(scope, parts)
 
 
@@ -52,6 +54,7 @@ async def announce_run(scope: JobScope, wish: Wish, *, login: Login | None = Non
     run = RunStatus(
         **request.model_dump(),
         lives=lives,
+        server_uid=login.server_uid if login else None,
         server_generation=login.generation if login else None,
         secret_version=login.secret_version if login else None,
         started_at=operation.started_at,

@@ -205,8 +205,10 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
 
 def _refuse_login(scope: JobScope, run: RunStatus, error: Unauthorized) -> None:
     """Not the one that is known now: the run may have begun long before the Secret was changed."""
-    if run.server_generation is not None and run.secret_version is not None:
-        scope.media.sources.refuse_login(scope.server_key, Login(run.server_generation, run.secret_version), error)
+    if run.server_uid is None or run.server_generation is None or run.secret_version is None:
+        return
+    login = Login(run.server_uid, run.server_generation, run.secret_version)
+    scope.media.sources.refuse_login(scope.server_key, login, error)
 
 
 def _show_progress(scope: JobScope, state: RunState) -> None:

@@ -26,7 +26,7 @@ async def poll_tree(
 ) -> AsyncIterator[Hint]:
     """`RESCAN` once the tree below `path` was seen, then hints of what differs between two looks, for ever.
 
-    Raises `Unreachable` when the whole is out of sight.
+    Raises `Unreachable` when the whole is out of sight, `NotFound` when `path` is not there.
     """
     before = await _look(list_directory, path, {})
     yield Hint(HintKind.RESCAN, path, is_dir=True)
@@ -48,7 +48,9 @@ async def _look(list_directory: ListDirectory, root: str, before: Mapping[str, _
         try:
             names = {entry.name: _sum(entry) for entry in (await list_directory(path)).entries}
         except NotFound:
-            continue  # gone since its parent was listed, which the next look will tell
+            if path == root:
+                raise  # whatever comes in its place is to be looked at as a whole
+            names = {}  # gone since its parent was listed; should it be back at the next look, all in it is new
         except Unreachable as error:
             if error.reason in _OF_THE_MOUNT:
                 raise

@@ -78,3 +78,21 @@ async def test_a_flood_of_changes_is_one_rescan(
     monkeypatch.setattr(polling, "FLOOD", 1)
     tree.directories["/Movies"] = {}
     assert await anext(watch) == Hint(HintKind.RESCAN, "/", is_dir=True)
+
+
+async def test_a_root_that_is_gone_is_told_as_such_since_another_may_come(
+    tree: Tree, watch: AsyncGenerator[Hint, None]
+) -> None:
+    del tree.directories["/"]
+    with pytest.raises(NotFound):
+        await anext(watch)
+
+
+async def test_what_lies_in_a_directory_that_was_gone_at_one_look_is_told_at_the_next(
+    tree: Tree, watch: AsyncGenerator[Hint, None]
+) -> None:
+    movies = tree.directories.pop("/Movies")
+    gone = [await anext(watch), await anext(watch)]
+    assert {hint.path for hint in gone} == {"/Movies/Heat.mkv", "/Movies/Heat.nfo"}
+    tree.directories["/Movies"] = movies
+    assert (await anext(watch)).kind is HintKind.CHANGED
