@@ -15,12 +15,12 @@ from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.purge import purge
-from pantograph.strm.purged import PURGED, forget_word
+from pantograph.strm.purged import forget_word
 from pantograph.strm.removal import restore
 from pantograph.strm.report import Progress, Report, printable
 from pantograph.strm.runner import Declared, Places, target_directory
 from pantograph.strm.spec import compile_job
-from pantograph.strm.state import StateDir, read_owner
+from pantograph.strm.state import PURGED, StateDir, read_owner
 from pantograph.strm.target import Target
 
 
