@@ -17,7 +17,7 @@ import pytest
 
 from pantograph.cli import strm as cli
 from pantograph.cli.main import main
-from pantograph.providers.media.below import device
+from pantograph.providers.media.below import device, open_below
 
 SPEC = """
 apiVersion: pantograph.dev/v1alpha1
@@ -271,7 +271,12 @@ def test_a_run_on_a_mount_that_hangs_ends_within_the_limit_and_says_so(
     call("run")
     (tmp_path / "spec.yaml").write_text(SPEC.replace("sentinel: here}", "sentinel: here}, limits: {listTimeout: 1s}"))
     answers = threading.Event()
-    monkeypatch.setattr("pantograph.providers.media.local.open_below", lambda *_: answers.wait())
+
+    def hanging(*words: Any) -> int:
+        answers.wait()
+        return open_below(*words)
+
+    monkeypatch.setattr("pantograph.providers.media.local.open_below", hanging)
     code, result = call("run")
     answers.set()
     assert (code, result["reason"]) == (1, "MountHung")
