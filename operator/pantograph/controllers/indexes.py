@@ -18,6 +18,11 @@ def node(cluster: Key, name: str) -> Index:
     return ("node", cluster.namespace, cluster.name, name)
 
 
+def unmade(cluster: Key, name: str) -> Index:
+    """Copies on this node that have no VMID yet."""
+    return ("unmade", cluster.namespace, cluster.name, name)
+
+
 def making(template: Key) -> Index:
     """Replicas of a template that are being made."""
     return ("making", template.namespace, template.name)
@@ -48,6 +53,8 @@ def of(replica: TemplateReplica) -> list[Index]:
     if spec.type != "Copy":
         return found
     numbers = {status.vmid, operation.vmid if operation else None}
+    if status.vmid is None:
+        found.append(unmade(cluster, spec.node))
     found += [vmid(cluster, number) for number in numbers if number is not None]
     if operation is not None or status.phase in ("Staging", "Importing", "Converting"):
         found.append(making(Key("VMTemplate", namespace, spec.template_ref.name)))

@@ -69,28 +69,36 @@ def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
     storage = scope.world.storages.get((scope.node, staged.storage))
     cache = scope.services.cache
     readers = cache.indexed(indexes.staged(scope.cluster_key, staged.volid))
-    neighbours = cache.indexed(indexes.node(scope.cluster_key, scope.node))
-    for key in (readers | neighbours) - {scope.object.key}:
+    unmade = cache.indexed(indexes.unmade(scope.cluster_key, scope.node))
+    waiting = (key for key in unmade if _is_for_image(scope, key, staged))
+    for key in {*readers, *waiting} - {scope.object.key}:
         other = cache.read(key, TemplateReplica)
         if other is None or (other.spec.node != scope.node and not (storage and storage.shared)):
             continue
-        if _waits_for(scope, other, staged):
+        if _waits_for(other, staged):
             return True
     return False
 
 
-def _waits_for(scope: ReplicaScope, other: TemplateReplica, staged: StagedStatus) -> bool:
+def _is_for_image(scope: ReplicaScope, key: Key, staged: StagedStatus) -> bool:
+    """Whether the template of `key` has the image that was staged. Asked first: it spares reading the replica."""
+    cache = scope.services.cache
+    entry = cache.entry(key)
+    templates = [each for each in entry.refers_to if each.kind == "VMTemplate"] if entry else []
+    for name in templates:
+        template = cache.read(name, VMTemplate)
+        image = template.status.image if template else None
+        if image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}"):
+            return True
+    return False
+
+
+def _waits_for(other: TemplateReplica, staged: StagedStatus) -> bool:
     if other.spec.type != "Copy" or other.deleting or other.status.vmid is not None:
         return False
     if other.status.staged is not None:
         return other.status.staged.volid == staged.volid
-    if is_true(other.status.conditions, STALLED):
-        return False
-    template = scope.services.cache.read(
-        Key("VMTemplate", other.metadata.namespace, other.spec.template_ref.name), VMTemplate
-    )
-    image = template.status.image if template else None
-    return image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}")
+    return not is_true(other.status.conditions, STALLED)
 
 
 async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -> None:

@@ -79,8 +79,9 @@ class ConnectionPool:
 
     async def get(self, settings: ConnectionSettings) -> ProxmoxConnection:
         """The connection for these settings. Raises what `cluster_status` raises if it was never open."""
-        if settings in self._connections:
-            return self._connections[settings]
+        known = self._connections.get(settings)
+        if known is not None:
+            return known
         if settings not in self._apis:
             # Kept also while it cannot be reached: its circuit breaker must remember.
             self._apis[settings] = self._open_api(settings)
