@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from pantograph.providers.media.port import Entry, Listing, MediaSource
+from pantograph.providers.media.port import Listing, MediaSource
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.dirtimes import DirTimes
+from pantograph.strm.likeness import Likeness
 from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing, QuietRow
 from pantograph.strm.merge import Merge, Plan, Write
 from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
@@ -51,7 +52,7 @@ class Walk:
     root_error: str = ""
     root_proved: bool = False
     _began: bool = False
-    _root: frozenset[Entry] = frozenset()
+    _root: Likeness | None = None
     frontier: list[FrontierItem] = field(default_factory=list)
 
     @property
@@ -78,7 +79,7 @@ class Walk:
             return
         if not item.path:
             self.source_is_empty = not listing.entries
-            self._root = frozenset(_bare(entry) for entry in listing.entries)
+            self._root = Likeness.of(listing)
         left = self.quiet.as_left(item, listing) if listing.complete and self.proves and item.proved else None
         found = self._merge(item, listing) if left is None else self._short_cut(item, left, listing)
         self.frontier.extend(reversed(found))
@@ -89,10 +90,8 @@ class Walk:
         asked = f"{self.job.source.rstrip('/')}/{item.path}" if item.path else self.job.source
         if listing.path != asked:
             return f"the answer is for {listing.path}"
-        entries = listing.entries
         # Some providers answer an unknown directory with their root (115 does).
-        alike = item.path and entries and len(entries) == len(self._root) and _bare(entries[0]) in self._root
-        if alike and {_bare(entry) for entry in entries} == self._root:
+        if item.path and self._root is not None and self._root.is_of(listing):
             return "the answer shows the root's content"
         return ""
 
@@ -305,13 +304,6 @@ class Walk:
         self.report.note_incomplete(Issue("Incomplete", f"/{item.path}", why))
         self.manifest.execute("UPDATE dirs SET listing=NULL, proved_run=NULL WHERE path=?", (item.path,))
         self.manifest.execute("UPDATE runs SET incomplete=incomplete+1 WHERE id=?", (self.run,))
-
-
-def _bare(entry: Entry) -> Entry:
-    """The entry without what differs between two listings of the same thing."""
-    return Entry(
-        entry.name, "", entry.is_dir, entry.size_bytes, entry.modified, identity=entry.identity, hashes=entry.hashes
-    )
 
 
 def _dir_times(listing: Listing) -> dict[str, float]:

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
@@ -17,6 +18,8 @@ from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
 Kind = Literal["strm", "sidecar"]
+_AT_ONCE: Final = 1000
+"""Entries that are made ready for a digest together: of a huge directory never all."""
 MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
@@ -29,6 +32,11 @@ class WantedFile(NamedTuple):
     entry: Entry
     text: bytes
     """The whole content of a `.strm`; empty for a sidecar, which is fetched when it is copied."""
+
+
+Claim = tuple[str, Kind, Entry]
+"""A local name, and for what."""
+_by_name: Final = attrgetter("name")
 
 
 @dataclass(slots=True)
@@ -57,7 +65,7 @@ def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str,
         wanted.issues.append(Issue("NameRefused", below(path, skipped.name), skipped.why))
     claims = _Claims(job, wanted, path)
     # In the order of names, so that the same listing in another order has the same outcome.
-    for entry in sorted(listing.entries, key=lambda each: each.name):
+    for entry in sorted(listing.entries, key=_by_name):
         if entry.is_dir:
             claims.directory(entry, descend=job.max_depth is None or depth < job.max_depth)
         else:
@@ -73,30 +81,29 @@ def listing_digest(listing: Listing, *, shape: str, with_times: bool) -> bytes:
 
     A signature that expires is new in every listing, so it does not count: `renew_at` says when it must be looked at.
     """
-    facts = [
-        (
-            entry.name,
-            entry.is_dir,
-            entry.size_bytes,
-            entry.sign if entry.sign.endswith(":0") or ":" not in entry.sign else "expires",
-            entry.pickcode,
-            entry.is_mount,
-            entry.is_locked,
-            entry.modified if with_times else None,
-        )
-        for entry in listing.entries
-    ]
-    facts.sort(key=_by_name)
-    return hashlib.blake2b((shape + repr(facts)).encode(errors="surrogatepass"), digest_size=16).digest()
+    digest = hashlib.blake2b(shape.encode(), digest_size=16)
+    entries = sorted(listing.entries, key=_by_name)
+    for first in range(0, len(entries), _AT_ONCE):
+        facts = [
+            (
+                entry.name,
+                entry.is_dir,
+                entry.size_bytes,
+                entry.sign if entry.sign.endswith(":0") or ":" not in entry.sign else "expires",
+                entry.pickcode,
+                entry.is_mount,
+                entry.is_locked,
+                entry.modified if with_times else None,
+            )
+            for entry in entries[first : first + _AT_ONCE]
+        ]
+        digest.update(repr(facts).encode(errors="surrogatepass"))
+    return digest.digest()
 
 
 def below(path: str, name: str) -> str:
     """`name` in the directory `path`; both relative."""
     return f"{path}/{name}" if path else name
-
-
-def _by_name(fact: tuple[str, object, object, object, object, object, object, object]) -> str:
-    return fact[0]
 
 
 class _Claims:
@@ -107,9 +114,11 @@ class _Claims:
         self._wanted = wanted
         self._path = path
         self._taken: dict[str, str] = {}
-        self._files: dict[str, list[tuple[str, Kind, Entry]]] = defaultdict(list)
+        self._first: dict[str, Claim] = {}
+        self._rivals: dict[str, list[Claim]] = defaultdict(list)
+        self._media: list[str] = []
         self._films: dict[str, list[str]] = defaultdict(list)
-        """By their names without extensions."""
+        """By their names without extensions; empty where no sidecar asks for them."""
         self._sidecars: list[Entry] = []
 
     def directory(self, entry: Entry, *, descend: bool) -> None:
@@ -142,12 +151,15 @@ class _Claims:
         if not media:
             self._sidecars.append(entry)
             return
-        self._films[split_extension(entry.name)[0]].append(entry.name)
+        self._media.append(entry.name)
         keep = self._job.on_collision == "KeepExt"
         self._claim(entry, "strm", lambda: strm_name(entry.name, self._job.names, keep_extension=keep))
 
     def sidecars(self) -> None:
         """Claims of the sidecars: their names follow the films', which are all known now."""
+        if self._sidecars and self._job.on_collision == "KeepExt":
+            for film in self._media:
+                self._films[split_extension(film)[0]].append(film)
         for entry in self._sidecars:
             for name in self._sidecar_names(entry.name):
                 self._claim(entry, "sidecar", partial(sidecar_name, name, self._job.names))
@@ -161,7 +173,9 @@ class _Claims:
         if entry.is_locked:
             self._wanted.protected.add(name)
             return
-        self._files[self._job.names.fold(name)].append((name, kind, entry))
+        claim, fold = (name, kind, entry), self._job.names.fold(name)
+        if self._first.setdefault(fold, claim) is not claim:
+            self._rivals[fold].append(claim)
 
     def _sidecar_names(self, name: str) -> list[str]:
         """`a.zh.srt` of `a.mkv` is `a.mkv.zh.srt` beside `a.mkv.strm`: players match names. One for each such film."""
@@ -177,30 +191,30 @@ class _Claims:
                 return [film + name[end:] for film in films]
         return [name]
 
-    def settle(self) -> Iterable[tuple[str, Kind, Entry]]:
+    def settle(self) -> Iterable[Claim]:
         """The winners, once every claim is known."""
-        for fold, claims in self._files.items():
+        for fold, first in self._first.items():
+            if fold not in self._taken and fold not in self._rivals:
+                yield first
+                continue
+            claims = sorted([first, *self._rivals.get(fold, ())], key=self._preference)
             if fold in self._taken:
                 self._lose(claims, f"directory {self._taken[fold]!r} has the same name")
                 continue
-            if len(claims) == 1:
-                yield claims[0]
-                continue
-            claims.sort(key=self._preference)
             if self._job.on_collision == "Fail":
                 self._lose(claims, f"{claims[0][2].name!r} and {claims[1][2].name!r} want the same name")
                 continue
             self._lose(claims[1:], f"{claims[0][2].name!r} was preferred", protect=False)
             yield claims[0]
 
-    def _preference(self, claim: tuple[str, Kind, Entry]) -> tuple[int, int, int, str]:
+    def _preference(self, claim: Claim) -> tuple[int, int, int, str]:
         _, kind, entry = claim
         order = self._job.filter.extensions
         extension = extension_of(entry.name)
         rank = order.index(extension) if extension in order else len(order)
         return (kind != "strm", -(entry.size_bytes or 0), rank, entry.name)
 
-    def _lose(self, claims: list[tuple[str, Kind, Entry]], why: str, *, protect: bool = True) -> None:
+    def _lose(self, claims: list[Claim], why: str, *, protect: bool = True) -> None:
         for name, _, entry in claims:
             self._wanted.collisions += 1
             self._wanted.issues.append(Issue("Collision", below(self._path, entry.name), why))
