@@ -69,7 +69,7 @@ def validation(rule: CelRule) -> Node:
 
 
 class _JsonSchema(GenerateJsonSchema):
-    """pydantic's own, with each model's CEL rules on its node (a base's come first), and its docstrings on its fields."""
+    """pydantic's own, with each model's CEL rules on its node, and docstrings on its fields; a base's come first."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Node:
         node = super().model_schema(schema)
