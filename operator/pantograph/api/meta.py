@@ -70,8 +70,8 @@ class Model(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         extra="ignore",
-        use_attribute_docstrings=True,
         frozen=False,
+        defer_build=True,  # a run of one job needs the models of two kinds, not of all
     )
 
     cel: ClassVar[tuple[CelRule, ...]] = ()

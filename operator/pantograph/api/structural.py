@@ -6,7 +6,11 @@ that it would refuse, or that GitOps tools would see as drift, is found here wit
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -65,14 +69,38 @@ def validation(rule: CelRule) -> Node:
 
 
 class _JsonSchema(GenerateJsonSchema):
-    """pydantic's own, with each model's CEL rules on its node; a base's rules come first."""
+    """pydantic's own, with each model's CEL rules on its node, and docstrings on its fields; a base's come first."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Node:
         node = super().model_schema(schema)
-        rules = [rule for cls in reversed(schema["cls"].__mro__) for rule in vars(cls).get("cel", ())]
+        lineage = [cls for cls in reversed(schema["cls"].__mro__) if issubclass(cls, Model)]
+        rules = [rule for cls in lineage for rule in vars(cls).get("cel", ())]
         if rules:
             node[VALIDATIONS] = [validation(rule) for rule in rules]
+        for cls in lineage:
+            for name, text in _field_docstrings(cls).items():
+                field = schema["cls"].model_fields.get(name)
+                if field is not None:
+                    node["properties"][field.alias or name]["description"] = text
         return node
+
+
+def _field_docstrings(cls: type[Model]) -> dict[str, str]:
+    """The text below each field that `cls` itself declares.
+
+    Not `use_attribute_docstrings` of pydantic, which reads the source of every model in every process that has one.
+    """
+    try:
+        declared = ast.parse(dedent(inspect.getsource(cls))).body[0]
+    except OSError:
+        return {}  # made by a program, not written
+    assert isinstance(declared, ast.ClassDef), "the source of a class"
+    found = {}
+    for field, text in pairwise(declared.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
+                found[name] = inspect.cleandoc(docstring)
+    return found
 
 
 class _Rewriter:

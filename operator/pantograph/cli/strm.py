@@ -10,16 +10,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pantograph.api.base import InvalidObject
 from pantograph.api.dataserver import DataServer
 from pantograph.api.units import parse_duration
-from pantograph.cli import strm_reporting
 from pantograph.cli.strm_doctor import examine
 from pantograph.cli.strm_options import configure, new_name, places_of, request_of
+from pantograph.cli.strm_ordered import Place, bind_to_parent
 from pantograph.cli.strm_printing import Show, print_report, shower, wipe
-from pantograph.cli.strm_reporting import Place, Reporter
 from pantograph.cli.strm_stop import Stop
 from pantograph.cli.strm_target import end_purge, purge_target, restore_run, show_candidates
 from pantograph.cli.strm_watch import watch
@@ -30,13 +29,15 @@ from pantograph.providers.media.declared import bucket_of, limits_of, list_timeo
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
-from pantograph.providers.notify.mediaservers import open_media_server
 from pantograph.providers.notify.port import MediaServer
 from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Report
 from pantograph.strm.run import Request, Surroundings, execute
 from pantograph.strm.runner import Declared, Places, read_declared, source_identity, target_directory
 from pantograph.strm.spec import Job, compile_job
+
+if TYPE_CHECKING:
+    from pantograph.cli.strm_reporting import Reporter
 
 __all__ = ["configure", "run"]
 
@@ -46,7 +47,7 @@ EXIT_CODES: Final = {"Succeeded": 0, "Degraded": 1, "Failed": 1, "Cancelled": 1,
 def run(arguments: Namespace) -> int:
     """The exit code: 0 done, 1 failed or incomplete, 2 wrong use, 3 waits for an approval."""
     if getattr(arguments, "until_stdin_closes", None) is not None:
-        strm_reporting.bind_to_parent(arguments.until_stdin_closes)
+        bind_to_parent(arguments.until_stdin_closes)
     try:
         declared, places = read_declared(arguments.spec), places_of(arguments)
         if arguments.action == "restore":
@@ -88,7 +89,7 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
     bucket = _bucket(declared.server, lambda cooldown: reporter.cooled(cooldown) if reporter else None)
     if place is not None:
         alone = _alone(declared.server)
-        reporter = Reporter(place, clock=clock, bucket=bucket, alone_per_minute=alone, cancel=stop.ask)
+        reporter = _reporter(place, bucket, alone_per_minute=alone, cancel=stop.ask)
 
     async def work(show: Show) -> Report:
         if arguments.purge:
@@ -124,6 +125,15 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
     finally:
         await reporter.close()
     return report
+
+
+def _reporter(
+    place: Place, bucket: RateBucket | None, *, alone_per_minute: float | None, cancel: Callable[[], None]
+) -> Reporter:
+    # Here and not above: a run that reports to nobody needs neither the protocol's models nor, maybe, HTTP.
+    from pantograph.cli.strm_reporting import Reporter
+
+    return Reporter(place, clock=SystemClock(), bucket=bucket, alone_per_minute=alone_per_minute, cancel=cancel)
 
 
 def _log_what_the_engine_says() -> None:
@@ -172,7 +182,7 @@ async def _tell_failure(arguments: Namespace, error: Exception) -> None:
     try:
         place = Place.of(arguments)
         assert place is not None, "asked before"
-        reporter = Reporter(place, clock=SystemClock(), bucket=None, alone_per_minute=None, cancel=stop.ask)
+        reporter = _reporter(place, None, alone_per_minute=None, cancel=stop.ask)
         await reporter.open()
     except StrmError:
         return  # that is the failure, and it was printed
@@ -263,6 +273,11 @@ def _alone(server: DataServer) -> float:
 def _media_servers(declared: Declared, places: Places) -> dict[str, MediaServer]:
     job = declared.job
     servers = job.spec.notify.media_servers if job.spec.notify else []
+    if not servers:
+        return {}
+    # Here and not above: a folder on this machine is mirrored without HTTP if nobody is told of it.
+    from pantograph.providers.notify.mediaservers import open_media_server
+
     return {
         each.name: open_media_server(each, places.secret(each.secret_ref.name, namespace=job.metadata.namespace))
         for each in servers

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from pantograph.api.units import parse_duration
-from pantograph.cli import strm_reporting
+from pantograph.cli import strm_ordered
 from pantograph.strm.prune import Approval
 from pantograph.strm.run import Request
 from pantograph.strm.runner import Places
@@ -48,7 +48,7 @@ def configure(parser: ArgumentParser) -> None:
             metavar="DURATION",
             help="stop when it takes longer; the next run goes on there",
         )
-        strm_reporting.configure(each)
+        strm_ordered.configure(each)
     for each in (run, purge):
         each.add_argument("--expect-records", action="store_true", help="a purge of a target without records fails")
     rewrite.set_defaults(trigger="manual", purge=False)

@@ -14,7 +14,8 @@ from yarl import URL
 from hack.controlplane.process import free_ports
 from pantograph.api.run import RunResult
 from pantograph.cli import strm_reporting
-from pantograph.cli.strm_reporting import Place, Reporter
+from pantograph.cli.strm_ordered import Place
+from pantograph.cli.strm_reporting import Reporter
 from pantograph.clock import SystemClock
 from pantograph.controllers.installation import SECRET_NAME, load_installation
 from pantograph.controllers.runs.certificate import ensure_certificate

@@ -6,8 +6,6 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from watchfiles import Change, awatch
-
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import Hint, HintKind
@@ -76,6 +74,9 @@ def sees_nothing(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> b
 
 
 async def _hints(folder: Path, path: str, mount_fault: MountFault) -> AsyncIterator[Hint]:
+    # Here and not above: a run lists its folder, and does not watch it.
+    from watchfiles import Change, awatch
+
     watching = False
     async for changes in awatch(
         folder,

@@ -6,11 +6,8 @@ from enum import StrEnum
 
 from pantograph.clock import Clock
 from pantograph.providers.media.bucket import RateBucket
-from pantograph.providers.media.local import Local
-from pantograph.providers.media.openlist import OpenList
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings, ServerSettings
-from pantograph.providers.media.webdav import WebDav
 
 
 class Driver(StrEnum):
@@ -23,11 +20,16 @@ class Driver(StrEnum):
 
 def open_server(driver: Driver, settings: ServerSettings, *, bucket: RateBucket, clock: Clock) -> MediaSource:
     """Connects to nobody yet. Must be called on the event loop; raises `Rejected` for settings that cannot be used."""
+    # Each here and not above: a run needs one of them, and pays for it at every start. gRPC starts threads, too, and a
+    # process that has it loaded must not be forked.
     if driver is Driver.OPENLIST:
+        from pantograph.providers.media.openlist import OpenList
+
         return OpenList(settings, bucket=bucket, clock=clock)
     if driver is Driver.WEBDAV:
+        from pantograph.providers.media.webdav import WebDav
+
         return WebDav(settings, bucket=bucket, clock=clock)
-    # Here and not above: a process that has gRPC loaded starts threads, and must not be forked.
     from pantograph.providers.media.clouddrive2 import CloudDrive2
 
     return CloudDrive2(settings, bucket=bucket, clock=clock)
@@ -35,4 +37,6 @@ def open_server(driver: Driver, settings: ServerSettings, *, bucket: RateBucket,
 
 def open_folder(settings: LocalSettings, *, clock: Clock) -> MediaSource:
     """A folder needs no bucket: it is this machine's."""
+    from pantograph.providers.media.local import Local
+
     return Local(settings, clock=clock)
