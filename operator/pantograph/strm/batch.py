@@ -109,16 +109,17 @@ class Batch:
         self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
+        digests = [digest_of(work.write.file.text) for work in self.works]
         self.manifest.files.intend(
-            _intent(work, digest_of(work.write.file.text)) for work in self.works if _is_link(work)
+            [_intent(work, digest) for work, digest in zip(self.works, digests, strict=True) if _is_link(work)]
         )
         made = self._intend_directories()
         folders = all_of((work.local for work in self.works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         try:
-            for work in self.works:
-                await self._write_one(work)
+            for work, digest in zip(self.works, digests, strict=True):
+                await self._write_one(work, digest)
         finally:  # what was written is known, even if the next file found no room
             self.manifest.files.record(self.written)
             self.written = []
@@ -144,12 +145,12 @@ class Batch:
         except OSError:
             return True
 
-    async def _write_one(self, work: Work) -> None:
+    async def _write_one(self, work: Work, digest: bytes) -> None:
+        """`digest`: of the text that a `.strm` will hold."""
         file = work.write.file
-        path = below(work.path, file.name)
         try:
             if file.kind == "strm":
-                staged = self.writer.stage(file.text)
+                staged = self.writer.stage(file.text, digest)
             else:
                 staged = await self.writer.fetch(self.source, file.entry)
             if file.kind == "sidecar":
@@ -159,7 +160,7 @@ class Batch:
             written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
         except (NotWritten, ProviderError, OSError) as error:
             self.writer.discard()
-            self._failed(work, path, error)
+            self._failed(work, below(work.path, file.name), error)
             return
         entry = file.entry
         self.written.append(

@@ -137,7 +137,8 @@ class _Claims:
         media = files.is_media(entry.name, entry.size_bytes)
         if not media and not files.is_sidecar(entry.name, entry.size_bytes):
             return
-        if not self._job.paths.takes(below(self._path, entry.name)):
+        paths = self._job.paths
+        if not (paths.takes_all or paths.takes(below(self._path, entry.name))):
             return
         if not media:
             self._sidecars.append(entry)
