@@ -148,36 +148,30 @@ class Batch:
     async def _write_one(self, work: Work, digest: bytes) -> None:
         """`digest`: of the text that a `.strm` will hold."""
         file = work.write.file
+        entry = file.entry
         try:
             if file.kind == "strm":
                 staged = self.writer.stage(file.text, digest)
             else:
-                staged = await self.writer.fetch(self.source, file.entry)
+                staged = await self.writer.fetch(self.source, entry)
             if file.kind == "sidecar":
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
                 self.manifest.files.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
-            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
+            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
         except (NotWritten, ProviderError, OSError) as error:
             self.writer.discard()
             self._failed(work, below(work.path, file.name), error)
             return
-        entry = file.entry
+        content, (_, size, mtime_ns) = written
+        time = None if entry.modified is None else entry.modified.timestamp()
         self.written.append(
             Record(
-                work.directory,
-                file.name,
-                file.kind,
-                entry.name,
-                written.digest,
-                written.state.size,
-                written.state.mtime_ns,
-                entry.size_bytes,
-                None if entry.modified is None else entry.modified.timestamp(),
+                work.directory, file.name, file.kind, entry.name, content, size, mtime_ns, entry.size_bytes, time
             )
-        )
+        )  # fmt: skip
         if work.quieted is not None:
-            work.quieted.files[file.name] = Lying(written.state.size, written.state.mtime_ns, written.digest)
+            work.quieted.files[file.name] = Lying(size, mtime_ns, content)
         self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1

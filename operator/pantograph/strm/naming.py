@@ -47,6 +47,16 @@ class NameRules:
         Raises RefusedName.
         """
         check(name)
+        return self._fit(name, extension)
+
+    def strm(self, name: str, *, keep_extension: bool) -> str:
+        """The `.strm` of the remote file `name`. Raises RefusedName."""
+        check(name)
+        stem = name if keep_extension else split_extension(name)[0]
+        return self._fit(stem + STRM, STRM)
+
+    def _fit(self, name: str, extension: str) -> str:
+        """As `local`, for a name that was checked."""
         if self.profile == "Portable":
             name = _portable(name)
         if len(name) > MAX_SHORT and len(name.encode()) > MAX_NAME_BYTES:
@@ -91,9 +101,7 @@ def split_extension(name: str) -> tuple[str, str]:
 
 def strm_name(name: str, rules: NameRules, *, keep_extension: bool) -> str:
     """The `.strm` of the remote file `name`. Raises RefusedName."""
-    check(name)
-    stem = name if keep_extension else split_extension(name)[0]
-    return rules.local(stem + STRM, extension=STRM)
+    return rules.strm(name, keep_extension=keep_extension)
 
 
 def sidecar_name(name: str, rules: NameRules) -> str:

@@ -127,7 +127,7 @@ class Writer:
 
         What appears under a name that nothing had is not replaced, not even in the last moment.
         """
-        if directory.split("/", 1)[0] == STATE_DIR:
+        if directory.startswith(STATE_DIR) and directory.split("/", 1)[0] == STATE_DIR:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"
