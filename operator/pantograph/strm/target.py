@@ -10,7 +10,6 @@ import ctypes
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,9 +22,6 @@ MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
 
 
-_NO_REPLACE: Final = 1
-"""RENAME_NOREPLACE of `renameat2(2)`; Python has no name for either."""
-_NO_FLAG: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
 
 
@@ -150,11 +146,9 @@ def look(fd: int, name: str) -> OnDisk | None:
 def move(name: str, new_name: str, *, source: int, directory: int) -> None:
     """Give a file of the directory `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
 
-    `rename` would replace what has appeared meanwhile; `renameat2` and `link` do not. Where the file system knows neither
-    the flag nor second names, a last look must do.
+    `rename` would replace what has appeared meanwhile; `link` does not. Where the file system knows no second names
+    (exFAT, most FUSE), a last look must do.
     """
-    if rename_to_new(name, new_name, source=source, directory=directory):
-        return
     try:
         os.link(name, new_name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
@@ -165,22 +159,6 @@ def move(name: str, new_name: str, *, source: int, directory: int) -> None:
         os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=directory)
         return
     os.unlink(name, dir_fd=source)
-
-
-def rename_to_new(name: str, new_name: str, *, source: int, directory: int) -> bool:
-    """As `move`, in one step instead of `link` and `unlink`: half the work of the file system's journal.
-
-    False if the file system (NFS, some FUSE), the kernel or a sandbox does not know how: nothing was done then.
-    """
-    if _renameat2 is None:
-        return False
-    sys.audit("os.rename", name, new_name, source, directory)
-    if _renameat2(source, os.fsencode(name), directory, os.fsencode(new_name), _NO_REPLACE) == 0:
-        return True
-    error = ctypes.get_errno()
-    if error in _NO_FLAG:
-        return False
-    raise OSError(error, os.strerror(error), new_name)
 
 
 def read_small(fd: int, name: str) -> bytes | None:
@@ -235,6 +213,3 @@ def sync_filesystem(fd: int) -> None:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_renameat2 = getattr(_libc, "renameat2", None)
-if _renameat2 is not None:
-    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pantograph.strm import target
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 FILM = "shelf0/show0/film 0003.strm"
@@ -41,42 +39,21 @@ async def test_a_file_that_lost_bytes_on_its_way_gets_no_name(tmp_path: Path, mo
     assert "7 are there" in report.samples[0].message
 
 
-@pytest.mark.parametrize("able", ["renames", "links", "neither"])
+@pytest.mark.parametrize("links", [True, False])
 async def test_what_appears_at_the_last_moment_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
 ) -> None:
-    stage, rename, link = Stage(tmp_path, films(10)), target.rename_to_new, os.link
+    stage, link = Stage(tmp_path, films(10)), os.link
 
-    def racing(name: str, new_name: str, **places: Any) -> bool:
+    def racing(name: str, new_name: str, **places: Any) -> None:
         if new_name == "film 0003.strm":
             (tmp_path / FILM).write_text("mine")
-        return able == "renames" and rename(name, new_name, **places)
-
-    def linking(name: str, new_name: str, **places: Any) -> None:
-        if able == "neither":
+        if not links:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         link(name, new_name, **places)
 
-    monkeypatch.setattr(target, "rename_to_new", racing)
-    monkeypatch.setattr(os, "link", linking)
+    monkeypatch.setattr(os, "link", racing)
     report = await stage.run()
     assert (report.created, report.failed) == (9, 1)
     assert stage.files()[FILM] == b"mine"
     assert list((tmp_path / ".pantograph/tmp").iterdir()) == []
-
-
-@pytest.mark.parametrize("fault", [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP])
-async def test_a_file_system_that_cannot_refuse_to_replace_gets_the_same_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
-) -> None:
-    able, unable = Stage(tmp_path / "able", films(10)), Stage(tmp_path / "unable", films(10))
-    await able.run()
-
-    def refusing(*_: object) -> int:
-        ctypes.set_errno(fault)
-        return -1
-
-    monkeypatch.setattr(target, "_renameat2", refusing)
-    assert (await unable.run()).created == 10
-    assert unable.files() == able.files()
-    assert list((tmp_path / "unable/.pantograph/tmp").iterdir()) == []
