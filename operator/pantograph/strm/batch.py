@@ -109,16 +109,17 @@ class Batch:
         self.planned, self.proved = 0, []
 
     async def _write(self) -> None:
+        digests = [digest_of(work.write.file.text) for work in self.works]
         self.manifest.files.intend(
-            _intent(work, digest_of(work.write.file.text)) for work in self.works if _is_link(work)
+            [_intent(work, digest) for work, digest in zip(self.works, digests, strict=True) if _is_link(work)]
         )
         made = self._intend_directories()
         folders = all_of((work.local for work in self.works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         try:
-            for work in self.works:
-                await self._write_one(work)
+            for work, digest in zip(self.works, digests, strict=True):
+                await self._write_one(work, digest)
         finally:  # what was written is known, even if the next file found no room
             self.manifest.files.record(self.written)
             self.written = []
@@ -144,39 +145,33 @@ class Batch:
         except OSError:
             return True
 
-    async def _write_one(self, work: Work) -> None:
+    async def _write_one(self, work: Work, digest: bytes) -> None:
+        """`digest`: of the text that a `.strm` will hold."""
         file = work.write.file
-        path = below(work.path, file.name)
+        entry = file.entry
         try:
             if file.kind == "strm":
-                staged = self.writer.stage(file.text)
+                staged = self.writer.stage(file.text, digest)
             else:
-                staged = await self.writer.fetch(self.source, file.entry)
+                staged = await self.writer.fetch(self.source, entry)
             if file.kind == "sidecar":
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
                 self.manifest.files.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
-            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=file.entry)
+            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
         except (NotWritten, ProviderError, OSError) as error:
             self.writer.discard()
-            self._failed(work, path, error)
+            self._failed(work, below(work.path, file.name), error)
             return
-        entry = file.entry
+        content, (_, size, mtime_ns) = written
+        time = None if entry.modified is None else entry.modified.timestamp()
         self.written.append(
             Record(
-                work.directory,
-                file.name,
-                file.kind,
-                entry.name,
-                written.digest,
-                written.state.size,
-                written.state.mtime_ns,
-                entry.size_bytes,
-                None if entry.modified is None else entry.modified.timestamp(),
+                work.directory, file.name, file.kind, entry.name, content, size, mtime_ns, entry.size_bytes, time
             )
-        )
+        )  # fmt: skip
         if work.quieted is not None:
-            work.quieted.files[file.name] = Lying(written.state.size, written.state.mtime_ns, written.digest)
+            work.quieted.files[file.name] = Lying(size, mtime_ns, content)
         self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1

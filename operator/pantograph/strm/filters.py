@@ -20,6 +20,7 @@ class Excludes:
     def __init__(self, patterns: Iterable[str]) -> None:
         compiled = [_compile(pattern) for pattern in patterns]
         self._pattern = re.compile("|".join(f"(?:{each})" for each in compiled)) if compiled else None
+        self.match_none = self._pattern is None
 
     def match(self, path: str) -> bool:
         """Whether `path` (relative, `a/b/c`) is left out. Whether a directory above it is, was asked on the way."""
@@ -36,6 +37,7 @@ class Includes:
             self._matcher = None
         else:
             self._matcher = re.compile("|".join(f"(?:{_segments(each)}){_BELOW}" for each in self._patterns))
+        self.match_all = self._matcher is None
 
     def match(self, path: str) -> bool:
         """Whether the file `path` is mirrored."""
@@ -55,6 +57,8 @@ class PathFilter:
     def __init__(self, *, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
         self._include = Includes(include)
         self._exclude = Excludes(exclude)
+        self.takes_all = self._include.match_all and self._exclude.match_none
+        """No path is left out."""
 
     def takes(self, path: str) -> bool:
         """Whether the file is."""

@@ -12,6 +12,8 @@ STATE_DIR: Final = ".pantograph"
 """Our own directory in the target: never a remote thing's name."""
 MAX_NAME_BYTES: Final = 255
 """NAME_MAX of Linux file systems: bytes, not characters."""
+MAX_SHORT: Final = MAX_NAME_BYTES // 4
+"""So many characters are never too many bytes."""
 STRM: Final = ".strm"
 SIDECAR_SEPARATORS: Final = ".-_"
 """What follows a film's name in that of its sidecar: `a.zh.srt`, `a-poster.jpg`."""
@@ -45,11 +47,21 @@ class NameRules:
         Raises RefusedName.
         """
         check(name)
+        return self._fit(name, extension)
+
+    def strm(self, name: str, *, keep_extension: bool) -> str:
+        """The `.strm` of the remote file `name`. Raises RefusedName."""
+        check(name)
+        stem = name if keep_extension else split_extension(name)[0]
+        return self._fit(stem + STRM, STRM)
+
+    def _fit(self, name: str, extension: str) -> str:
+        """As `local`, for a name that was checked."""
         if self.profile == "Portable":
             name = _portable(name)
-        if len(name.encode()) > MAX_NAME_BYTES:
+        if len(name) > MAX_SHORT and len(name.encode()) > MAX_NAME_BYTES:
             name = self._shortened(name, extension)
-        if name.casefold() == STATE_DIR:
+        if name[0] == "." and name.casefold() == STATE_DIR:
             raise RefusedName(f"{name!r} is the name of our own directory")
         return name
 
@@ -69,6 +81,8 @@ def check(name: str) -> None:
     """Raises RefusedName for a remote name that no target takes: it could escape, or break a line of a `.strm`."""
     if name in ("", ".", "..") or "/" in name:
         raise RefusedName(f"{name!r} is not the name of a file")
+    if name.isprintable():  # almost every name is, and then there is nothing of what follows in it
+        return
     if _CONTROL.search(name):
         raise RefusedName(f"{name!r} contains a control character")
     try:
@@ -87,9 +101,7 @@ def split_extension(name: str) -> tuple[str, str]:
 
 def strm_name(name: str, rules: NameRules, *, keep_extension: bool) -> str:
     """The `.strm` of the remote file `name`. Raises RefusedName."""
-    check(name)
-    stem = name if keep_extension else split_extension(name)[0]
-    return rules.local(stem + STRM, extension=STRM)
+    return rules.strm(name, keep_extension=keep_extension)
 
 
 def sidecar_name(name: str, rules: NameRules) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.filters import extension_of
-from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension, strm_name
+from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
@@ -142,18 +141,22 @@ class _Claims:
             wanted.dirs[entry.name] = local
 
     def file(self, entry: Entry) -> None:
-        files = self._job.filter
-        media = files.is_media(entry.name, entry.size_bytes)
-        if not media and not files.is_sidecar(entry.name, entry.size_bytes):
+        job, name = self._job, entry.name
+        media = job.filter.is_media(name, entry.size_bytes)
+        if not media and not job.filter.is_sidecar(name, entry.size_bytes):
             return
-        if not self._job.paths.takes(below(self._path, entry.name)):
+        if not (job.paths.takes_all or job.paths.takes(below(self._path, name))):
             return
         if not media:
             self._sidecars.append(entry)
             return
-        self._media.append(entry.name)
-        keep = self._job.on_collision == "KeepExt"
-        self._claim(entry, "strm", lambda: strm_name(entry.name, self._job.names, keep_extension=keep))
+        self._media.append(name)
+        try:
+            local = job.names.strm(name, keep_extension=job.on_collision == "KeepExt")
+        except RefusedName as error:
+            self._refuse(entry, error)
+            return
+        self._claim(entry, "strm", local)
 
     def sidecars(self) -> None:
         """Claims of the sidecars: their names follow the films', which are all known now."""
@@ -162,14 +165,17 @@ class _Claims:
                 self._films[split_extension(film)[0]].append(film)
         for entry in self._sidecars:
             for name in self._sidecar_names(entry.name):
-                self._claim(entry, "sidecar", partial(sidecar_name, name, self._job.names))
+                try:
+                    local = sidecar_name(name, self._job.names)
+                except RefusedName as error:
+                    self._refuse(entry, error)
+                    continue
+                self._claim(entry, "sidecar", local)
 
-    def _claim(self, entry: Entry, kind: Kind, named: Callable[[], str]) -> None:
-        try:
-            name = named()
-        except RefusedName as error:
-            self._wanted.issues.append(Issue("NameRefused", below(self._path, entry.name), str(error)))
-            return
+    def _refuse(self, entry: Entry, error: RefusedName) -> None:
+        self._wanted.issues.append(Issue("NameRefused", below(self._path, entry.name), str(error)))
+
+    def _claim(self, entry: Entry, kind: Kind, name: str) -> None:
         if entry.is_locked:
             self._wanted.protected.add(name)
             return

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final, Literal, NamedTuple, Protocol
 
 from pantograph.providers.media.port import Entry, MediaSource
-from pantograph.strm.merge import DIGEST_BYTES, digest_of
+from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.state import StateDir
 from pantograph.strm.target import OnDisk, Target, look, move
@@ -24,7 +24,10 @@ class NotWritten(Exception):
 
 def write_all(handle: int, content: bytes) -> None:
     """Until all is out: near a quota, or on a network file system, one `write` may take a part only."""
-    left = memoryview(content)
+    written = os.write(handle, content)
+    if written == len(content):
+        return
+    left = memoryview(content)[written:]
     while left:
         left = left[os.write(handle, left) :]
 
@@ -47,8 +50,8 @@ class Staged(NamedTuple):
 class Hand(Protocol):
     """Makes one file after another, or (in a dry run) only tells of it."""
 
-    def stage(self, content: bytes) -> Staged:
-        """Have `content` ready beside the tree."""
+    def stage(self, content: bytes, digest: bytes) -> Staged:
+        """Have `content`, of that digest, ready beside the tree."""
         ...
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
@@ -83,7 +86,7 @@ class Writer:
         self._mtime_policy = mtime_policy
         self._max_bytes = max_bytes
 
-    def stage(self, content: bytes) -> Staged:
+    def stage(self, content: bytes, digest: bytes) -> Staged:
         """Lay `content` beside the tree."""
         handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
         try:
@@ -91,7 +94,7 @@ class Writer:
             state = self._seal(handle, len(content))
         finally:
             os.close(handle)
-        return Staged(digest_of(content), len(content), state.st_mtime_ns)
+        return Staged(digest, len(content), state.st_mtime_ns)
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
@@ -124,7 +127,7 @@ class Writer:
 
         What appears under a name that nothing had is not replaced, not even in the last moment.
         """
-        if directory.split("/", 1)[0] == STATE_DIR:
+        if directory.startswith(STATE_DIR) and directory.split("/", 1)[0] == STATE_DIR:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"

@@ -17,9 +17,9 @@ from urllib.parse import quote, urlsplit
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Link
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9\-_.~$&+=:@/]+")
-"""All but what Go's url.PathEscape leaves as it is: OpenList's own links are made so. Slashes stay."""
-_HEX = tuple(f"%{byte:02X}" for byte in range(256))
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+=:@/")
+"""What Go's url.PathEscape leaves as it is: OpenList's own links are made so. Slashes stay."""
+_ESCAPED = tuple(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in range(256))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 
@@ -46,14 +46,8 @@ def encode_path(path: str, encoding: Encoding) -> str:
 
 
 def _encode(text: str) -> str:
-    """Only what must be encoded is looked at character by character: `urllib.parse.quote` looks at everything."""
-    return _UNSAFE.sub(lambda found: _escaped(found[0]), text)
-
-
-@lru_cache(maxsize=4096)
-def _escaped(text: str) -> str:
-    """What must be encoded comes in few forms: a space, an accent, a word."""
-    return "".join(map(_HEX.__getitem__, text.encode()))
+    """As `urllib.parse.quote`, in half its time."""
+    return "".join(map(_ESCAPED.__getitem__, text.encode()))
 
 
 _encoded = lru_cache(maxsize=256)(_encode)
@@ -65,18 +59,25 @@ def http_line(link: Link, *, encoding: Encoding, base: str | None = None, prefix
 
     The signature is never encoded: its `:` and `=` stand literally, as the server writes them.
     """
-    base = normal_base(base if base is not None else link.base)
-    prefix = link.prefix if prefix is None else prefix
-    if not base:
+    start = _start(link.base if base is None else base, link.prefix if prefix is None else prefix)
+    if not start:
         raise Rejected(f"{link.path} has no HTTP address; set link.publicBase or link.mode: Mount")
-    if "{" in prefix:
-        parts = urlsplit(base)
-        prefix = prefix.replace("{scheme}", parts.scheme).replace("{host}", parts.netloc)
-    prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
     query = f"?sign={link.sign}" if link.sign else ""
     if link.pickcode:
         query = f"?pickcode={quote(link.pickcode, safe='')}{query.replace('?', '&', 1)}"
-    return _one_line(f"{base}{prefix}{encode_path(link.path, encoding)}{query}")
+    return _one_line(f"{start}{encode_path(link.path, encoding)}{query}")
+
+
+@lru_cache(maxsize=256)
+def _start(base: str, prefix: str) -> str:
+    """What stands before a file's path; empty without a base."""
+    base = normal_base(base)
+    if not base:
+        return ""
+    if "{" in prefix:
+        parts = urlsplit(base)
+        prefix = prefix.replace("{scheme}", parts.scheme).replace("{host}", parts.netloc)
+    return f"{base}/{prefix.strip('/')}" if prefix.strip("/") else base
 
 
 def mount_line(link: Link, *, mount_prefix: str | None = None) -> str:
@@ -123,6 +124,6 @@ def sign_expiry(sign: str) -> datetime | None:
 
 
 def _one_line(line: str) -> str:
-    if _CONTROL.search(line):
+    if not line.isprintable() and _CONTROL.search(line):
         raise Rejected(f"{line!r} holds a control character, which would break the one line of a .strm file; rename it")
     return line
