@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -59,7 +60,7 @@ class Batch:
     run: int
     sync: Callable[[int], None]
     changes: Changes
-    works: list[Work] = field(default_factory=list)
+    works: deque[Work] = field(default_factory=deque)
     written: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     """Directories to be taken off the stored frontier."""
@@ -97,28 +98,29 @@ class Batch:
 
     async def flush(self) -> None:
         """Do what was planned. Raises StrmError if the target takes nothing more."""
-        if self.works:
-            await self._write()
+        while self.works:
+            # A single directory may hold any number: what is done is let go before the next is taken up.
+            await self._write([self.works.popleft() for _ in range(min(MAX_WRITES, len(self.works)))])
         for settle in self.settlements:
             settle()
         if self.proved:
             self.manifest.directories.prove(self.run, self.proved)
         self.manifest.frontier.move(done=self.done, added=self.added.values())
         self.manifest.commit()
-        self.works, self.done, self.added, self.settlements, self.began = [], [], {}, [], None
+        self.done, self.added, self.settlements, self.began = [], {}, [], None
         self.planned, self.proved = 0, []
 
-    async def _write(self) -> None:
-        digests = [digest_of(work.write.file.text) for work in self.works]
+    async def _write(self, works: list[Work]) -> None:
+        digests = [digest_of(work.write.file.text) for work in works]
         self.manifest.files.intend(
-            [_intent(work, digest) for work, digest in zip(self.works, digests, strict=True) if _is_link(work)]
+            [_intent(work, digest) for work, digest in zip(works, digests, strict=True) if _is_link(work)]
         )
-        made = self._intend_directories()
-        folders = all_of((work.local for work in self.works), "Modified")
+        made = self._intend_directories(works)
+        folders = all_of((work.local for work in works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         try:
-            for work, digest in zip(self.works, digests, strict=True):
+            for work, digest in zip(works, digests, strict=True):
                 await self._write_one(work, digest)
         finally:  # what was written is known, even if the next file found no room
             self.manifest.files.record(self.written)
@@ -126,10 +128,10 @@ class Batch:
         self.changes.settle()
         self.sync(self.target.fd)
 
-    def _intend_directories(self) -> set[str]:
+    def _intend_directories(self, works: list[Work]) -> set[str]:
         """What is not there now will be ours."""
         made: set[str] = set()
-        for directory, local in {(work.directory, work.local) for work in self.works if work.local}:
+        for directory, local in {(work.directory, work.local) for work in works if work.local}:
             identity: int | None = directory
             path = local
             while identity is not None and path and not self._exists(path):
