@@ -1,4 +1,8 @@
-"""The one place that knows every driver by its name."""
+"""The one place that knows every driver by its name, and imports it when it is chosen.
+
+Not before: a run needs one of them, and would pay for the others at every start. And a process that has gRPC loaded has
+threads, and must not be forked.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,6 @@ class Driver(StrEnum):
 
 def open_server(driver: Driver, settings: ServerSettings, *, bucket: RateBucket, clock: Clock) -> MediaSource:
     """Connects to nobody yet. Must be called on the event loop; raises `Rejected` for settings that cannot be used."""
-    # Each here and not above: a run needs one of them, and pays for it at every start. gRPC starts threads, too, and a
-    # process that has it loaded must not be forked.
     if driver is Driver.OPENLIST:
         from pantograph.providers.media.openlist import OpenList
 
