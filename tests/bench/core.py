@@ -33,6 +33,7 @@ from pantograph.engine.client import KubeClient
 from pantograph.engine.login import log_in
 from pantograph.engine.manager import Manager
 from pantograph.engine.metrics import Metrics
+from pantograph.engine.runtime import run_process
 from pantograph.engine.services import Services
 from pantograph.engine.watch import KopfWatch
 from pantograph.providers.proxmox.connection import ConnectionPool
@@ -181,12 +182,12 @@ def main() -> int:
     try:
         if profile is not None:
             profile.enable()
-        asyncio.run(core.run(args.kubeconfig, args.steady))
+        code = run_process(lambda: core.run(args.kubeconfig, args.steady))
     finally:
         if profile is not None:
             _write(profile, args.profile)
     world.save(args.world)
-    return 0
+    return code
 
 
 def _write(profile: cProfile.Profile, path: Path) -> None:

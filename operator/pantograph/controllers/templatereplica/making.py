@@ -110,7 +110,8 @@ async def ensure_template(scope: ReplicaScope) -> None:
         return
     scope.status.phase = "NotTemplate" if scope.status.phase in ("Ready", "NotTemplate") else "Converting"
     _refuse_running(scope, machine)
-    await refuse_while_cloned(scope, machine, "made a template again")
+    if places.has_base_volumes(machine):
+        await refuse_while_cloned(scope, machine, "made a template again")
     if not unconverted:
         # Only the flag was taken away; converting base volumes again would fail.
         await scope.pve.set_config(machine.node, machine.vmid, {"template": "1"}, digest=machine.digest)

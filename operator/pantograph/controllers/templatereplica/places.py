@@ -81,6 +81,11 @@ def unconverted_disks(machine: VmConfig) -> list[str]:
     ]
 
 
+def has_base_volumes(machine: VmConfig) -> bool:
+    """Whether it was a template once, with disks that linked clones may depend on; detached ones count too."""
+    return any("/base-" in value or ":base-" in value for value in machine.values.values())
+
+
 def disk_size(disk: str) -> int:
     """The size of a configured disk in bytes, as its `size=` option says; 0: it does not say."""
     for option in disk.split(",")[1:]:
