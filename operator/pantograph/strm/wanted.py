@@ -6,16 +6,18 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.filters import extension_of
-from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension
+from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension, strm_name
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
 Kind = Literal["strm", "sidecar"]
+_NAME = attrgetter("name")
 MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
@@ -56,7 +58,7 @@ def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str,
         wanted.issues.append(Issue("NameRefused", below(path, skipped.name), skipped.why))
     claims = _Claims(job, wanted, path)
     # In the order of names, so that the same listing in another order has the same outcome.
-    for entry in sorted(listing.entries, key=lambda each: each.name):
+    for entry in sorted(listing.entries, key=_NAME):
         if entry.is_dir:
             claims.directory(entry, descend=job.max_depth is None or depth < job.max_depth)
         else:
@@ -141,10 +143,10 @@ class _Claims:
         if not media:
             self._sidecars.append(entry)
             return
-        if job.filter.sidecars:
+        if job.filter.sidecars:  # nobody else asks for them
             self._films[split_extension(name)[0]].append(name)
         try:
-            local = job.names.strm(name, keep_extension=job.on_collision == "KeepExt")
+            local = strm_name(name, job.names, keep_extension=job.on_collision == "KeepExt")
         except RefusedName as error:
             self._refuse(entry, error)
             return
