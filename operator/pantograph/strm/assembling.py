@@ -73,6 +73,7 @@ def walk_of(run: Opened, begun: Begun, batch: Batch, *, seal: str) -> Walk:
         resumed=begun.resumed,
         progress=run.progress,
         queued=frozenset(item.path for item in begun.frontier),
+        last=run.manifest.directories.last(),
     )
     # The root is listed by every life of a run: a source that has gone meanwhile must not be pruned on old proofs.
     walk.frontier = [item for item in begun.frontier if item.path] + [FrontierItem("", "", 0, True)]

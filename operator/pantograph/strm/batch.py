@@ -134,11 +134,9 @@ class Batch:
         for directory, local in {(work.directory, work.local) for work in works if work.local}:
             identity: int | None = directory
             path = local
-            while identity is not None and path and not self._exists(path):
-                self.manifest.execute("UPDATE dirs SET made=1 WHERE id=?", (identity,))
-                row = self.manifest.execute("SELECT parent FROM dirs WHERE id=?", (identity,)).fetchone()
+            while identity is not None and path and path not in made and not self._exists(path):
                 made.add(path)
-                identity, path = row[0], path.rpartition("/")[0]
+                identity, path = self.manifest.directories.claim(identity), path.rpartition("/")[0]
         return made
 
     def _exists(self, local: str) -> bool:
@@ -160,12 +158,12 @@ class Batch:
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
                 self.manifest.files.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
-            written = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
+            _, size, mtime_ns = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
         except (NotWritten, ProviderError, OSError) as error:
             self.writer.discard()
             self._failed(work, below(work.path, file.name), error)
             return
-        content, (_, size, mtime_ns) = written
+        content = staged.digest
         time = None if entry.modified is None else entry.modified.timestamp()
         self.written.append(
             Record(

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pantograph.strm.naming import split_extension
-
 _ANY_DEPTH: Final = "**"
 _BELOW: Final = r"(?:/[\s\S]*)?"
 
@@ -90,7 +88,8 @@ class FileFilter:
 
 def extension_of(name: str) -> str:
     """`mkv` of `Film.MKV`."""
-    return split_extension(name)[1][1:].lower()
+    dot = name.rfind(".")
+    return name[dot + 1 :].lower() if dot > 0 else ""
 
 
 def _compile(pattern: str) -> str:

@@ -45,7 +45,7 @@ class Lister:
     """At most `parallel` questions are open, a few answers wait; they come in the order of the frontier.
 
     A few workers take one question after another: a task for each would cost more than a directory in which nothing
-    changed.
+    changed. The next one begins when those at work wait: where answers come at once, one does it all.
     """
 
     source: MediaSource
@@ -93,6 +93,7 @@ class Lister:
 
     async def close(self) -> None:
         """Drop what was asked for ahead."""
+        self._open.clear()
         workers = list(self._workers)
         for task in workers:
             task.cancel()
@@ -101,25 +102,30 @@ class Lister:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # nobody needs to hear of it
         self._asked.clear()
-        self._open.clear()
 
     def _ask_ahead(self, pop: Callable[[], FrontierItem | None]) -> None:
         ahead = self.parallel * AHEAD if self._held < MAX_HELD else 1
         if len(self._asked) < ahead:
             if ahead > 1:
                 ahead += self.parallel * AT_ONCE
+            loop = asyncio.get_running_loop()
             while len(self._asked) < ahead and (item := pop()) is not None:
-                answer = asyncio.get_running_loop().create_future()
+                answer: asyncio.Future[Listed] = loop.create_future()
                 self._asked.append(answer)
                 self._open.append((item, answer))
         # Also when nothing was asked: workers end when too much is held, and leave questions open.
-        for _ in range(min(self.parallel - self._busy, len(self._open))):
+        self._employ()
+
+    def _employ(self) -> None:
+        """One more worker, if there is work for it."""
+        if self._open and self._busy < self.parallel:
             worker = asyncio.create_task(self._work())
             self._busy += 1
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
+        another = asyncio.get_running_loop().call_soon(self._employ)  # as soon as this one waits
         while self._open and (self._held < MAX_HELD or self._open[0][1] is self._asked[0]):
             item, answer = self._open.popleft()
             try:
@@ -132,6 +138,7 @@ class Lister:
             self._held += _size(listed)
             if not answer.cancelled():
                 answer.set_result(listed)
+        another.cancel()
         self._busy -= 1
 
     async def _ask(self, item: FrontierItem) -> Listed:

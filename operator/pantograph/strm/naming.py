@@ -47,15 +47,9 @@ class NameRules:
         Raises RefusedName.
         """
         check(name)
-        return self._fit(name, extension)
+        return self.fit(name, extension)
 
-    def strm(self, name: str, *, keep_extension: bool) -> str:
-        """The `.strm` of the remote file `name`. Raises RefusedName."""
-        check(name)
-        stem = name if keep_extension else split_extension(name)[0]
-        return self._fit(stem + STRM, STRM)
-
-    def _fit(self, name: str, extension: str) -> str:
+    def fit(self, name: str, extension: str) -> str:
         """As `local`, for a name that was checked."""
         if self.profile == "Portable":
             name = _portable(name)
@@ -101,7 +95,9 @@ def split_extension(name: str) -> tuple[str, str]:
 
 def strm_name(name: str, rules: NameRules, *, keep_extension: bool) -> str:
     """The `.strm` of the remote file `name`. Raises RefusedName."""
-    return rules.strm(name, keep_extension=keep_extension)
+    check(name)
+    stem = name if keep_extension else split_extension(name)[0]
+    return rules.fit(stem + STRM, STRM)
 
 
 def sidecar_name(name: str, rules: NameRules) -> str:

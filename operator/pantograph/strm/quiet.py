@@ -87,6 +87,8 @@ class Quiet:
         # Without a block device: NFS and its like send a directory's states with its names, or else one by one.
         self._is_remote = os.major(os.fstat(target.fd).st_dev) == 0
         self._near: dict[str, QuietRow] = {}
+        self._any = manifest.directories.any_quiet()
+        """What is remembered by this run is not asked for by it."""
         # Another release may read the same answer otherwise.
         self._prefix = hashlib.blake2b(f"{version('pantograph')} {shape}".encode(), digest_size=8).digest()
 
@@ -100,6 +102,8 @@ class Quiet:
 
     def as_left(self, item: FrontierItem, listing: Listing) -> QuietRow | None:
         """The directory's row if it holds. The caller has seen to it that the listing is proved."""
+        if not self._any:
+            return None
         row = self._near.pop(item.path, None) or self._manifest.quiet(item.path)
         if row is None or row.local != item.local or (row.digests is None) == self._with_content:
             return None
@@ -124,12 +128,9 @@ class Quiet:
     def remember(self, quieted: Quieted, run: int) -> None:
         """Store what is true now."""
         files = sorted(quieted.files.items())
-        numbers = array("q")
-        for _, lying in files:
-            numbers.append(lying.size)
-            numbers.append(lying.mtime_ns)
+        numbers = array("q", [number for _, lying in files for number in lying[:2]])
         digests = b"".join(lying.digest or _ANY for _, lying in files) if self._with_content else None
-        names = _SEPARATOR.join(name.encode() for name, _ in files)
+        names = _SEPARATOR.join([name.encode() for name, _ in files])
         row = QuietRow(
             id=quieted.directory,
             local="",
@@ -140,6 +141,7 @@ class Quiet:
             numbers=numbers.tobytes(),
             digests=digests,
             leaf=quieted.leaf,
+            path="",
         )
         self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
 
@@ -165,9 +167,9 @@ def _holds(fd: int, row: QuietRow) -> bool:
     numbers = array("q")
     numbers.frombytes(row.numbers)
     names = row.names.split(_SEPARATOR) if row.names else []
-    look = os.stat
+    look = os.lstat
     for name, size, mtime_ns in zip(names, numbers[::2], numbers[1::2], strict=True):
-        state = look(name, dir_fd=fd, follow_symlinks=False)
+        state = look(name, dir_fd=fd)
         if state.st_mtime_ns != mtime_ns or state.st_size != size or state.st_mode & _TYPE != _REGULAR:
             return False
     return row.digests is None or _contents_hold(fd, zip(names, numbers[::2], strict=True), row.digests)

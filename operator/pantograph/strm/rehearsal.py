@@ -16,7 +16,7 @@ from pantograph.strm.report import Issue, Report
 from pantograph.strm.state import MANIFEST, Owner, copy_manifest
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import below
-from pantograph.strm.writing import Staged, Written
+from pantograph.strm.writing import Staged
 
 
 @contextmanager
@@ -47,16 +47,16 @@ class Teller:
         self._report = report
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
-        return Staged(digest, len(content), 0)
+        return Staged(digest, OnDisk(True, len(content), 0))
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Asks nobody: the content stays unknown."""
-        return Staged(digest_of(b""), entry.size_bytes or 0, 0)
+        return Staged(digest_of(b""), OnDisk(True, entry.size_bytes or 0, 0))
 
     def discard(self) -> None:
         """Nothing is ever ready."""
 
-    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> OnDisk:
         would, what = ("WouldCreate", "a new file") if expected is None else ("WouldUpdate", "another content")
-        self._report.note(Issue(would, below(directory, name), f"{what} of {staged.size} bytes"))
-        return Written(staged.digest, OnDisk(True, staged.size, 0))
+        self._report.note(Issue(would, below(directory, name), f"{what} of {staged.state.size} bytes"))
+        return staged.state

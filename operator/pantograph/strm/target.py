@@ -63,12 +63,12 @@ class Target:
         """What the chain leads to, if it was asked for last."""
 
     def close(self) -> None:
-        self._unchain(None)
+        self._unchain("")
         os.close(self.fd)
 
     def forget(self) -> None:
         """Open everything anew from here on: directories may have been removed."""
-        self._unchain(None)
+        self._unchain("")
 
     def open(self, path: str, *, make: bool = False) -> int | None:
         """The directory `path` (relative, `""` the root), valid until the next call; None if there is none.
@@ -77,7 +77,7 @@ class Target:
         """
         if path == self._path:
             return self._chain[-1][1]
-        self._unchain(path)
+        self._unchain(f"{path}/")
         above, fd = self._chain[-1] if self._chain else ("", self.fd)
         rest = path[len(above) :]
         for segment in rest.split("/") if rest else ():
@@ -109,10 +109,10 @@ class Target:
             os.fchmod(opened, self._dir_mode)
         return opened
 
-    def _unchain(self, path: str | None) -> None:
-        """Close what does not lie on the way to `path`; None: all."""
+    def _unchain(self, path: str) -> None:
+        """Close what does not lie on the way to `path` (with its slash); `""`: all."""
         self._path = None
-        while self._chain and (path is None or not f"{path}/".startswith(self._chain[-1][0])):
+        while self._chain and not path.startswith(self._chain[-1][0]):
             os.close(self._chain.pop()[1])
 
 

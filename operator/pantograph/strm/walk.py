@@ -48,6 +48,8 @@ class Walk:
     progress: Progress
     queued: frozenset[str]
     """What the earlier process left to list."""
+    last: int
+    """The highest id of a directory before this process added any: those that it adds hold nothing of ours yet."""
     source_is_empty: bool = False
     root_error: str = ""
     root_proved: bool = False
@@ -163,9 +165,10 @@ class Walk:
         if disk is None:
             return []
         directory = row.id if row else self.manifest.directories.add(item.path, item.local, parent=None, mount=False)
-        rows = self.manifest.files.of(directory)
+        is_new = directory > self.last
+        rows = {} if is_new else self.manifest.files.of(directory)
         plan = self._plan(item, rows, disk, wanted, complete=complete)
-        children = {child.path: child for child in self.manifest.directories.children(directory)}
+        children = {} if is_new else {child.path: child for child in self.manifest.directories.children(directory)}
         proved = complete and item.proved
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:

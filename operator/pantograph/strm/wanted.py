@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
 from pantograph.strm.filters import extension_of
-from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension
+from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension, strm_name
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
@@ -152,7 +152,7 @@ class _Claims:
             return
         self._media.append(name)
         try:
-            local = job.names.strm(name, keep_extension=job.on_collision == "KeepExt")
+            local = strm_name(name, job.names, keep_extension=job.on_collision == "KeepExt")
         except RefusedName as error:
             self._refuse(entry, error)
             return

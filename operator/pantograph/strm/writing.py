@@ -32,19 +32,11 @@ def write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-class Written(NamedTuple):
-    """A file that is in its place now."""
-
-    digest: bytes
-    state: OnDisk
-
-
 class Staged(NamedTuple):
     """A content that lies beside the tree, ready to be renamed into it."""
 
     digest: bytes
-    size: int
-    mtime_ns: int
+    state: OnDisk
 
 
 class Hand(Protocol):
@@ -62,8 +54,8 @@ class Hand(Protocol):
         """Drop what is ready, if anything is."""
         ...
 
-    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
-        """Give it its name, whose state must still be `expected`. Raises NotWritten, OSError."""
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> OnDisk:
+        """Give it its name, whose state must still be `expected`; how it lies there. Raises NotWritten, OSError."""
         ...
 
 
@@ -94,7 +86,7 @@ class Writer:
             state = self._seal(handle, len(content))
         finally:
             os.close(handle)
-        return Staged(digest, len(content), state.st_mtime_ns)
+        return Staged(digest, OnDisk(True, len(content), state.st_mtime_ns))
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
@@ -113,7 +105,7 @@ class Writer:
             os.close(handle)
         if size != entry.size_bytes:
             raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
-        return Staged(digest.digest(), size, state.st_mtime_ns)
+        return Staged(digest.digest(), OnDisk(True, size, state.st_mtime_ns))
 
     def discard(self) -> None:
         """Drop what lies beside the tree, if anything does."""
@@ -122,7 +114,7 @@ class Writer:
         except FileNotFoundError:
             return
 
-    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> Written:
+    def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> OnDisk:
         """Rename it to `name` in `directory`, whose state must still be `expected`. Raises NotWritten, OSError.
 
         What appears under a name that nothing had is not replaced, not even in the last moment.
@@ -139,10 +131,12 @@ class Writer:
             self._move(name, fd)
         else:
             os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
-        state = look(fd, name) if is_set else OnDisk(True, staged.size, staged.mtime_ns)
+        if not is_set:
+            return staged.state
+        state = look(fd, name)
         if state is None:
             raise NotWritten("somebody removed it at once")
-        return Written(staged.digest, state)
+        return state
 
     def _move(self, name: str, directory: int) -> None:
         try:

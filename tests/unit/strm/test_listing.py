@@ -24,3 +24,52 @@ async def test_answers_that_hold_as_much_as_may_be_held_do_not_end_the_asking() 
         while (listed := await lister.next(lambda: waiting.pop() if waiting else None)) is not None:
             taken.append(listed.item.path)
     assert taken == [str(number) for number in range(16)]
+
+
+class Slow(PreparedSource):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(_wide)
+        self.may_answer = asyncio.Event()
+        self.is_asked = asyncio.Event()
+        self.open = 0
+
+    async def list(self, path: str, *, refresh: bool = False) -> Listing:
+        self.open += 1
+        self.is_asked.set()
+        await self.may_answer.wait()
+        return Listing(path, (), complete=True, why="")
+
+
+async def _turns() -> None:
+    """More turns of the event loop than anything here needs."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_as_many_questions_are_open_as_may_be_and_no_more() -> None:
+    source = Slow()
+    lister = Lister(source=source, clock=SystemClock(), root="/", parallel=4)
+    waiting = [FrontierItem(str(number), str(number), 1, True, None) for number in range(16)]
+    first = asyncio.create_task(lister.next(lambda: waiting.pop() if waiting else None))
+    async with asyncio.timeout(30):
+        await _turns()
+        assert source.open == 4
+        source.may_answer.set()
+        assert (await first) is not None
+        await lister.close()
+
+
+async def test_nothing_is_asked_once_it_is_closed() -> None:
+    source = Slow()
+    lister = Lister(source=source, clock=SystemClock(), root="/", parallel=4)
+    waiting = [FrontierItem(str(number), str(number), 1, True, None) for number in range(16)]
+    first = asyncio.create_task(lister.next(lambda: waiting.pop() if waiting else None))
+    async with asyncio.timeout(30):
+        await source.is_asked.wait()
+        first.cancel()
+        asked = source.open
+        await lister.close()
+        await _turns()
+    assert source.open == asked

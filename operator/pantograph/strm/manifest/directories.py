@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pantograph.strm.manifest.marks import COLUMNS, Missing, columns_of, mark_of
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
 _DIR: Final = f"id, path, local, mount, made, listing, renew_at, times, files, proved_run, {COLUMNS}"
-_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests, q.leaf"
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests, q.leaf, d.path"
 _QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
 _QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
-_QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
+_QUIET_IN: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
 
 
 class DirRow(NamedTuple):
@@ -50,6 +51,7 @@ class QuietRow(NamedTuple):
     digests: bytes | None
     leaf: int
     """1: no directory is, or was, in this one."""
+    path: str
 
 
 class Directories:
@@ -64,6 +66,15 @@ class Directories:
         row = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE path=?", (path,)).fetchone()
         return None if row is None else _dir(row)
 
+    def last(self) -> int:
+        """The highest id; a directory that is added has a higher one."""
+        (last,) = self._db.execute("SELECT max(id) FROM dirs").fetchone()
+        return last or 0
+
+    def any_quiet(self) -> bool:
+        """Whether anything is remembered of any directory."""
+        return self._db.execute("SELECT 1 FROM quiet LIMIT 1").fetchone() is not None
+
     def add(self, path: str, local: str, *, parent: int | None, mount: bool) -> int:
         """Its id; a row that exists keeps its own, and learns where it lies now."""
         stored = self._manifest.execute(
@@ -72,6 +83,12 @@ class Directories:
             (parent, path, local, mount),
         )
         return int(stored.fetchone()[0])
+
+    def claim(self, directory: int) -> int | None:
+        """The directory on disk will be ours. The id of the one that it is in, if that is known."""
+        claimed = self._manifest.execute("UPDATE dirs SET made=1 WHERE id=? RETURNING parent", (directory,))
+        parent: int | None = claimed.fetchone()[0]
+        return parent
 
     def children(self, directory: int) -> list[DirRow]:
         rows = self._db.execute(f"SELECT {_DIR} FROM dirs WHERE parent=?", (directory,))
@@ -104,10 +121,10 @@ class Directories:
 
     def quiet_in(self, directory: int) -> dict[str, QuietRow]:
         """By path, of the directories in this one."""
-        return {path: QuietRow._make(row) for path, *row in self._db.execute(_QUIET_IN, (directory,))}
+        return {row[-1]: QuietRow._make(row) for row in self._db.execute(_QUIET_IN, (directory,))}
 
     def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
-        """Nothing is left to do in the directory, whose listing was proved; `row.local` stays as it is."""
+        """Nothing is left to do in the directory, whose listing was proved; where it lies stays as it is."""
         self._manifest.execute(
             "UPDATE dirs SET proved_run=?, listing=?, renew_at=?, times=?, files=? WHERE id=?",
             (run, row.listing, row.renew_at, times, files, row.id),
@@ -126,10 +143,22 @@ class Directories:
         self._manifest.execute("UPDATE dirs SET listing=NULL WHERE id=?", (directory,))
 
     def prove(self, run: int, directories: Iterable[int]) -> None:
-        self._manifest.executemany("UPDATE dirs SET proved_run=? WHERE id=?", ((run, each) for each in directories))
+        """Their listings were proved by the run."""
+        self._manifest.executemany(
+            "UPDATE dirs SET proved_run=? WHERE id BETWEEN ? AND ?",
+            ((run, first, last) for first, last in _ranges(directories)),
+        )
 
     def stamp(self, directory: int, times: str | None) -> None:
         self._manifest.execute("UPDATE dirs SET times=? WHERE id=?", (times, directory))
+
+
+def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of every unbroken series: directories that lie together were added together."""
+    series = groupby(enumerate(sorted(numbers)), key=lambda each: each[1] - each[0])
+    for _, members in series:
+        found = [number for _, number in members]
+        yield found[0], found[-1]
 
 
 def _dir(row: tuple[Any, ...]) -> DirRow:
