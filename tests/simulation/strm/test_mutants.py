@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pantograph.strm import batch, missing, prune, quiet
-from pantograph.strm.batch import Batch
+from pantograph.strm.batch import Batch, Work
 from pantograph.strm.manifest import FileRow, Missing
 from pantograph.strm.quiet import Quiet
 from pantograph.strm.walk import Walk
@@ -63,10 +63,10 @@ def limits_do_not_hold(patch: pytest.MonkeyPatch) -> None:
 def proofs_are_stored_before_the_files(patch: pytest.MonkeyPatch) -> None:
     original = Batch._write
 
-    async def write(self: Batch) -> None:
+    async def write(self: Batch, works: list[Work]) -> None:
         for settle in self.settlements:
             settle()
-        await original(self)
+        await original(self, works)
 
     patch.setattr(Batch, "_write", write)
 
