@@ -184,10 +184,10 @@ async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_ru
     original = Batch._write_one
     with monkeypatch.context() as patch:
 
-        async def die(batch: Batch, work: Work) -> None:
+        async def die(batch: Batch, work: Work, digest: bytes) -> None:
             if batch.report.updated == 7:
                 raise Killed
-            await original(batch, work)
+            await original(batch, work, digest)
 
         patch.setattr(Batch, "_write_one", die)
         with pytest.raises(Killed):
