@@ -70,6 +70,8 @@ class Lister:
     _workers: set[asyncio.Task[None]] = field(default_factory=set)
     _busy: int = 0
     """Workers that will look for another question."""
+    _begins: bool = False
+    """One of them has yet to look for its first."""
     _held: int = 0
     """Entries in the answers that wait."""
 
@@ -118,13 +120,15 @@ class Lister:
 
     def _employ(self) -> None:
         """One more worker, if there is work for it."""
-        if self._open and self._busy < self.parallel:
+        if self._open and not self._begins and self._busy < self.parallel:
+            self._begins = True
             worker = asyncio.create_task(self._work())
             self._busy += 1
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
+        self._begins = False
         another = asyncio.get_running_loop().call_soon(self._employ)  # as soon as this one waits
         while self._open and (self._held < MAX_HELD or self._open[0][1] is self._asked[0]):
             item, answer = self._open.popleft()
