@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
@@ -99,8 +100,11 @@ class Batch:
     async def flush(self) -> None:
         """Do what was planned. Raises StrmError if the target takes nothing more."""
         while self.works:
-            # A single directory may hold any number: what is done is let go before the next is taken up.
-            await self._write([self.works.popleft() for _ in range(min(MAX_WRITES, len(self.works)))])
+            # A directory may hold any number: what is done, and only that, is let go before the next is taken up.
+            piece = list(islice(self.works, MAX_WRITES))
+            await self._write(piece)
+            for _ in piece:
+                self.works.popleft()
         for settle in self.settlements:
             settle()
         if self.proved:

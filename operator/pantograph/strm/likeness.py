@@ -12,17 +12,18 @@ from pantograph.providers.media.port import Listing
 class Likeness:
     """Of one listing; equal contents are known whatever their order, and whatever differs from answer to answer."""
 
+    count: int
     names: frozenset[str]
     content: int
 
     @classmethod
     def of(cls, listing: Listing) -> Self:
-        return cls(frozenset(entry.name for entry in listing.entries), _content(listing))
+        return cls(len(listing.entries), frozenset(entry.name for entry in listing.entries), _content(listing))
 
     def is_of(self, listing: Listing) -> bool:
         """Whether `listing` shows the same things. The empty one is like none: it says nothing."""
         entries = listing.entries
-        if not entries or len(entries) != len(self.names) or entries[0].name not in self.names:
+        if not entries or len(entries) != self.count or entries[0].name not in self.names:
             return False
         return _content(listing) == self.content
 

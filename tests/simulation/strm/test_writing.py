@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pantograph.strm import batch
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 FILM = "shelf0/show0/film 0003.strm"
@@ -57,3 +58,20 @@ async def test_what_appears_at_the_last_moment_stays(
     assert (report.created, report.failed) == (9, 1)
     assert stage.files()[FILM] == b"mine"
     assert list((tmp_path / ".pantograph/tmp").iterdir()) == []
+
+
+async def test_what_found_no_room_while_the_run_was_cancelled_is_made_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, cancelled = Stage(tmp_path, films(10)), False
+
+    def full(*_: object, **__: object) -> None:
+        nonlocal cancelled
+        cancelled = True
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "MAX_WRITES", 1)  # so that it writes before all is listed
+        patch.setattr(os, "link", full)
+        assert (await stage.run(cancelled=lambda: cancelled)).result != "Succeeded"
+    assert (await stage.run()).created == 10

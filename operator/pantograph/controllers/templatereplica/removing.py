@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pantograph.api.base import InvalidObject
 from pantograph.api.conditions import STALLED, is_true
 from pantograph.api.meta import Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
@@ -84,9 +85,11 @@ def _is_for_image(scope: ReplicaScope, key: Key, staged: StagedStatus) -> bool:
     """Whether the template of `key` has the image that was staged. Asked first: it spares reading the replica."""
     cache = scope.services.cache
     entry = cache.entry(key)
-    templates = [each for each in entry.refers_to if each.kind == "VMTemplate"] if entry else []
-    for name in templates:
-        template = cache.read(name, VMTemplate)
+    for template_key in (each for each in (entry.refers_to if entry else ()) if each.kind == "VMTemplate"):
+        try:
+            template = cache.read(template_key, VMTemplate)
+        except InvalidObject:
+            continue  # no copy of it goes on before it can be read
         image = template.status.image if template else None
         if image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}"):
             return True
