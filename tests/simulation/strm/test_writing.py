@@ -71,7 +71,7 @@ async def test_what_found_no_room_while_the_run_was_cancelled_is_made_by_the_nex
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "MAX_WRITES", 1)  # so that it writes before all is listed
+        patch.setattr(batch, "MAX_WRITES", 10)  # so that it writes as soon as all are planned
         patch.setattr(os, "link", full)
         assert (await stage.run(cancelled=lambda: cancelled)).result != "Succeeded"
     assert (await stage.run()).created == 10
