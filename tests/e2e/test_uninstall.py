@@ -46,7 +46,7 @@ def estate(release: Release, stage: Stage, volumes: Volumes) -> Iterator[Estate]
         stage.apply(*declared(openlist))
         stage.apply(*stage.connection(simulator), template(origin.put("debian.qcow2", IMAGE)))
         stage.await_ready("vmtemplate/debian")
-        until(lambda: (status(stage).get("run") or {}).get("dirsDone"), "a run that reports progress")
+        until(lambda: (status(stage).get("run") or {}).get("dirsDone"), "a run that reports progress", within_s=180)
         yield Estate(stage, simulator, library)
 
 
