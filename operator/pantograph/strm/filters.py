@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pantograph.strm.naming import split_extension
+
 _ANY_DEPTH: Final = "**"
 _BELOW: Final = r"(?:/[\s\S]*)?"
 
@@ -18,7 +20,6 @@ class Excludes:
     def __init__(self, patterns: Iterable[str]) -> None:
         compiled = [_compile(pattern) for pattern in patterns]
         self._pattern = re.compile("|".join(f"(?:{each})" for each in compiled)) if compiled else None
-        self.match_none = self._pattern is None
 
     def match(self, path: str) -> bool:
         """Whether `path` (relative, `a/b/c`) is left out. Whether a directory above it is, was asked on the way."""
@@ -35,7 +36,6 @@ class Includes:
             self._matcher = None
         else:
             self._matcher = re.compile("|".join(f"(?:{_segments(each)}){_BELOW}" for each in self._patterns))
-        self.match_all = self._matcher is None
 
     def match(self, path: str) -> bool:
         """Whether the file `path` is mirrored."""
@@ -55,8 +55,6 @@ class PathFilter:
     def __init__(self, *, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
         self._include = Includes(include)
         self._exclude = Excludes(exclude)
-        self.takes_all = self._include.match_all and self._exclude.match_none
-        """No path is left out."""
 
     def takes(self, path: str) -> bool:
         """Whether the file is."""
@@ -88,8 +86,7 @@ class FileFilter:
 
 def extension_of(name: str) -> str:
     """`mkv` of `Film.MKV`."""
-    dot = name.rfind(".")
-    return name[dot + 1 :].lower() if dot > 0 else ""
+    return split_extension(name)[1][1:].lower()
 
 
 def _compile(pattern: str) -> str:

@@ -172,8 +172,7 @@ class Merge:
         return (found.size, found.mtime_ns) == (row.size, row.mtime_ns)
 
     def _note_renewal(self, plan: Plan, content: bytes) -> None:
-        sign = sign_of(content)
-        expiry = sign_expiry(sign) if sign else None
+        expiry = sign_expiry(sign_of(content))
         if expiry is not None:
             due = expiry.timestamp() - self.job.links.renew_before_s
             plan.renew_at = due if plan.renew_at is None else min(plan.renew_at, due)

@@ -12,8 +12,6 @@ STATE_DIR: Final = ".pantograph"
 """Our own directory in the target: never a remote thing's name."""
 MAX_NAME_BYTES: Final = 255
 """NAME_MAX of Linux file systems: bytes, not characters."""
-MAX_SHORT: Final = MAX_NAME_BYTES // 4
-"""So many characters are never too many bytes."""
 STRM: Final = ".strm"
 SIDECAR_SEPARATORS: Final = ".-_"
 """What follows a film's name in that of its sidecar: `a.zh.srt`, `a-poster.jpg`."""
@@ -53,9 +51,9 @@ class NameRules:
         """As `local`, for a name that was checked."""
         if self.profile == "Portable":
             name = _portable(name)
-        if len(name) > MAX_SHORT and len(name.encode()) > MAX_NAME_BYTES:
+        if len(name.encode()) > MAX_NAME_BYTES:
             name = self._shortened(name, extension)
-        if name[0] == "." and name.casefold() == STATE_DIR:
+        if name.casefold() == STATE_DIR:
             raise RefusedName(f"{name!r} is the name of our own directory")
         return name
 
@@ -75,8 +73,6 @@ def check(name: str) -> None:
     """Raises RefusedName for a remote name that no target takes: it could escape, or break a line of a `.strm`."""
     if name in ("", ".", "..") or "/" in name:
         raise RefusedName(f"{name!r} is not the name of a file")
-    if name.isprintable():  # almost every name is, and then there is nothing of what follows in it
-        return
     if _CONTROL.search(name):
         raise RefusedName(f"{name!r} contains a control character")
     try:

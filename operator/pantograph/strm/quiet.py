@@ -141,7 +141,6 @@ class Quiet:
             numbers=numbers.tobytes(),
             digests=digests,
             leaf=quieted.leaf,
-            path="",
         )
         self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
 

@@ -145,7 +145,7 @@ class _Claims:
         media = job.filter.is_media(name, entry.size_bytes)
         if not media and not job.filter.is_sidecar(name, entry.size_bytes):
             return
-        if not (job.paths.takes_all or job.paths.takes(below(self._path, name))):
+        if not job.paths.takes(below(self._path, name)):
             return
         if not media:
             self._sidecars.append(entry)

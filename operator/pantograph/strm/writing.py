@@ -24,10 +24,7 @@ class NotWritten(Exception):
 
 def write_all(handle: int, content: bytes) -> None:
     """Until all is out: near a quota, or on a network file system, one `write` may take a part only."""
-    written = os.write(handle, content)
-    if written == len(content):
-        return
-    left = memoryview(content)[written:]
+    left = memoryview(content)
     while left:
         left = left[os.write(handle, left) :]
 
@@ -119,7 +116,7 @@ class Writer:
 
         What appears under a name that nothing had is not replaced, not even in the last moment.
         """
-        if directory.startswith(STATE_DIR) and directory.split("/", 1)[0] == STATE_DIR:
+        if directory.split("/", 1)[0] == STATE_DIR:
             raise NotWritten(f"{STATE_DIR} is our own directory")
         fd = self._target.open(directory, make=True)
         assert fd is not None, "made"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pantograph.strm.prune import Approval
+from pantograph.strm.report import Report
 from tests.fakes import mediatree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage
 
@@ -29,7 +30,7 @@ FAULTS = [
     mediatree.banned,
 ]
 MAX_FAULTY_SCANS = 2
-"""A fault that looks like success and outlasts the confirmations is a change, for all that anybody can tell."""
+"""In a row: a fault like a success that outlasts the confirmations is a change, for all that anybody can tell."""
 
 
 class Killed(BaseException):
@@ -50,6 +51,8 @@ class History:
         """Local path to remote path, of everything that the source ever had."""
         self.theirs: dict[str, bytes] = {}
         """What people put there."""
+        self.faulty = 0
+        """Scans that may have been told lies, since the last that was told the truth of every directory."""
         for _ in range(self.random.randint(25, 60)):
             self.add()
 
@@ -100,14 +103,22 @@ class History:
             tree.faults[self.random.choice(known)] = self.random.choice(FAULTS)
         before = self.stage.files()
         owed = set(before) & self.wanted()
-        for _ in range(self.random.randint(1, MAX_FAULTY_SCANS)):
+        for _ in range(self.random.randint(1, MAX_FAULTY_SCANS - self.faulty)):
+            self.faulty += 1
             await self.run()
             lost = owed - set(self.stage.files())
             assert not lost, f"removed although the source has it: {sorted(lost)}"
             self.stage.clock.jump += self.random.choice((0.0, 0.0, 500 * HOUR))
         tree.heal()
 
-    async def run(self) -> None:
+    async def healthy_scan(self) -> None:
+        report = await self.run()
+        if report is not None and report.result == "Succeeded" and report.unlisted_dirs == 0:
+            self.faulty = 0
+
+    async def run(self) -> Report | None:
+        """One run of any sort; the report of one that saw the whole."""
+        report = None
         kind = self.random.randrange(4)
         if kind == 0:
             await self.killed_run()
@@ -115,8 +126,9 @@ class History:
             path = self.random.choice(sorted(self.stage.tree.dirs - {"/"})).removeprefix(ROOT).strip("/")
             await self.stage.run(trigger="watch", paths=(path,), shallow=True)
         else:
-            await self.stage.run(approve_rewrite=self.random.random() < 0.5)
+            report = await self.stage.run(approve_rewrite=self.random.random() < 0.5)
         self.stage.clock.seconds += self.random.choice((1.0, HOUR))
+        return report
 
     async def killed_run(self) -> None:
         stop = len(self.stage.tree.listed) + self.random.randint(2, 12)
@@ -167,10 +179,10 @@ class History:
         for _ in range(self.random.randint(2, 6)):
             for _ in range(self.random.randint(0, 4)):
                 self.random.choice((self.add, self.add, self.remove, self.meddle, self.move))()
-            if self.random.random() < 0.6:
+            if self.faulty < MAX_FAULTY_SCANS and self.random.random() < 0.6:
                 await self.faulty_scans()
             else:
-                await self.run()
+                await self.healthy_scan()
             self.check_theirs()
         await self.settle()
         self.check_theirs()

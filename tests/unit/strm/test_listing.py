@@ -6,7 +6,7 @@ import asyncio
 
 from pantograph.clock import SystemClock
 from pantograph.providers.media.port import Entry, Listing
-from pantograph.strm.listing import MAX_HELD, Lister
+from pantograph.strm.listing import MAX_HELD, Listed, Lister
 from pantograph.strm.manifest import FrontierItem
 from tests.bench.prepared import PreparedSource
 
@@ -42,6 +42,14 @@ class Slow(PreparedSource):
         return Listing(path, (), complete=True, why="")
 
 
+def asking() -> tuple[Slow, Lister, asyncio.Task[Listed | None]]:
+    """A lister with sixteen directories to ask for, four at a time, and its first answer to come."""
+    source = Slow()
+    lister = Lister(source=source, clock=SystemClock(), root="/", parallel=4)
+    waiting = [FrontierItem(str(number), str(number), 1, True, None) for number in range(16)]
+    return source, lister, asyncio.create_task(lister.next(lambda: waiting.pop() if waiting else None))
+
+
 async def _turns() -> None:
     """More turns of the event loop than anything here needs."""
     for _ in range(100):
@@ -49,10 +57,7 @@ async def _turns() -> None:
 
 
 async def test_as_many_questions_are_open_as_may_be_and_no_more() -> None:
-    source = Slow()
-    lister = Lister(source=source, clock=SystemClock(), root="/", parallel=4)
-    waiting = [FrontierItem(str(number), str(number), 1, True, None) for number in range(16)]
-    first = asyncio.create_task(lister.next(lambda: waiting.pop() if waiting else None))
+    source, lister, first = asking()
     async with asyncio.timeout(30):
         await _turns()
         assert source.open == 4
@@ -62,10 +67,7 @@ async def test_as_many_questions_are_open_as_may_be_and_no_more() -> None:
 
 
 async def test_nothing_is_asked_once_it_is_closed() -> None:
-    source = Slow()
-    lister = Lister(source=source, clock=SystemClock(), root="/", parallel=4)
-    waiting = [FrontierItem(str(number), str(number), 1, True, None) for number in range(16)]
-    first = asyncio.create_task(lister.next(lambda: waiting.pop() if waiting else None))
+    source, lister, first = asking()
     async with asyncio.timeout(30):
         await source.is_asked.wait()
         first.cancel()

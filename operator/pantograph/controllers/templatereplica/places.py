@@ -73,17 +73,18 @@ def unconverted_disks(machine: VmConfig) -> list[str]:
     return [
         key
         for key, value in machine.values.items()
-        if _DISK.match(key)
-        and key != CLOUD_INIT_DRIVE
-        and "media=cdrom" not in value
-        and "/base-" not in value
-        and ":base-" not in value
+        if _DISK.match(key) and key != CLOUD_INIT_DRIVE and "media=cdrom" not in value and not _is_base(value)
     ]
 
 
 def has_base_volumes(machine: VmConfig) -> bool:
     """Whether it was a template once, with disks that linked clones may depend on; detached ones count too."""
-    return any("/base-" in value or ":base-" in value for value in machine.values.values())
+    return any(_is_base(value) for value in machine.values.values())
+
+
+def _is_base(value: str) -> bool:
+    """Whether a configured disk is a base volume: named so after a slash on a directory storage, else after a colon."""
+    return "/base-" in value or ":base-" in value
 
 
 def disk_size(disk: str) -> int:

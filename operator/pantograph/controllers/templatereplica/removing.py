@@ -85,15 +85,13 @@ def _is_for_image(scope: ReplicaScope, key: Key, staged: StagedStatus) -> bool:
     """Whether the template of `key` has the image that was staged. Asked first: it spares reading the replica."""
     cache = scope.services.cache
     entry = cache.entry(key)
-    for template_key in (each for each in (entry.refers_to if entry else ()) if each.kind == "VMTemplate"):
-        try:
-            template = cache.read(template_key, VMTemplate)
-        except InvalidObject:
-            continue  # no copy of it goes on before it can be read
-        image = template.status.image if template else None
-        if image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}"):
-            return True
-    return False
+    template_key = next((each for each in entry.refers_to if each.kind == "VMTemplate"), None) if entry else None
+    try:
+        template = cache.read(template_key, VMTemplate) if template_key else None
+    except InvalidObject:
+        return False  # no copy of it goes on before it can be read
+    image = template.status.image if template else None
+    return image is not None and staged.volid.endswith(f"/{staged_name(image.image_digest, image.format)}")
 
 
 def _waits_for(other: TemplateReplica, staged: StagedStatus) -> bool:

@@ -124,6 +124,6 @@ def sign_expiry(sign: str) -> datetime | None:
 
 
 def _one_line(line: str) -> str:
-    if not line.isprintable() and _CONTROL.search(line):
+    if _CONTROL.search(line):
         raise Rejected(f"{line!r} holds a control character, which would break the one line of a .strm file; rename it")
     return line

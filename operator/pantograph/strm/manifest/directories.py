@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 RETIRED: Final = "\x01"
 """Begins the path of a directory that lies under another name now; no name that is not refused holds it."""
 _DIR: Final = f"id, path, local, mount, made, listing, renew_at, times, files, proved_run, {COLUMNS}"
-_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests, q.leaf, d.path"
+_QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.numbers, q.digests, q.leaf"
 _QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
 _QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
-_QUIET_IN: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
+_QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
 
 
 class DirRow(NamedTuple):
@@ -51,7 +51,6 @@ class QuietRow(NamedTuple):
     digests: bytes | None
     leaf: int
     """1: no directory is, or was, in this one."""
-    path: str
 
 
 class Directories:
@@ -121,7 +120,7 @@ class Directories:
 
     def quiet_in(self, directory: int) -> dict[str, QuietRow]:
         """By path, of the directories in this one."""
-        return {row[-1]: QuietRow._make(row) for row in self._db.execute(_QUIET_IN, (directory,))}
+        return {path: QuietRow._make(row) for path, *row in self._db.execute(_QUIET_IN, (directory,))}
 
     def remember(self, row: QuietRow, *, run: int, times: str | None, files: int) -> None:
         """Nothing is left to do in the directory, whose listing was proved; where it lies stays as it is."""
