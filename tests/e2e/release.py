@@ -108,6 +108,13 @@ class Release:
         """An answer of the pod's own server, through the API server. Raises CommandError if it is not a 200."""
         return self._plane.kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:{port}/proxy{path}")
 
+    def leads(self, pod: str) -> bool:
+        """Whether the pod says that it does; one that is about to start says nothing yet."""
+        try:
+            return "pantograph_leader 1.0" in self.get(pod, "/metrics")
+        except CommandError:
+            return False
+
     def holder(self) -> str:
         """Who holds the Lease; it may be one that went without its rights, and then could not give it back."""
         lease = self.kubectl("get", "lease", "pantograph", "-o", "json", "--ignore-not-found")

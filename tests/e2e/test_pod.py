@@ -97,7 +97,7 @@ def test_the_probes_answer_and_the_log_is_one_json_object_a_line(release: Releas
     pod = release.pod()
     assert release.get(pod, "/healthz")
     assert release.get(pod, "/readyz")
-    assert "pantograph_leader 1.0" in release.get(pod, "/metrics")
+    assert release.leads(pod)
     lines = release.logs(pod)
     assert lines
     assert all({"message", "level"} <= line.keys() for line in lines)

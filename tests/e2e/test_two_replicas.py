@@ -20,7 +20,7 @@ def test_the_standby_is_ready_and_serves_images_does_not_lead_and_takes_over(
     until(lambda: release.holder() in both, "one of the two leads")
     leader = release.holder()
     (standby,) = both - {leader}
-    assert "pantograph_leader 1.0" in release.get(leader, "/metrics")
+    assert release.leads(leader)
     assert "pantograph_leader 0.0" in release.get(standby, "/metrics")
     assert release.get(standby, "/readyz")
 
