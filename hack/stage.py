@@ -55,6 +55,7 @@ class Stage:
         self.plane = plane or ControlPlane()
         self.folder = Path(tempfile.mkdtemp(prefix="pantograph-stage-"))
         self._random = random.Random()
+        self._ports: set[int] = set()
         self.depot_port = self.free_port()
         self.runs_port = self.free_port()
         self._ends: list[Callable[[], object]] = []
@@ -73,8 +74,11 @@ class Stage:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def free_port(self) -> int:
-        """A loopback port that nobody listens on at the moment."""
-        (port,) = free_ports(1, rng=self._random)
+        """A loopback port that nobody listens on at the moment. Never the same again: a port whose server does not run
+        just now, as the depot's between two operators, is still that server's.
+        """
+        (port,) = free_ports(1, rng=self._random, besides=self._ports)
+        self._ports.add(port)
         return port
 
     def install_chart(self, *flags: str) -> None:

@@ -5,7 +5,7 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,13 +80,13 @@ class Server:
         self._process.wait()
 
 
-def free_ports(count: int, *, rng: random.Random) -> list[int]:
-    """Different loopback ports that nobody listens on at the moment."""
+def free_ports(count: int, *, rng: random.Random, besides: Container[int] = ()) -> list[int]:
+    """Different loopback ports that nobody listens on at the moment, and none of `besides`."""
     ports: list[int] = []
     for port in rng.sample(_PORTS, len(_PORTS)):
         if len(ports) == count:
             return ports
-        if _is_free(port):
+        if port not in besides and _is_free(port):
             ports.append(port)
     raise ServerError(f"no free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 

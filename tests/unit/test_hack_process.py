@@ -82,3 +82,4 @@ def test_free_ports_are_different_and_avoid_those_in_use() -> None:
         again = free_ports(3, rng=random.Random(1))
     assert first[1] not in again
     assert again[0] == first[0]
+    assert free_ports(3, rng=random.Random(1), besides={first[0]})[:2] == first[1:]
