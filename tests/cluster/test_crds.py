@@ -275,6 +275,14 @@ FINGERPRINT = ":".join(["AA"] * 32)
             "DataServer", {"driver": "Local"}, "one", "spec", "driver Local needs local", id="Local without a folder"
         ),
         pytest.param(
+            "DataServer",
+            {"driver": "OpenList", "endpoint": "http://openlist:5244", "tls": {"caRef": {"name": "home-ca"}}},
+            "one",
+            "spec",
+            "tls needs an endpoint of https://",
+            id="an authority for plain http",
+        ),
+        pytest.param(
             "StrmSyncJob",
             {**JOB, "target": {**JOB["target"], "root": {"name": "media"}}},
             "one",

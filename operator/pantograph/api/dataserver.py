@@ -37,6 +37,14 @@ class LocalFolder(Model):
     is known by its device number; network mounts get another one each time, and the job then says `SourceChanged`."""
 
 
+class ServerTls(Model):
+    """How the endpoint's certificate is verified."""
+
+    ca_ref: LocalReference
+    """A Secret in this namespace whose key `ca.crt` holds the authority's certificate (PEM); for a certificate that
+    signed itself, that one."""
+
+
 class ServerLimits(Model):
     """How hard the server may be used. For Local only `maxInFlight`, `listTimeout` and `maxRuns` count."""
 
@@ -62,6 +70,10 @@ class DataServerSpec(CommonSpec):
     cel: ClassVar = (
         CelRule("self.driver == 'Local' || has(self.endpoint)", "driver other than Local needs endpoint"),
         CelRule("self.driver != 'Local' || has(self.local)", "driver Local needs local"),
+        CelRule(
+            "!has(self.tls) || has(self.endpoint) && self.endpoint.startsWith('https://')",
+            "tls needs an endpoint of https://",
+        ),
     )
 
     driver: Literal["OpenList", "CloudDrive2", "WebDAV", "Local"]
@@ -71,6 +83,8 @@ class DataServerSpec(CommonSpec):
     `user:password@`: that is for the Secret. What players see is the job's `link.publicBase`."""
     credentials_ref: LocalReference | None = None
     """A Secret: `token`, or `username` and `password` (and `otp`, the seed of one-time passwords). Absent: a guest."""
+    tls: ServerTls | None = None
+    """Absent: by the system's authorities."""
     local: LocalFolder | None = None
     limits: ServerLimits | None = None
     allowed_namespaces: Annotated[list[NamespaceOrAll], Field(max_length=64), ListSet()] | None = None

@@ -257,7 +257,9 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
         )
     secret, namespace = spec.credentials_ref, server.metadata.namespace
     credentials = places.secret(secret.name, namespace=namespace) if secret else None
-    return open_server(Driver(spec.driver), settings_of(server, credentials), bucket=bucket, clock=clock)
+    ca_pem = places.authority(spec.tls.ca_ref.name, namespace=namespace) if spec.tls else None
+    settings = settings_of(server, credentials, ca_pem=ca_pem)
+    return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
 
 
 def _bucket(server: DataServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.clock import Clock
-from pantograph.controllers.secrets import SecretNotFound, read_secret
+from pantograph.controllers.secrets import SecretNotFound, read_authority, read_secret
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import KubeApi
 from pantograph.providers import errors as provider
@@ -116,10 +116,7 @@ async def _tls(cluster: ProxmoxCluster, kube: KubeApi) -> Tls:
         return Tls()
     if declared.ca_ref is None:
         return Tls(fingerprint=declared.fingerprint, insecure_skip_verify=bool(declared.insecure_skip_verify))
-    _, values = await read_secret(kube, cluster.metadata.namespace, declared.ca_ref.name)
-    if "ca.crt" not in values:
-        raise Terminal("SecretKeyMissing", f"Secret {declared.ca_ref.name} has no key ca.crt")
-    return Tls(ca_pem=values["ca.crt"])
+    return Tls(ca_pem=await read_authority(kube, cluster.metadata.namespace, declared.ca_ref))
 
 
 def _limits(cluster: ProxmoxCluster) -> Limits:

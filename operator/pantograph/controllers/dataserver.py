@@ -95,6 +95,8 @@ async def observe(scope: ServerScope) -> None:
     except provider.ProviderError as error:
         if isinstance(error, provider.BasePathChanged):
             scope.sources.forget(scope.key)  # the next look takes the server as it is then; records know their source
+        if error.reason == "CertificateRefused":
+            scope.sources.doubt(scope.key)
         scope.status.reachable = False
         scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
         raise

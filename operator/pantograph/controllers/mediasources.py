@@ -20,7 +20,7 @@ from pantograph.api.meta import Key
 from pantograph.clock import Clock
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.controllers.runs.roots import Roots
-from pantograph.controllers.secrets import read_secret
+from pantograph.controllers.secrets import read_authority, read_secret
 from pantograph.engine.kube import KubeApi
 from pantograph.providers.errors import Unauthorized
 from pantograph.providers.media.bucket import Cooldown, RateBucket
@@ -56,6 +56,7 @@ class _Open:
     read_at: float
     source: MediaSource | None
     bucket: RateBucket | None = None
+    ca_pem: str | None = None
     refused: Unauthorized | None = None
 
 
@@ -109,6 +110,12 @@ class MediaSources:
         if known is not None and known.source is source:
             known.refused = error
 
+    def doubt(self, key: Key) -> None:
+        """The Secrets of this source may be stale: they are read at the next look."""
+        known = self._open.get(key)
+        if known is not None:
+            known.read_at = -math.inf
+
     def refuse_login(self, key: Key, login: Login, error: Unauthorized) -> None:
         """A run was refused that was begun with this login, long ago perhaps: nobody logs in with it again."""
         self._refused[key] = (login, error)
@@ -118,7 +125,7 @@ class MediaSources:
         if known.login == login:
             known.refused = error
         else:
-            known.read_at = -math.inf  # one of the two is older: see which
+            self.doubt(key)  # one of the two is older: see which
 
     async def login_now(self, server: DataServer, kube: KubeApi) -> Login:
         """The login of a run that begins now. Raises SecretNotFound."""
@@ -156,17 +163,19 @@ class MediaSources:
         version, values = GUEST, None
         if reference is not None:
             version, values = await read_secret(kube, meta.namespace, reference.name)
+        ca_pem = await read_authority(kube, meta.namespace, server.spec.tls.ca_ref) if server.spec.tls else None
         now = self._clock.monotonic()
         login = Login(meta.uid, meta.generation, version)
-        if known is not None and known.login == login:
+        if known is not None and (known.login, known.ca_pem) == (login, ca_pem):
             known.read_at = now
             return known
         heard_of, heard = self._refused.get(server.key, (None, None))
         refused = heard if heard_of == login else _refused_before(server, version)
-        fresh = _Open(login, now, None, refused=refused)
+        fresh = _Open(login, now, None, ca_pem=ca_pem, refused=refused)
         if server.spec.local is None:
             fresh.bucket = self._bucket(server)
-            fresh.source = self._open_server(Driver(server.spec.driver), settings_of(server, values), fresh.bucket)
+            settings = settings_of(server, values, ca_pem=ca_pem)
+            fresh.source = self._open_server(Driver(server.spec.driver), settings, fresh.bucket)
         else:
             fresh.source = self._open_folder(server)
         if known is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 
-from pantograph.api.meta import SECRETS, Body
+from pantograph.api.meta import SECRETS, Body, LocalReference
 from pantograph.api.vmtemplate import SecretKey
-from pantograph.engine.errors import Waiting
+from pantograph.engine.errors import Terminal, Waiting
 from pantograph.engine.kube import KubeApi, NotFound
+from pantograph.providers.trust import CA_KEY
 
 
 class SecretNotFound(Waiting):
@@ -34,6 +35,18 @@ async def read_secret_key(kube: KubeApi, namespace: str, reference: SecretKey) -
         return values[reference.key]
     except KeyError:
         raise Waiting("SecretKeyMissing", f"Secret {reference.name} has no key {reference.key}", 60) from None
+
+
+async def read_authority(kube: KubeApi, namespace: str, reference: LocalReference) -> str:
+    """The certificates (PEM) that a `caRef` names. Raises SecretNotFound, or Terminal `SecretKeyMissing`."""
+    _, values = await read_secret(kube, namespace, reference.name)
+    if CA_KEY not in values:
+        raise Terminal(
+            "SecretKeyMissing",
+            f"Secret {reference.name} has no key {CA_KEY}",
+            remedy=f"kubectl create secret generic {reference.name} --from-file={CA_KEY}=FILE",
+        )
+    return values[CA_KEY]
 
 
 async def _get(kube: KubeApi, namespace: str, name: str) -> Body:

@@ -10,7 +10,7 @@ from pantograph.providers.proxmox.settings import ConnectionSettings
 from tests.contract.proxmox import world as worlds
 from tests.contract.proxmox.fakepve import NOT_MODELLED
 from tests.contract.proxmox.world import SimulatedWorld, World
-from tests.fakes.proxmox.certificates import Certificate, self_signed
+from tests.fakes.certificates import Certificate, self_signed
 
 FACES = ("in-process", "http")
 

@@ -14,8 +14,8 @@ from pantograph.clock import SystemClock
 from pantograph.providers.errors import Unreachable
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings, Tls
+from tests.fakes.certificates import Certificate
 from tests.fakes.proxmox import SimulatedCluster, Truth
-from tests.fakes.proxmox.certificates import Certificate
 from tests.fakes.proxmox.server import SimulatedServer
 from tests.fakes.scaledclock import ScaledClock
 

@@ -21,8 +21,8 @@ from pantograph.clock import SystemClock
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.port import ProxmoxApi, TaskStatus, Upid
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings, Tls, UserPassword
+from tests.fakes.certificates import Certificate
 from tests.fakes.proxmox import HttpFetch, Pace, SimulatedCluster, Storage, Truth, qcow2, simulated_api
-from tests.fakes.proxmox.certificates import Certificate
 from tests.fakes.proxmox.server import SimulatedServer
 from tests.fakes.scaledclock import ScaledClock
 

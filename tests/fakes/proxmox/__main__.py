@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from pantograph.clock import SystemClock
+from tests.fakes.certificates import self_signed
 from tests.fakes.proxmox.blobs import Blobs, DiskBlobs, HashBlobs, MemoryBlobs
-from tests.fakes.proxmox.certificates import self_signed
 from tests.fakes.proxmox.cluster import Pace, SimulatedCluster
 from tests.fakes.proxmox.fetching import HttpFetch
 from tests.fakes.proxmox.images import GIB

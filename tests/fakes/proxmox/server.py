@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.multipart import BodyPartReader, MultipartReader
 
+from tests.fakes.certificates import Certificate
 from tests.fakes.proxmox.answers import ConnectionLost, PveAnswer
-from tests.fakes.proxmox.certificates import Certificate
 from tests.fakes.proxmox.cluster import SimulatedCluster
 from tests.fakes.proxmox.control import control_application
 from tests.fakes.proxmox.transfer import Upload

@@ -105,12 +105,11 @@ class MediaLab(Lab):
     # --- what users write
 
     def login(self, *, password: str = "secret") -> Body:
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "openlist"},
-            "data": {"username": _base64("anna"), "password": _base64(password)},
-        }
+        return self.secret("openlist", username="anna", password=password)
+
+    def secret(self, name: str, **values: str) -> Body:
+        data = {key: _base64(value) for key, value in values.items()}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
     def data_server(self, name: str = "openlist", **spec: Any) -> Body:
         declared = {

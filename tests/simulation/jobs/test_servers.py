@@ -128,6 +128,28 @@ async def test_a_refusal_by_one_server_does_not_speak_of_the_one_that_the_job_na
         assert lab.condition("dataserver/other")["status"] == "True"
 
 
+async def test_an_authority_that_is_put_right_is_read_within_a_minute_and_one_that_is_not_there_is_named() -> None:
+    async with MediaLab(server=False) as lab:
+        lab.openlist.certificate = "the right one"
+        await lab.apply(lab.login())
+        await lab.apply(lab.data_server(endpoint="https://openlist:5244", tls={"caRef": {"name": "openlist-ca"}}))
+        await lab.until_reason(SERVER, "SecretNotFound")
+        assert "openlist-ca" in lab.condition(SERVER)["message"]
+        await lab.apply(lab.secret("openlist-ca", **{"ca.crt": "another one"}))
+        await lab.until_reason(SERVER, "CertificateRefused")
+        await lab.apply(lab.secret("openlist-ca", **{"ca.crt": "the right one"}))
+        await lab.until_ready(SERVER, within_s=60)
+        assert lab.openlist.logins == 1
+
+
+async def test_a_secret_without_the_key_for_an_authority_is_said_to_be_so() -> None:
+    async with MediaLab(server=False) as lab:
+        await lab.apply(lab.login())
+        await lab.apply(lab.data_server(endpoint="https://openlist:5244", tls={"caRef": {"name": "openlist"}}))
+        await lab.until_reason(SERVER, "SecretKeyMissing")
+        assert "Secret openlist has no key ca.crt" in lab.condition(SERVER)["message"]
+
+
 async def test_a_ban_holds_back_all_jobs_of_the_server_and_is_not_forgotten_by_a_restart() -> None:
     async with MediaLab() as lab:
         await lab.until_ready(SERVER)

@@ -160,6 +160,8 @@ class MediaServerWorld:
         )
         self.fault: ProviderError | None = None
         self.password = "secret"
+        self.certificate: str | None = None
+        """It signed itself, and only who names it connects."""
         self.base_path = "/"
         self.logins = 0
         self.tests = 0
@@ -200,6 +202,8 @@ class FakeSource:
             self._world.tests += 1
             if self._world.fault is not None:
                 raise self._world.fault
+            if self._world.certificate is not None and self._settings.ca_pem != self._world.certificate:
+                raise Unreachable(f"{self._settings.name}: its certificate is not trusted", reason="CertificateRefused")
             if not self._logged_in:
                 self._log_in()
             if self._base_path not in (None, self._world.base_path):

@@ -95,6 +95,8 @@ def secrets_of(order: RunOrder) -> Sequence[NeededSecret]:
     found: dict[tuple[str, str], bool] = {}
     if order.server.spec.credentials_ref is not None:
         found[order.server.metadata.namespace, order.server.spec.credentials_ref.name] = False
+    if order.server.spec.tls is not None:
+        found[order.server.metadata.namespace, order.server.spec.tls.ca_ref.name] = False
     notify = order.job.spec.notify
     for server in notify.media_servers if notify else []:
         found.setdefault((order.job.metadata.namespace, server.secret_ref.name), True)

@@ -313,7 +313,8 @@ def _channel(settings: ServerSettings) -> Any:
     parts = urlsplit(settings.endpoint)
     if parts.scheme == "http":
         return grpc.aio.insecure_channel(f"{parts.hostname}:{parts.port or 80}", options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials()
+    authorities = None if settings.ca_pem is None else settings.ca_pem.encode()
+    credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
     return grpc.aio.secure_channel(f"{parts.hostname}:{parts.port or 443}", credentials, options=_CHANNEL_OPTIONS)
 
 

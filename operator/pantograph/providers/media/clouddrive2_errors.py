@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from grpc import StatusCode
 
@@ -23,7 +23,7 @@ from pantograph.providers.errors import (
     Unreachable,
 )
 from pantograph.providers.media.bucket import UPSTREAM_FAILED
-from pantograph.providers.media.http import shown, tells_of_ban
+from pantograph.providers.media.http import NAME_AUTHORITY, shown, tells_of_ban
 
 _PUT_CREDENTIALS: Final = "put valid credentials into the Secret it names"
 _LOOK_AT_ENDPOINT: Final = "see that CloudDrive2 runs, and that {endpoint} is its address"
@@ -65,21 +65,33 @@ _BANNED: Final = _Meaning("it, or the cloud behind it, wants to be left alone", 
 _TOO_LARGE: Final = _Meaning("one message of its answer is larger than 64 MiB", ProtocolError)
 _FAILED: Final = _Meaning("it, or the cloud behind it, failed", Unreachable, _LOOK_AT_CLOUD, UPSTREAM_FAILED)
 
+
+class _Fault(NamedTuple):
+    words: str
+    remedy: str | None = None
+    reason: str | None = None
+
+
 _OF_GRPC: Final = (
-    (r"connection refused", "nobody listens there", None),
-    (r"lookup|resolv|dns|name not found", "its name is not known", None),
+    (r"connection refused", _Fault("nobody listens there")),
+    (r"lookup|resolv|dns|name not found", _Fault("its name is not known")),
     (
         r"http1|http/2|http2|protocol error|content-type",
-        "what answers there is not gRPC",
-        "see that {endpoint} is CloudDrive2 itself; a proxy between must let HTTP/2 through",
+        _Fault(
+            "what answers there is not gRPC",
+            "see that {endpoint} is CloudDrive2 itself; a proxy between must let HTTP/2 through",
+        ),
     ),
     (
         r"handshake|ssl|tls|certificate",
-        "no secure connection came about",
-        "https:// needs a certificate that is trusted; CloudDrive2 by itself speaks http://",
+        _Fault(
+            "no secure connection came about",
+            f"{NAME_AUTHORITY}; CloudDrive2 by itself speaks http://",
+            "CertificateRefused",
+        ),
     ),
-    (r"no route|unreachable|timed? ?out|shutdown", "no connection came about in time", None),
-    (r"reset|closed|pipe|rst_stream|goaway|stream removed|eof", "the connection broke off", None),
+    (r"no route|unreachable|timed? ?out|shutdown", _Fault("no connection came about in time")),
+    (r"reset|closed|pipe|rst_stream|goaway|stream removed|eof", _Fault("the connection broke off")),
 )
 """What gRPC itself says of a connection (src/core of gRPC 1.6x and 1.7x), what that is, and what mends it."""
 _IS_GRPCS: Final = re.compile(
@@ -94,11 +106,13 @@ def grpc_error(name: str, endpoint: str, act: str, error: Any) -> ProviderError:
     """What the failed call means. `act`: what the server was to do, such as `list /115`."""
     code, details = error.code(), error.details() or ""
     meaning = _meaning(code, details)
-    fault, remedy = _fault(details, of_connection=meaning.error is Unreachable)
+    fault = _fault(details, of_connection=meaning.error is Unreachable)
     words = meaning.words.format(endpoint=endpoint)
-    text = f"{name} could not {act}: {words}" + (f" ({fault})" if fault else "")
-    remedy = remedy or meaning.remedy
-    return meaning.error(text, reason=meaning.reason, remedy=remedy.format(endpoint=endpoint) if remedy else None)
+    text = f"{name} could not {act}: {words}" + (f" ({fault.words})" if fault.words else "")
+    remedy = fault.remedy or meaning.remedy
+    return meaning.error(
+        text, reason=fault.reason or meaning.reason, remedy=remedy.format(endpoint=endpoint) if remedy else None
+    )
 
 
 def _meaning(code: StatusCode, details: str) -> _Meaning:
@@ -115,11 +129,11 @@ def _may_be_ban(known: _Meaning | None) -> bool:
     return known is None or known.error not in (Unauthorized, MissingPrivilege, NotFound)
 
 
-def _fault(details: str, *, of_connection: bool) -> tuple[str, str | None]:
+def _fault(details: str, *, of_connection: bool) -> _Fault:
     """What is wrong, and what mends it: the server's own words, or ours for what gRPC says of the connection."""
     if _IS_GRPCS.search(details) is None:
-        return shown(details), None
-    for pattern, fault, remedy in _OF_GRPC if of_connection else ():
+        return _Fault(shown(details))
+    for pattern, fault in _OF_GRPC if of_connection else ():
         if re.search(pattern, details, re.IGNORECASE):
-            return fault, remedy
-    return "", None
+            return fault
+    return _Fault("")

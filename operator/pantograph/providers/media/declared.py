@@ -31,13 +31,16 @@ def list_timeout_of(server: DataServer) -> float:
     return parse_duration(limits_of(server).list_timeout)
 
 
-def settings_of(server: DataServer, credentials: Path | Mapping[str, str] | None) -> ServerSettings:
-    """Of a server that is reached over the network. `credentials`: see `ServerSettings`."""
+def settings_of(
+    server: DataServer, credentials: Path | Mapping[str, str] | None, *, ca_pem: str | None
+) -> ServerSettings:
+    """Of a server that is reached over the network. `credentials`, `ca_pem`: see `ServerSettings`."""
     assert server.spec.endpoint is not None, "every driver but Local has one, by the model's rule"
     return ServerSettings(
         name=described(server),
         endpoint=server.spec.endpoint,
         credentials=credentials,
+        ca_pem=ca_pem,
         list_timeout_s=list_timeout_of(server),
     )
 

@@ -27,11 +27,16 @@ from pantograph.providers.errors import (
     Unreachable,
 )
 from pantograph.providers.media.settings import ServerSettings
+from pantograph.providers.trust import trusting
 
 MAX_BODY_BYTES = 256 << 20
 """A directory of half a million entries in OpenList's JSON; more is not a directory listing."""
 _CONNECT_TIMEOUT_S = 15.0
 _PIECE_BYTES = 256 << 10
+NAME_AUTHORITY = (
+    "put the certificate (PEM) of the authority that signed the server's under `ca.crt` into the Secret that the"
+    " DataServer names in spec.tls.caRef"
+)
 _BAN = re.compile(
     r"too many requests|too frequent|too fast|rate.?limit|frequency limit|request limit|risk control"
     r"|频繁|限流|风控|流控|被封|封禁|访问被阻断|访问被拦截|频率|\b429\b|\b405 (not allowed|method)",
@@ -77,10 +82,14 @@ class Http:
         """Must be made on the event loop. Raises `Rejected` for an endpoint that cannot be used."""
         if not settings.endpoint.startswith(("http://", "https://")):
             raise Rejected(f"{settings.name}: the endpoint {settings.endpoint!r} is no http(s) address")
+        connector = None
+        if settings.ca_pem is not None:
+            connector = aiohttp.TCPConnector(ssl=trusting(settings.ca_pem, remedy=NAME_AUTHORITY))
         self.name = settings.name
         self.endpoint = settings.endpoint.rstrip("/")
         self._clock = clock
         self._session = aiohttp.ClientSession(
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=settings.list_timeout_s, connect=_CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -160,6 +169,13 @@ class Http:
             return None
 
     def _unreachable(self, error: Exception) -> Unreachable:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            refused = getattr(error.certificate_error, "verify_message", "") or "it was not verified"
+            return Unreachable(
+                f"{self.name}: the certificate of {self.endpoint} is not trusted: {refused}",
+                reason="CertificateRefused",
+                remedy=NAME_AUTHORITY,
+            )
         # aiohttp quotes an answer that it does not understand; the failure to connect is in the system's words.
         is_systems = isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientError)
         fault = (is_systems and str(error)) or type(error).__name__

@@ -18,6 +18,8 @@ class ServerSettings:
     credentials: Path | Mapping[str, str] | None = field(default=None, repr=False)
     """The directory of a mounted Secret, or a Secret's values, with `token`, or `username`, `password` and perhaps
     `otp`; None: a guest."""
+    ca_pem: str | None = None
+    """Authorities to trust in place of the system's, PEM."""
     list_timeout_s: float = 120.0
     """For one whole answer; a cloud behind the server may take its time over a big directory."""
 

@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from pantograph.providers.errors import ProtocolError, Rejected
 from pantograph.providers.proxmox.auth import authentication
 from pantograph.providers.proxmox.settings import ConnectionSettings, Tls, UserPassword
+from pantograph.providers.trust import trusting
 
 for _name in ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https", "urllib3"):
     # They write whole payloads and signed URLs at INFO and DEBUG.
@@ -157,14 +158,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
         return context
-    try:
-        return ssl.create_default_context(cadata=tls.ca_pem)
-    except (ssl.SSLError, ValueError) as error:
-        raise Rejected(
-            f"the CA is no PEM certificate: {error}",
-            reason="InvalidCA",
-            remedy="use the content of /etc/pve/pve-root-ca.pem of a node",
-        ) from None
+    return trusting(tls.ca_pem, remedy="use the content of /etc/pve/pve-root-ca.pem of a node")
 
 
 class _Serializer:

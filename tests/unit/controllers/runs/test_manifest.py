@@ -103,6 +103,21 @@ def test_a_source_on_another_claim_is_mounted_for_reading_alone() -> None:
     assert [each["name"] for each in same["volumes"] if each["name"].startswith("claim")] == ["claim-0"]
 
 
+def test_the_authority_of_the_server_is_mounted_beside_its_credentials() -> None:
+    signed = {
+        "driver": "OpenList",
+        "endpoint": "https://openlist:5244",
+        "credentialsRef": {"name": "openlist"},
+        "tls": {"caRef": {"name": "home-ca"}},
+    }
+    spec = pod(order(signed))
+    mounted = {each["secret"]["secretName"]: each["name"] for each in spec["volumes"] if "secret" in each}
+    assert {"openlist", "home-ca"} <= set(mounted)
+    (container,) = spec["containers"]
+    (path,) = (each["mountPath"] for each in container["volumeMounts"] if each["name"] == mounted["home-ca"])
+    assert f"home-ca={path}" in container["args"]
+
+
 def test_what_people_say_of_execution_reaches_the_pod() -> None:
     execution = {
         "runAsUser": 1000,

@@ -1,4 +1,4 @@
-"""Self-signed certificates for simulated nodes."""
+"""Self-signed certificates for simulated servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Certificate:
 def self_signed(directory: Path, *, host: str = "127.0.0.1") -> Certificate:
     """A new certificate for `host`, an IPv4 address; the files it is loaded from stay in `directory`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated-pve")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
