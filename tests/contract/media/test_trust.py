@@ -18,6 +18,7 @@ from pantograph.providers.media.sources import Driver, open_server
 from tests.contract.media.worlds import PASSWORD, USER, Rclone, bucket
 from tests.fakes import clouddrive2, openlist
 from tests.fakes.certificates import Certificate, self_signed
+from tests.fakes.library import Library
 from tests.fakes.openlist.accounts import User
 
 Open = Callable[[str | None], MediaSource]
@@ -52,11 +53,13 @@ async def served(driver: Driver, rclone: Callable[[], Rclone]) -> AsyncIterator[
     if driver is Driver.OPENLIST:
         list_server = openlist.FakeOpenList()
         list_server.accounts.add(User(USER, PASSWORD))
+        assert isinstance(list_server.library, Library)
         list_server.library.put("/heat.mkv")
         async with openlist.serving(list_server):
             yield list_server.base_url
     elif driver is Driver.CLOUDDRIVE2:
         drive = clouddrive2.FakeCloudDrive2()
+        assert isinstance(drive.library, Library)
         drive.library.put("/heat.mkv")
         async with clouddrive2.serving(drive):
             yield drive.base_url
