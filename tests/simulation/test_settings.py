@@ -242,3 +242,24 @@ async def test_vmids_stay_in_the_declared_range_and_its_end_is_named() -> None:
         await lab.apply(lab.cluster(vmidRange={"min": 500, "max": 502}))
         await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
         assert {machine.vmid for machine in lab.truth.machines()} == {500, 501, 502}
+
+
+async def test_a_staging_storage_that_is_not_named_any_more_is_taken_from_the_replicas_too() -> None:
+    async with Lab() as lab:
+        template = lab.template("debian")
+        template["spec"]["placements"][0]["proxmox"]["stagingStorage"] = "lokal"
+        await lab.apply(template)
+        await lab.until(lambda: len(lab.all("templatereplica")) == 3)
+        await lab.until_reason(lab.replica("pve1"), "PlaceUnusable")
+        del template["spec"]["placements"][0]["proxmox"]["stagingStorage"]
+        await lab.apply(template)
+        await lab.until_ready("vmtemplate/debian", within_s=300)
+
+
+async def test_more_ready_places_than_there_are_cannot_be_asked_for_and_it_is_said_so() -> None:
+    async with Lab() as lab:
+        await lab.apply(lab.template("debian", minReady=5))
+        await lab.until_reason("vmtemplate/debian", "TooFewPlaces")
+        assert "minReady is 5, and there are 3 places" in lab.condition("vmtemplate/debian")["message"]
+        await lab.apply(lab.template("debian", minReady=3))
+        await lab.until_ready("vmtemplate/debian", within_s=60)

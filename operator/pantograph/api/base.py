@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, Type
 from pydantic import Field, ValidationError
 
 from pantograph.api.conditions import Condition
-from pantograph.api.markers import ListMap
+from pantograph.api.markers import ListMap, at_least
 from pantograph.api.meta import Body, CelRule, Duration, Key, Model, ResourceType
 from pantograph.api.operation import Operation
-from pantograph.api.units import Timestamp
+from pantograph.api.units import Timestamp, parse_duration
 
 NEVER_OBSERVED: Final = -1
 """`status.observedGeneration` of an object that no controller has looked at: equals no generation."""
@@ -82,13 +82,22 @@ class ObjectMeta(Model):
     deletion_timestamp: Timestamp | None = None
 
 
+MIN_INTERVAL_S: Final = 10.0
+
+
 class CommonSpec(Model):
     """What can be declared of every kind."""
+
+    cel: ClassVar[tuple[CelRule, ...]] = (at_least("interval", f"{MIN_INTERVAL_S:.0f}s"),)
 
     suspend: bool | None = None
     """True: nothing is begun for this object until it is false again; deletion still works."""
     interval: Duration | None = None
     """How often the outside is compared again although nothing changed; 10m if absent."""
+
+    def interval_or(self, absent_s: float) -> float:
+        """Seconds; never less than the rule allows, also of an object that is older than the rule."""
+        return absent_s if self.interval is None else max(MIN_INTERVAL_S, parse_duration(self.interval))
 
 
 class CommonStatus(Model):

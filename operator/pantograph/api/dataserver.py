@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
-from pantograph.api.markers import ListSet, exactly_one_of
+from pantograph.api.markers import ListSet, at_least, exactly_one_of, stays_below
 from pantograph.api.meta import (
     GROUP,
     VERSION,
@@ -28,7 +28,7 @@ Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?:
 class LocalFolder(Model):
     """A folder that is mounted where runs work: a root for targets on roots, a claim for targets on claims."""
 
-    cel: ClassVar = (exactly_one_of("root", "persistentVolumeClaim"),)
+    cel: ClassVar = (exactly_one_of("root", "persistentVolumeClaim"), stays_below("sentinel"))
 
     root: RootVolume | None = None
     persistent_volume_claim: ClaimVolume | None = None
@@ -47,6 +47,8 @@ class ServerTls(Model):
 
 class ServerLimits(Model):
     """How hard the server may be used. For Local only `maxInFlight`, `listTimeout` and `maxRuns` count."""
+
+    cel: ClassVar = (at_least("cooldown", "1s"), at_least("listTimeout", "1s"))
 
     requests_per_minute: Annotated[int, Field(ge=1, le=60_000)] = 120
     """On average, by all jobs together: runs at work share it in equal parts."""

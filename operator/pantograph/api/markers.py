@@ -82,6 +82,21 @@ def at_most_one_of(*fields: str) -> CelRule:
     return CelRule(_count(fields) + " <= 1", f"at most one of {_series(fields)} may be set")
 
 
+def at_least(field: str, least: str) -> CelRule:
+    """The rule that the duration `field` (camelCase), if it is set, is not shorter than `least`."""
+    return CelRule(
+        f"!has(self.{field}) || duration(self.{field}) >= duration('{least}')", f"{field} must be at least {least}"
+    )
+
+
+def stays_below(field: str) -> CelRule:
+    """The rule that the relative path `field` (camelCase), if it is set, leads nowhere else."""
+    return CelRule(
+        f"!has(self.{field}) || self.{field}.split('/').all(s, s != '..' && s != '.')",
+        f"{field} must not contain the segments '.' or '..'",
+    )
+
+
 def _count(fields: tuple[str, ...]) -> str:
     return f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(x, x).size()"
 

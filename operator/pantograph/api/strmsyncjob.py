@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pantograph.api.base import CommonSpec, KindInfo, PrinterColumn, Resource
 from pantograph.api.execution import Execution
-from pantograph.api.markers import Atomic, ListSet, exactly_one_of
+from pantograph.api.markers import Atomic, ListSet, exactly_one_of, stays_below
 from pantograph.api.meta import (
     GROUP,
     VERSION,
@@ -39,11 +39,6 @@ RootName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]
 VIDEO_EXTENSIONS = ("mkv", "iso", "ts", "mp4", "avi", "rmvb", "wmv", "m2ts", "mpg", "flv", "rm", "mov")
 SIDECAR_EXTENSIONS = ("nfo", "jpg", "jpeg", "png", "svg", "ass", "srt", "sup", "ssa")
 
-_NO_DOTS = CelRule(
-    "!has(self.subPath) || self.subPath.split('/').all(s, s != '..' && s != '.')",
-    "subPath must not contain the segments '.' or '..'",
-)
-
 
 class StrmSource(Model):
     """The tree that is mirrored."""
@@ -63,7 +58,7 @@ class StrmSource(Model):
 class ClaimVolume(Model):
     """A PersistentVolumeClaim in this namespace."""
 
-    cel: ClassVar = (_NO_DOTS,)
+    cel: ClassVar = (stays_below("subPath"),)
 
     claim_name: Name
     sub_path: SubPath | None = None
@@ -73,7 +68,7 @@ class ClaimVolume(Model):
 class RootVolume(Model):
     """A directory that the chart mounted into the operator under a name."""
 
-    cel: ClassVar = (_NO_DOTS,)
+    cel: ClassVar = (stays_below("subPath"),)
 
     name: RootName
     sub_path: SubPath | None = None

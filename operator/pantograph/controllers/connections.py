@@ -1,11 +1,13 @@
 """From a `ProxmoxCluster` object and its Secrets to an open connection.
 
-Secrets are not watched: one is read when a connection is opened, when the spec changes, once an interval, and, while
-the credentials are refused, once a minute; no login is tried before its resourceVersion has changed.
+Secrets are not watched: one is read when a connection is opened, when the spec changes, once an interval, when a person
+asks, at the next look if a certificate was refused, and, while the credentials are refused, once a minute; no login is
+tried before its resourceVersion has changed, or a person asks (a token may be mended on Proxmox alone).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,21 +41,26 @@ class Connections:
         self._clock = clock
         self._open: dict[str, _Open] = {}
 
-    async def open(self, cluster: ProxmoxCluster, kube: KubeApi, *, finalising: bool = False) -> ProxmoxConnection:
-        """The cluster's connection, opened or opened anew if its spec or its Secret has changed.
+    async def open(
+        self, cluster: ProxmoxCluster, kube: KubeApi, *, finalising: bool = False, afresh: bool = False
+    ) -> ProxmoxConnection:
+        """The cluster's connection, opened or opened anew if its spec or a Secret of it has changed.
 
-        `finalising`: the credentials last read serve, should their Secret be gone (a namespace ends in any order).
+        `afresh`: read the Secrets now, and try credentials that were refused once more. `finalising`: the credentials
+        last read serve, should their Secret be gone (a namespace ends in any order).
         Raises Waiting if a Secret is missing, Terminal if it lacks keys or its credentials were refused.
         """
         uid = cluster.metadata.uid
         known = self._open.get(uid)
-        if known is None or known.generation != cluster.metadata.generation or self._is_due(known):
+        if known is None or known.generation != cluster.metadata.generation or self._is_due(known) or afresh:
             try:
                 known = await self._read(cluster, kube, known)
             except SecretNotFound:
                 if known is None or not finalising:
                     raise
             self._open[uid] = known
+        if afresh:
+            known.refused = None
         if known.refused is not None:
             raise known.refused
         try:
@@ -68,6 +75,12 @@ class Connections:
         if known is not None:
             known.refused = error
 
+    def doubt(self, cluster: ProxmoxCluster) -> None:
+        """The Secrets of this connection may be stale: they are read at the next look."""
+        known = self._open.get(cluster.metadata.uid)
+        if known is not None:
+            known.read_at = -math.inf
+
     async def close(self, cluster: ProxmoxCluster) -> None:
         known = self._open.pop(cluster.metadata.uid, None)
         if known is not None:
@@ -81,21 +94,20 @@ class Connections:
         namespace = cluster.metadata.namespace
         name = cluster.spec.credentials_ref.name
         version, values = await read_secret(kube, namespace, name)
-        tls = await _tls(cluster, kube)
-        now = self._clock.monotonic()
-        same_spec = known is not None and known.generation == cluster.metadata.generation
-        if known is not None and same_spec and known.secret_version == version:
-            known.read_at = now
-            return known
         settings = ConnectionSettings(
             endpoints=tuple(_endpoint(text) for text in cluster.spec.endpoints),
             credentials=_credentials(name, values),
-            tls=tls,
+            tls=await _tls(cluster, kube),
             limits=_limits(cluster),
         )
-        if known is not None and known.settings != settings:
+        fresh = _Open(cluster.metadata.generation, version, self._clock.monotonic(), settings)
+        if known is None:
+            return fresh
+        if (known.generation, known.secret_version) == (fresh.generation, fresh.secret_version):
+            fresh.refused = known.refused
+        if known.settings != settings:
             await self._pool.release(known.settings)
-        return _Open(cluster.metadata.generation, version, now, settings)
+        return fresh
 
 
 def _credentials(secret: str, values: dict[str, str]) -> Credentials:

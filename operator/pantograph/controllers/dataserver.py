@@ -10,7 +10,6 @@ from typing import ClassVar, Final
 from pantograph.api import conditions
 from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
-from pantograph.api.units import parse_duration
 from pantograph.controllers import faults, strmobjects
 from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns
@@ -136,8 +135,7 @@ async def require_login(scope: ServerScope) -> None:
 
 async def plan_next_look(scope: ServerScope) -> None:
     """After this the next look is planned."""
-    interval = scope.object.spec.interval
-    scope.look_again(parse_duration(interval) if interval else TICK_S)
+    scope.look_again(scope.object.spec.interval_or(TICK_S))
 
 
 class DataServerController(Controller[DataServer]):

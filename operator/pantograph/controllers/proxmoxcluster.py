@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from pantograph.api.conditions import name_some
+from pantograph.api.meta import RECONCILE_AT
 from pantograph.api.proxmoxcluster import (
     MAX_NODES,
     MAX_STORAGES,
@@ -15,7 +16,6 @@ from pantograph.api.proxmoxcluster import (
     ProxmoxClusterStatus,
     StorageStatus,
 )
-from pantograph.api.units import parse_duration
 from pantograph.controllers import faults
 from pantograph.controllers.outside import Outside
 from pantograph.engine.controller import Controller
@@ -46,12 +46,14 @@ class ClusterScope(Scope[ProxmoxCluster, ProxmoxClusterStatus]):
 async def connect(scope: ClusterScope) -> None:
     """After this the connection is open, with the credentials as they are now."""
     try:
-        scope.connection = await scope.outside.connections.open(scope.object, scope.kube)
+        scope.connection = await scope.outside.connections.open(
+            scope.object, scope.kube, afresh=scope.requested is not None
+        )
     except provider.Unauthorized as refused:
         raise _refused(scope, refused) from refused
     except provider.ProviderError as error:
         # What a former process saw no longer holds: templates plan only on a cluster that answers.
-        scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
+        _unreachable(scope, error)
         raise
 
 
@@ -63,7 +65,7 @@ async def observe(scope: ClusterScope) -> None:
         scope.outside.connections.refuse(scope.object, refused)
         raise _refused(scope, refused) from refused
     except provider.ProviderError as error:
-        scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
+        _unreachable(scope, error)
         raise
     scope.set_condition("Reachable", True, reason="Answering", message=f"{scope.world.version} answers")
 
@@ -126,8 +128,7 @@ async def keep_watch(scope: ClusterScope) -> None:
     """After this who depends on a guest or node that changed is woken, and the next look is planned."""
     for key in scope.outside.changes.of(scope.object, scope.world, scope.services.cache):
         scope.services.queue.add(key)
-    interval = scope.object.spec.interval
-    scope.look_again(parse_duration(interval) if interval else TICK_S)
+    scope.look_again(scope.object.spec.interval_or(TICK_S))
 
 
 async def refuse_while_used(scope: ClusterScope) -> None:
@@ -166,15 +167,24 @@ class ProxmoxClusterController(Controller[ProxmoxCluster]):
         return faults.step_error(error)
 
 
+def _unreachable(scope: ClusterScope, error: provider.ProviderError) -> None:
+    scope.set_condition("Reachable", False, reason=error.reason, message=error.message)
+    if error.reason == "CertificateRefused":
+        scope.outside.connections.doubt(scope.object)
+
+
 def _refused(scope: ClusterScope, refused: provider.Unauthorized) -> StepError:
-    """Looked at again each minute, and tried only with a changed Secret: Proxmox tells nobody why it refuses."""
+    """Looked at again each minute, and tried only with a changed Secret or on request: Proxmox does not say why."""
     scope.set_condition("Authorized", False, reason=refused.reason, message=refused.message)
     scope.look_again(60)
     secret = scope.object.spec.credentials_ref.name
     return Terminal(
         refused.reason,
         refused.message,
-        remedy=f"put valid credentials into Secret {secret}; they are read again within a minute",
+        remedy=(
+            f"put valid credentials into Secret {secret}; they are read again within a minute. If they were mended on"
+            f" Proxmox: kubectl annotate proxmoxcluster {scope.key.name} {RECONCILE_AT}=now --overwrite"
+        ),
     )
 
 

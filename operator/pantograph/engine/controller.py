@@ -19,7 +19,6 @@ from pantograph.api import conditions
 from pantograph.api.base import CommonStatus, InvalidObject, ObjectMeta, Resource, to_body
 from pantograph.api.conditions import Condition, ConditionStatus
 from pantograph.api.meta import FINALIZER, FORCE_RELEASE, Body, Key, ResourceType
-from pantograph.api.units import parse_duration
 
 from . import finalizer, logs
 from .cache import Index, Watched
@@ -338,7 +337,7 @@ class Controller(Generic[R]):
             return None
 
     def _interval(self, obj: R) -> float:
-        base = parse_duration(obj.spec.interval) if obj.spec.interval else INTERVAL_S
+        base: float = obj.spec.interval_or(INTERVAL_S)
         return base * self.services.random.uniform(1 - JITTER, 1 + JITTER)
 
     def _count_operation(self, key: Key, status: CommonStatus | None) -> None:

@@ -129,6 +129,9 @@ class Manager:
                 await self._controllers[key.kind].reconcile(key)
             finally:
                 queue.done(key)
+            # A reconcile that finds all as it should be waits for nothing, and after a restart thousands do: between
+            # two of them the Lease, the probes and the watch have their turn.
+            await asyncio.sleep(0)
 
 
 def _raise_end(done: set[asyncio.Task[Any]]) -> None:

@@ -46,6 +46,19 @@ async def test_without_its_sentinel_a_folder_is_unreachable_and_never_empty(
         assert caught.value.remedy.startswith(f"findmnt --target {root}")
 
 
+async def test_a_sentinel_lies_in_the_folder_and_no_link_leads_to_it(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Rejected):
+        Local(LocalSettings(name="disk", root=root, sentinel="../elsewhere/file"), clock=SystemClock())
+    linked = Local(LocalSettings(name="disk", root=root, sentinel="link/file"), clock=SystemClock())
+    with pytest.raises(Unreachable):
+        await linked.list("/")
+    deeper = Local(LocalSettings(name="disk", root=root, sentinel="Movies/Heat.mkv"), clock=SystemClock())
+    assert (await deeper.list("/")).complete
+
+
 @pytest.mark.parametrize("holds", [True, False])
 async def test_only_who_holds_to_a_volume_refuses_another_device_in_its_place(
     root: Path, monkeypatch: pytest.MonkeyPatch, holds: bool

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from itertools import groupby
 
 import pytest
 
@@ -12,7 +14,7 @@ from pantograph.engine.controller import Step
 from pantograph.engine.errors import Terminal, Transient, Waiting
 from pantograph.engine.kube import OutcomeUnknown, Unavailable
 
-from .toy import BOXES, TOYS, Nursery, Toy, ToyController, ToyScope, Wall, new_manager, new_server, running
+from .toy import BOXES, TOYS, WORKERS, Nursery, Toy, ToyController, ToyScope, Wall, new_manager, new_server, running
 
 
 @pytest.fixture
@@ -421,3 +423,31 @@ async def test_a_reconcile_that_hangs_is_cut_and_seen(nursery: Nursery, monkeypa
     ready = await nursery.condition("Ready")
     assert ready is not None
     assert "TimeoutError" in ready["message"]
+
+
+async def test_an_interval_below_the_least_is_taken_as_the_least(nursery: Nursery) -> None:
+    await nursery.create(colour="red", interval="0s")
+    await nursery.pass_time()
+    looks = nursery.wall.looks
+    await nursery.pass_time(100)
+    assert looks + 8 <= nursery.wall.looks <= looks + 12
+
+
+async def test_others_have_their_turn_between_reconciles_that_wait_for_nothing(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        await nursery.create(f"toy-{number}", colour="red")
+    await nursery.pass_time()
+    seen: list[str] = []
+
+    async def note(scope: ToyScope) -> None:
+        seen.append("look")
+        asyncio.get_running_loop().call_soon(seen.append, "turn of another")
+
+    with_step(monkeypatch, note)
+    async with running(new_manager(nursery.api, nursery.wall)):
+        await nursery.pass_time(60)
+    assert seen.count("look") == 50
+    longest = max(len(list(group)) for what, group in groupby(seen) if what == "look")
+    assert longest <= WORKERS

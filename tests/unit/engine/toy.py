@@ -57,6 +57,9 @@ class Box(Resource[CommonSpec, CommonStatus]):
     info: ClassVar = KindInfo(resource=BOXES)
 
 
+WORKERS = 3
+
+
 @dataclass
 class Wall:
     """The outside: paint by uid, and what the next strokes of the brush do instead."""
@@ -155,7 +158,10 @@ class Nursery:
 def new_manager(api: ApiServer, wall: Wall, *, seed: int = 3) -> Manager:
     services = Services.create(kube=api, clock=virtual_clock(), random=Random(seed))
     return Manager(
-        services=services, source=api, controllers=[ToyController(services, wall), BoxController(services)], workers=3
+        services=services,
+        source=api,
+        controllers=[ToyController(services, wall), BoxController(services)],
+        workers=WORKERS,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pantograph.api import labels
 from pantograph.api.conditions import READY, find, name_some
@@ -18,6 +18,8 @@ from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import Conflict, NotFound
 
 DELETION_RETRY_S = 10.0
+_DROPPED_WITH_OURS: Final = ("stagingStorage", "interval")
+"""What a child may not keep once the template does not say it any more."""
 
 
 async def plan_places(scope: TemplateScope) -> None:
@@ -171,10 +173,12 @@ def _replica(scope: TemplateScope, place: Place) -> Body:
 
 
 def _agrees(child: TemplateReplica, wanted: Body) -> bool:
-    """Whether the child says all that we apply (it may say more: a person's `suspend`)."""
+    """Whether the child says all that we apply, and no more (but a person's `suspend`)."""
     metadata = wanted["metadata"]
+    spec = child.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     return (
-        _contains(child.spec.model_dump(mode="json", by_alias=True, exclude_none=True), wanted["spec"])
+        _contains(spec, wanted["spec"])
+        and all(spec.get(name) == wanted["spec"].get(name) for name in _DROPPED_WITH_OURS)
         and _contains(child.metadata.labels, metadata["labels"])
         and _contains(child.metadata.annotations, metadata.get("annotations", {}))
     )

@@ -132,6 +132,12 @@ def _verdict(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequenc
         )
     if len(places) - len(lacking) >= _min_ready(scope, len(places)):
         return None
+    if not lacking:
+        return Terminal(
+            "TooFewPlaces",
+            f"spec.minReady is {scope.object.spec.min_ready}, and there are {len(places)} places, all of them ready",
+            remedy="lower spec.minReady, or name more placements or nodes",
+        )
     count = f"{len(places) - len(lacking)} of {len(places)} places are ready"
     message = f"{count}; {name_some((place.says() for place in lacking), limit=3)}"
     if all(place.is_failed for place in lacking):

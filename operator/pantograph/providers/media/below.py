@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,16 @@ def open_below(volume: Path, folder: Path) -> int:
             os.close(fd)
         fd = child
     return fd
+
+
+@contextmanager
+def opened_below(volume: Path, folder: Path) -> Iterator[int]:
+    """The same, until the end of a `with` statement."""
+    fd = open_below(volume, folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def device(fd: int) -> str:

@@ -25,7 +25,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
 from pantograph.providers.executor import CallExecutor, CallNotFinished
-from pantograph.providers.media.below import DIRECTORY, device, open_below
+from pantograph.providers.media.below import DIRECTORY, device, open_below, opened_below
 from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.polling import poll_tree
 from pantograph.providers.media.port import (
@@ -68,7 +68,7 @@ class Local:
         self._name = settings.name
         self._root = settings.root
         self._above = settings.above or settings.root
-        self._sentinel = settings.sentinel
+        self._sentinel = settings.sentinel and "/".join(_segments(settings.sentinel))
         self._holds_volume = settings.holds_volume
         self._volume: str | None = None
         self._directory_times = False
@@ -262,13 +262,12 @@ class Local:
     def _ensure_mounted(self) -> str:
         """The volume that is there. Raises `Unreachable` (reason `MountMissing`) unless it is the real one."""
         try:
-            fd = open_below(self._above, self._root)
-            try:
+            with opened_below(self._above, self._root) as fd:
                 volume = device(fd)
-                if self._sentinel is not None:
-                    os.stat(self._sentinel, dir_fd=fd, follow_symlinks=False)
-            finally:
-                os.close(fd)
+            if self._sentinel is not None:
+                sentinel = self._root / self._sentinel
+                with opened_below(self._above, sentinel.parent) as fd:
+                    os.stat(sentinel.name, dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             what = f"{self._root} cannot be read" if self._sentinel is None else f"{self._sentinel} is not there"
             raise self._missing(f"{what} ({error.strerror})") from error
