@@ -116,7 +116,7 @@ class RunSummary(Model):
     skipped: Count = 0
     """Files left as they are on purpose: changed by somebody, names refused, collisions lost."""
     failed: Count = 0
-    """Files that could not be written."""
+    """Files that could not be written or removed."""
     pruned: Count = 0
     """Files that were removed."""
     prune_candidates: Count = 0

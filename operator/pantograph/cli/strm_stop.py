@@ -15,7 +15,7 @@ from pantograph.strm.report import Report
 
 @dataclass(slots=True)
 class Stop:
-    """Asked between two directories; whatever it was, the next run goes on there."""
+    """Asked between two directories; whatever it was, the next run of the same spec and scope goes on there."""
 
     clock: Clock
     deadline: str | None

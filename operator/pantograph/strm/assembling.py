@@ -77,7 +77,8 @@ def walk_of(run: Opened, begun: Begun, batch: Batch, *, seal: str) -> Walk:
     )
     # The root is listed by every life of a run: a source that has gone meanwhile must not be pruned on old proofs.
     walk.frontier = [item for item in begun.frontier if item.path] + [FrontierItem("", "", 0, True)]
-    run.progress.dirs_known = len(walk.frontier)
+    run.progress.dirs_done = begun.directories
+    run.progress.dirs_known = begun.directories + len(walk.frontier)
     return walk
 
 

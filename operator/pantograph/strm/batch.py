@@ -6,8 +6,6 @@ batch's directories once more. A run that finds nothing to do commits once a bat
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.changes import Changes, all_of
-from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import FrontierItem, Intent, Manifest, Record
 from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.quiet import Lying, Quieted
@@ -30,7 +28,6 @@ from pantograph.strm.writing import Hand, NotWritten
 MAX_DIRECTORIES: Final = 1000
 MAX_WRITES: Final = 1000
 MAX_AGE_S: Final = 10.0
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Work(NamedTuple):
@@ -65,7 +62,7 @@ class Batch:
     written: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     """Directories to be taken off the stored frontier."""
-    planned: int = 0
+    planned: dict[str, FrontierItem] = field(default_factory=dict)
     """Directories, since the last commit."""
     proved: list[int] = field(default_factory=list)
     """Directories in which nothing was left to do."""
@@ -77,13 +74,13 @@ class Batch:
     def add(self, work: Work) -> None:
         self.works.append(work)
 
-    def finish_directory(self, path: str, found: list[FrontierItem]) -> None:
+    def finish_directory(self, directory: FrontierItem, found: list[FrontierItem]) -> None:
         """The directory was planned; `found` is to be listed after it."""
         if self.began is None:
             self.began = self.clock.monotonic()
-        self.planned += 1
-        if self.added.pop(path, None) is None:
-            self.done.append(path)
+        self.planned[directory.path] = directory
+        if self.added.pop(directory.path, None) is None:
+            self.done.append(directory.path)
         for item in found:
             self.added[item.path] = item
 
@@ -93,7 +90,7 @@ class Batch:
             return False
         return (
             len(self.works) >= MAX_WRITES
-            or self.planned >= MAX_DIRECTORIES
+            or len(self.planned) >= MAX_DIRECTORIES
             or self.clock.monotonic() - self.began >= MAX_AGE_S
         )
 
@@ -112,7 +109,18 @@ class Batch:
         self.manifest.frontier.move(done=self.done, added=self.added.values())
         self.manifest.commit()
         self.done, self.added, self.settlements, self.began = [], {}, [], None
-        self.planned, self.proved = 0, []
+        self.planned, self.proved = {}, []
+
+    async def flush_links(self) -> None:
+        """Do what needs no further word from the source, which has none to give.
+
+        Directories in which a sidecar was to be fetched are listed once more. Raises StrmError as `flush` does.
+        """
+        asking = {work.path for work in self.works if not _is_link(work)}
+        self.works = deque(work for work in self.works if _is_link(work))
+        self.done = [path for path in self.done if path not in asking]
+        self.added |= {path: self.planned[path] for path in asking}
+        await self.flush()
 
     async def _write(self, works: list[Work]) -> None:
         digests = [digest_of(work.write.file.text) for work in works]
@@ -183,13 +191,8 @@ class Batch:
             self.report.updated += 1
 
     def _failed(self, work: Work, path: str, error: Exception) -> None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            raise StrmError(
-                "TargetFull", f"the target takes nothing more: {os.strerror(error.errno or 0)}",
-                remedy="make room on the target's volume",
-            ) from error  # fmt: skip
-        self.report.failed += 1
-        self.report.note(Issue("WriteFailed", path, str(error)))
+        why = fault_of_file(self.target.root, error) if isinstance(error, OSError) else str(error)
+        self.report.note_failed(Issue("WriteFailed", path, why))
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
-from pantograph.strm.manifest import FrontierItem, Manifest
+from pantograph.strm.manifest import RETIRED, FrontierItem, Manifest
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
 
@@ -18,6 +19,13 @@ _FORGET: Final = (
 )
 LONGEST_RUN_S: Final = 24 * 3600.0
 """What an interrupted run saw before that is too old to go on from."""
+REBUILDING: Final = "rebuilding"
+"""Noted in records that were begun empty on request, until a run with them has ended."""
+_LISTED: Final = "SELECT count(*) FROM dirs WHERE proved_run=? AND path<>'' AND path NOT IN (SELECT path FROM frontier)"
+_DOUBTED: Final = (
+    "SELECT path, local FROM dirs WHERE proved_run=? AND path<>'' AND (id IN (SELECT dir FROM files WHERE reason IS NOT"
+    " NULL) OR id IN (SELECT parent FROM dirs WHERE reason IS NOT NULL))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +33,17 @@ class Begun:
     """A run in the manifest."""
 
     id: int
-    resumed: bool
-    incomplete: int
-    """Directories that an earlier life of it could not list."""
-    frontier: list[FrontierItem]
-    existing: int | None
+    resumed: bool = False
+    frontier: list[FrontierItem] = field(default_factory=list)
+    """What an earlier life of it left to list, and the directories in which it found something gone."""
+    directories: int = 0
+    """How many an earlier life has listed, without the root and those of `frontier`."""
+    incomplete: int = 0
+    """Directories that an earlier life could not list."""
+    failed: int = 0
+    """Files that an earlier life could not write: no later one comes by their directories."""
+    collisions: int = 0
+    existing: int | None = None
     """`.strm` files that were ours when its first life began; None: this is the first."""
 
 
@@ -41,13 +55,12 @@ def begin_run(
     `afresh`: begin a new one in any case.
     """
     row = manifest.execute(
-        "SELECT id, shape, scope, started, incomplete, existing FROM runs WHERE state='Running'"
-        " ORDER BY id DESC LIMIT 1"
+        "SELECT id, shape, scope, started FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
     ).fetchone()
     if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
-        return Begun(row[0], True, row[4], manifest.frontier.items(), row[5])
+        return _resumed(manifest, row[0])
     manifest.execute("UPDATE runs SET state='Abandoned' WHERE state='Running'")
     manifest.frontier.clear()
     manifest.execute(
@@ -56,20 +69,54 @@ def begin_run(
     )
     identity = int(manifest.execute("SELECT max(id) FROM runs").fetchone()[0])
     manifest.commit()
-    return Begun(identity, False, 0, [], None)
+    return Begun(identity)
+
+
+def _resumed(manifest: Manifest, run: int) -> Begun:
+    question = "SELECT incomplete, existing, result FROM runs WHERE id=?"
+    incomplete, existing, result = manifest.execute(question, (run,)).fetchone()
+    said = json.loads(result) if result else {}  # one that was killed said nothing
+    stored = manifest.frontier.items()
+    left = {item.path: item for item in stored}
+    # What it found gone may be back by now, and would be removed by its word: this life looks once more.
+    for path, local in manifest.select(_DOUBTED, (run,)):
+        if not path.startswith(RETIRED):
+            left.setdefault(path, FrontierItem(path, local, path.count("/") + 1, True))
+    (listed,) = manifest.execute(_LISTED, (run,)).fetchone()
+    return Begun(
+        run,
+        resumed=True,
+        frontier=sorted(left.values(), key=lambda item: item.path, reverse=True),
+        directories=listed - (len(left) - len(stored)),
+        incomplete=incomplete,
+        failed=said.get("failed", 0),
+        collisions=said.get("inventory", {}).get("collisions", 0),
+        existing=existing,
+    )
 
 
 def end_run(
-    manifest: Manifest, run: int, *, report: Report, directories: int, job: Job | None, resumable: bool
+    manifest: Manifest,
+    run: int,
+    *,
+    report: Report,
+    directories: int,
+    job: Job | None,
+    resumable: bool,
+    again: Iterable[FrontierItem],
 ) -> None:
     """The run is over. `job`: the one by which the source was listed as a whole. `resumable`: it was cut short by
-    something that passes, and the next one goes on where it stopped."""
+    something that passes, and the next one goes on where it stopped; and asks for the directories `again`, which this
+    one counted as incomplete."""
     if job is not None:
         manifest.put("shape", job.shape)
         manifest.put("frame", job.frame)
         manifest.put("directories", str(directories))
-    if not resumable:
+    if resumable:
+        _ask_again(manifest, run, list(again))
+    else:
         manifest.frontier.clear()
+        manifest.execute("DELETE FROM meta WHERE key=?", (REBUILDING,))
     manifest.execute(
         "UPDATE runs SET state=?, dirs=?, result=? WHERE id=?",
         ("Running" if resumable else report.result, directories, json.dumps(report.as_json(), ensure_ascii=False), run),
@@ -77,6 +124,11 @@ def end_run(
     manifest.execute(_FORGET, (run - KEPT_RUNS, KEPT_QUESTIONS))
     manifest.execute("DELETE FROM candidates WHERE run <= ? AND run NOT IN (SELECT id FROM runs)", (run - KEPT_RUNS,))
     manifest.commit()
+
+
+def _ask_again(manifest: Manifest, run: int, directories: list[FrontierItem]) -> None:
+    manifest.frontier.move(done=(), added=directories)
+    manifest.execute("UPDATE runs SET incomplete=incomplete-? WHERE id=?", (len(directories), run))
 
 
 def known_directories(manifest: Manifest) -> int | None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import Busy, NotFound, ProviderError, Unauthorized, Unreachable
+from pantograph.providers.errors import Busy, MissingPrivilege, NotFound, ProviderError, Unauthorized, Unreachable
 from pantograph.providers.media.port import Listing, MediaSource
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import FrontierItem
@@ -90,7 +90,7 @@ class Lister:
         if listed.error is None:
             self._failures = 0
         else:
-            self._judge(listed.error)
+            self._judge(listed.item.path, listed.error)
         return listed
 
     async def close(self) -> None:
@@ -187,8 +187,8 @@ class Lister:
             return self.root
         return f"/{relative}" if self.root == "/" else f"{self.root}/{relative}"
 
-    def _judge(self, error: ProviderError) -> None:
-        if isinstance(error, NotFound):
+    def _judge(self, path: str, error: ProviderError) -> None:
+        if isinstance(error, NotFound | MissingPrivilege):  # a word about this directory, of a server that works
             self._failures = 0
             return
         if isinstance(error, Unauthorized | Busy):
@@ -198,7 +198,7 @@ class Lister:
         if self._failures >= FAILURES_IN_A_ROW:
             raise StrmError(
                 "SourceUnusable",
-                f"{self._failures} directories in a row cannot be listed: {error.message}",
+                f"{self._failures} directories in a row cannot be listed, the last of them /{path}: {error.message}",
                 remedy=error.remedy,
             ) from error
 

@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from pantograph.strm.changes import Changes
+from pantograph.strm.errors import StrmError
+from pantograph.strm.history import REBUILDING
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.rehearsal import rehearsed
 from pantograph.strm.report import Phase, Progress, Report
@@ -69,10 +71,26 @@ def opened(job: Job, request: Request, around: Surroundings, report: Report) -> 
         closing(Target(around.root, above=around.volume, dir_mode=job.dir_mode)) as target,
         closing(StateDir.open(target, owner, adopt=adopt, above=around.volume)) as state,
     ):
-        if request.rebuild_manifest:
+        if request.rebuild_manifest and not _is_rebuilding(state):
             state.set_manifest_aside()
         with Manifest(state.manifest, durable=around.durable) as manifest:
+            if request.rebuild_manifest:
+                manifest.put(REBUILDING, "yes")
+                manifest.commit()
             yield Opened(job, request, around, report, target, state, manifest)
+
+
+def _is_rebuilding(state: StateDir) -> bool:
+    """Whether the records are those that a rebuild has begun and not ended: the next one goes on with them."""
+    if not state.manifest.exists():
+        return False
+    try:
+        with Manifest(state.manifest) as manifest:
+            # Without any run, it came no further than to make the tables.
+            begun = manifest.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
+            return manifest.get(REBUILDING) is not None or not begun
+    except StrmError:  # they cannot be read, which is why somebody wants new ones
+        return False
 
 
 def _owner(job: Job, request: Request, around: Surroundings) -> Owner | None:

@@ -9,6 +9,7 @@ from pantograph.strm.assembling import batch_of, pruning_of, rewriting_of, seal_
 from pantograph.strm.batch import Batch
 from pantograph.strm.dirtimes import count_run
 from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_target
 from pantograph.strm.history import Begun, begin_run, end_run, known_directories
 from pantograph.strm.listing import Lister
 from pantograph.strm.notifying import Notifying
@@ -28,19 +29,23 @@ async def mirror(run: Opened) -> None:
     batch = batch_of(run, begun)
     walk = walk_of(run, begun, batch, seal=seal)
     rewriting = rewriting_of(run, begun, batch)
-    report.incomplete_dirs = begun.incomplete
-    resumable = False
+    report.incomplete_dirs, report.failed, report.collisions = begun.incomplete, begun.failed, begun.collisions
+    is_listed = False
     try:
         await _relink(run, rewriting, resumed=begun.resumed)
         if not request.rewrite_only and not run.stopped():
             await _list(run, walk, batch)
             if not walk.root_error and not run.stopped():
+                is_listed = True
                 await _settle(run, walk, rewriting, begun)
     except (StrmError, ProviderError) as error:
-        report.result, report.reason, report.message = "Failed", error.reason, error.message
-        report.remedy = error.remedy or ""
-        resumable = True
+        report.fail(error)
+    except OSError as error:
+        report.fail(fault_of_target(run.target.root, error))
+    # What cannot be settled now may never be, and the source goes on: the next run lists it anew.
+    is_cut_short = report.result == "Failed" and not is_listed
     conclude(run, walk)
+    is_stopped = report.result == "Cancelled"
     whole = was_whole(run, walk)
     if request.scope.is_whole and not request.rewrite_only and report.result not in ("Failed", "Cancelled"):
         count_run(run.manifest, full=not walk.times.skips)
@@ -50,7 +55,8 @@ async def mirror(run: Opened) -> None:
         report=report,
         directories=run.progress.dirs_done,
         job=run.job if whole else None,
-        resumable=resumable,
+        resumable=is_cut_short or is_stopped,
+        again=walk.again if is_stopped else (),
     )
 
 
@@ -131,12 +137,28 @@ def _may_relink(run: Opened) -> bool:
 
 
 async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
+    lister = _lister(run)
+    try:
+        fault = await _take_all(run, walk, batch, lister)
+    finally:
+        run.report.remote_requests += lister.requests
+        await lister.close()
+    if fault is None:
+        await batch.flush()
+        return
+    # What was listed stays listed: else the next run would meet the same fault before it had done anything.
+    await batch.flush_links()
+    if not run.stopped():  # or somebody did not want to wait for it
+        raise fault
+
+
+def _lister(run: Opened) -> Lister:
     def cooled(until: datetime | None) -> None:
         run.progress.rate_limited_until = until
         run.report.rate_limited_until = until or run.report.rate_limited_until
         run.around.on_progress(run.progress)
 
-    lister = Lister(
+    return Lister(
         source=run.around.source,
         clock=run.around.clock,
         root=run.job.source,
@@ -145,28 +167,29 @@ async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
         cancelled=run.stopped,
         on_cooldown=cooled,
     )
+
+
+async def _take_all(run: Opened, walk: Walk, batch: Batch, lister: Lister) -> StrmError | None:
+    """Every directory, until the run is stopped; or why the source cannot be asked any more."""
     expected = known_directories(run.manifest) if run.request.scope.is_whole else None
-    try:
+    while not run.stopped():
         # The root comes alone: when it cannot be listed, nothing else is asked.
-        while listed := await lister.next(walk.pop):
-            walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
-            if walk.root_error:
-                run.report.remedy = (listed.error.remedy if listed.error else None) or ""
-                break
-            if expected:
-                run.progress.percent = min(99, 100 * run.progress.dirs_done // expected)
-            run.around.on_progress(run.progress)
-            if batch.is_due:
-                await batch.flush()
-            if run.stopped():
-                break
-    except StrmError:
-        if not run.stopped():  # or somebody did not want to wait for it
-            raise
-    finally:
-        run.report.remote_requests += lister.requests
-        await lister.close()
-    await batch.flush()
+        try:
+            listed = await lister.next(walk.pop)
+        except StrmError as error:
+            return error
+        if listed is None:
+            return None
+        walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
+        if walk.root_error:
+            run.report.remedy = (listed.error.remedy if listed.error else None) or ""
+            return None
+        if expected:
+            run.progress.percent = min(99, 100 * run.progress.dirs_done // expected)
+        run.around.on_progress(run.progress)
+        if batch.is_due:
+            await batch.flush()
+    return None
 
 
 async def _settle(run: Opened, walk: Walk, rewriting: Rewriting, begun: Begun) -> None:

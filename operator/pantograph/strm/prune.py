@@ -114,7 +114,11 @@ class Pruning:
         row, place = candidate.row, below(candidate.local, candidate.row.name)
         if row.kind == "sidecar" and self._has_company(candidate):
             return
-        digest = digest_on_disk(self.target, candidate.local, row.name)
+        try:
+            digest = digest_on_disk(self.target, candidate.local, row.name)
+        except OSError as error:
+            self.remover.keep(candidate.local, row.name, error)
+            return
         if digest is None:
             self.manifest.files.forget(candidate.directory, row.name)
             return

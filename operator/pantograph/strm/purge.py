@@ -20,6 +20,7 @@ from typing import Any, Final
 from pantograph.clock import Clock
 from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_target
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.purged import Purged, leave_word, read_word
@@ -76,10 +77,9 @@ async def purge(
                 " or somebody removed them"
             )
     except StrmError as error:
-        report.result, report.reason, report.message = "Failed", error.reason, error.message
-        report.remedy = error.remedy or ""
+        report.fail(error)
     except OSError as error:
-        report.result, report.reason, report.message = "Failed", "TargetUnusable", f"target {root}: {error}"
+        report.fail(fault_of_target(root, error))
     report.duration_s = clock.monotonic() - began
     return report
 
@@ -105,6 +105,12 @@ class _Purge:
             if not await self._remove_files(manifest):
                 self.report.result, self.report.reason = "Cancelled", "Cancelled"
                 return
+            if self.report.failed:
+                raise StrmError(
+                    "TargetUnusable",
+                    f"{self.report.failed} files cannot be removed, so the records stay: {self.report.first_failure}",
+                    remedy=f"ls -ld {self.target.root} shows whose they are; the next purge goes on there",
+                )
             self._remove_directories(manifest)
         self._remove_records()
         self.report.message = _told(self.report.skipped)
@@ -134,7 +140,11 @@ class _Purge:
     def _remove(self, manifest: Manifest, remover: Remover, directory: int, name: str, local: str) -> None:
         row = manifest.files.at(directory, name)
         assert row is not None, "read a moment ago, and nobody else has the records"
-        digest = digest_on_disk(self.target, local, name)
+        try:
+            digest = digest_on_disk(self.target, local, name)
+        except OSError as error:
+            remover.keep(local, name, error)
+            return
         if digest is not None and row.owns(digest):
             self.report.pruned += remover.remove(directory, name, digest)
         elif self._is_there(local, name):

@@ -12,11 +12,13 @@ from pathlib import Path
 from pantograph.providers.notify.port import ChangeKind
 from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import DIGEST_BYTES
-from pantograph.strm.report import Report
+from pantograph.strm.report import Issue, Report
 from pantograph.strm.state import TRASH, StateDir
 from pantograph.strm.target import Obstructed, Target, move, pieces
+from pantograph.strm.wanted import below
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket has its name
 
@@ -65,8 +67,23 @@ class Remover:
             self.changes.expect(all_of({self._local(each) for each in directories}, "Modified"))
 
     def remove(self, directory: int, name: str, digest: bytes) -> bool:
-        """Remove the file if it still holds what was judged; whether it went."""
+        """Remove the file if it still holds what was judged; whether it went. Raises StrmError as `keep` does."""
         local = self._local(directory)
+        try:
+            return self._remove(directory, local, name, digest)
+        except OSError as error:
+            self.keep(local, name, error)
+            return False
+
+    def keep(self, local: str, name: str, error: OSError) -> None:
+        """The file stays, and stays ours: it could not be removed, or looked at before that.
+
+        Raises StrmError if no other file of the target could.
+        """
+        why = fault_of_file(self.target.root, error)
+        self.report.note_failed(Issue("RemoveFailed", below(local, name), f"it stays: {why}"))
+
+    def _remove(self, directory: int, local: str, name: str, digest: bytes) -> bool:
         if digest_on_disk(self.target, local, name) != digest:
             return False
         if self.state is None:

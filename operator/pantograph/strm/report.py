@@ -9,6 +9,8 @@ from math import ceil
 from typing import Any, Final, Literal
 
 from pantograph.api.units import format_timestamp
+from pantograph.providers.errors import ProviderError
+from pantograph.strm.errors import StrmError
 
 MAX_SAMPLES: Final = 10
 MAX_MESSAGE: Final = 300
@@ -60,6 +62,9 @@ class Report:
     skipped: int = 0
     """Files that were left as they are on purpose: names refused, collisions lost, changed by somebody."""
     failed: int = 0
+    """Files that could not be written or removed."""
+    first_failure: str = ""
+    """The first of them, and why; empty: it was in an earlier life of the run, or there is none."""
     pruned: int = 0
     prune_candidates: int = 0
     candidates_digest: str = ""
@@ -91,10 +96,21 @@ class Report:
     notify_failed: list[Issue] = field(default_factory=list)
     """Media servers, as `path`, that could not be told."""
 
+    def fail(self, error: StrmError | ProviderError) -> None:
+        """The run cannot go on."""
+        self.result, self.reason, self.message, self.remedy = "Failed", error.reason, error.message, error.remedy or ""
+
     def note(self, issue: Issue) -> None:
         """Keep the first few, fit to be printed and stored whatever a remote name holds."""
         if len(self.samples) < MAX_SAMPLES:
             self.samples.append(_fit(issue))
+
+    def note_failed(self, issue: Issue) -> None:
+        """A file that could not be written or removed. The run goes on, and says it in the end."""
+        self.failed += 1
+        self.note(issue)
+        if not self.first_failure:
+            self.first_failure = printable(f"{issue.path}: {issue.message}")
 
     def note_incomplete(self, issue: Issue) -> None:
         """A directory that was not listed to its end: nothing in it may be judged."""

@@ -17,11 +17,13 @@ from typing import Any, Final, Self
 from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
 from pantograph.strm.batch import MAX_WRITES, Batch, Work
+from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import FileRow, Manifest
 from pantograph.strm.merge import Write, digest_of
+from pantograph.strm.removal import is_gone
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import Job
-from pantograph.strm.target import Target, look, read_small
+from pantograph.strm.target import OnDisk, Target, look, read_small
 from pantograph.strm.wanted import WantedFile, below
 
 _RENEWALS: Final = ("SignExpiring", "SignMissing")
@@ -117,9 +119,12 @@ class Rewriting:
 
     def _plan(self, planned: tuple[Any, ...]) -> None:
         directory, name, text, remote, size, time, reason, replaced, path, local = planned
-        fd = self.target.open(local)
-        found = None if fd is None else look(fd, name)
-        content = None if fd is None else read_small(fd, name)
+        try:
+            found, content = self._look(local, name)
+        except OSError as error:
+            why = fault_of_file(self.target.root, error)
+            self.report.note_failed(Issue("WriteFailed", below(local, name), why))
+            return
         row = self.manifest.files.at(directory, name)
         if content is None or not self._is_replaced(row, content, replaced):
             self.report.skipped += 1
@@ -129,6 +134,16 @@ class Rewriting:
         entry = Entry(remote, path, False, size, modified)
         write = Write(WantedFile(name, "strm", entry, text), row, reason)
         self.batch.add(Work(directory, path, local, write, found))
+
+    def _look(self, local: str, name: str) -> tuple[OnDisk | None, bytes | None]:
+        """The file's state and content. Raises OSError for what could not be looked at."""
+        try:
+            fd = self.target.open(local)
+            return (None, None) if fd is None else (look(fd, name), read_small(fd, name))
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            return None, None
 
     def _is_replaced(self, row: FileRow | None, content: bytes, replaced: bytes | None) -> bool:
         """Whether this is what was to be replaced, or what a killed run put in its place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pantograph.providers.errors import ProviderError
 from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_target
 from pantograph.strm.opening import opened
 from pantograph.strm.phases import mirror, tell_media_servers
 from pantograph.strm.report import Report
@@ -29,9 +30,8 @@ async def execute(job: Job, request: Request, around: Surroundings) -> Report:
                 await mirror(run)
             await tell_media_servers(run)
     except (StrmError, ProviderError) as error:
-        report.result, report.reason, report.message = "Failed", error.reason, error.message
-        report.remedy = error.remedy or ""
+        report.fail(error)
     except OSError as error:
-        report.result, report.reason, report.message = "Failed", "TargetUnusable", f"target {around.root}: {error}"
+        report.fail(fault_of_target(around.root, error))
     report.duration_s = around.clock.monotonic() - began
     return report

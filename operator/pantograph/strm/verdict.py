@@ -23,7 +23,9 @@ def conclude(run: Opened, walk: Walk) -> None:
         report.result, report.reason, report.message = "Blocked", "PruneBlocked", report.prune_blocked
     elif report.failed or report.incomplete_dirs:
         report.result, report.reason = "Degraded", "Incomplete" if report.incomplete_dirs else "WriteFailed"
-        report.message = f"{report.incomplete_dirs} directories incomplete, {report.failed} files failed"
+        report.message = f"{report.incomplete_dirs} directories incomplete, {report.failed} files failed" + (
+            f": {report.first_failure}" if report.first_failure else ""
+        )
     elif report.dry_run:
         report.reason = "DryRun"
         report.message = (

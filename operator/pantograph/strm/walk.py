@@ -10,6 +10,7 @@ from functools import partial
 from pantograph.providers.media.port import Listing, MediaSource
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.dirtimes import DirTimes
+from pantograph.strm.faults import fault_of_file
 from pantograph.strm.likeness import Likeness
 from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing, QuietRow
 from pantograph.strm.merge import Merge, Plan, Write
@@ -50,10 +51,13 @@ class Walk:
     """What the earlier process left to list."""
     last: int
     """The highest id of a directory before this process added any: those that it adds hold nothing of ours yet."""
+    again: list[FrontierItem] = field(default_factory=list)
+    """Directories that were not listed to their end."""
     source_is_empty: bool = False
     root_error: str = ""
     root_proved: bool = False
     _began: bool = False
+    _answered: bool = False
     _root: Likeness | None = None
     frontier: list[FrontierItem] = field(default_factory=list)
 
@@ -64,28 +68,33 @@ class Walk:
 
     def pop(self) -> FrontierItem | None:
         """The next directory to list: the root alone, then the deepest first, so that few wait."""
-        if not self.frontier or (self._began and self.progress.dirs_done == 0):
+        if not self.frontier or (self._began and not self._answered):
             return None
         self._began = True
         return self.frontier.pop()
 
     def take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
         """Plan the directory. `listing` None: it could not be listed, `why`."""
+        self._answered = True
         self.progress.dirs_done += 1
         fault = why if listing is None else self._fault(item, listing)
         if listing is None or fault:
             self._incomplete(item, fault)
             if not item.path:
                 self.root_error = fault
-            self.batch.finish_directory(item.path, [])
+            self.batch.finish_directory(item, [])
             return
         if not item.path:
             self.source_is_empty = not listing.entries
             self._root = Likeness.of(listing)
         left = self.quiet.as_left(item, listing) if listing.complete and self.proves and item.proved else None
         found = self._merge(item, listing) if left is None else self._short_cut(item, left, listing)
-        self.frontier.extend(reversed(found))
-        self.batch.finish_directory(item.path, found)
+        if self.resumed and not item.path:
+            # Last what the earlier process may have failed at, or it would keep every process from all the rest.
+            self.frontier[:0] = reversed(found)
+        else:
+            self.frontier.extend(reversed(found))
+        self.batch.finish_directory(item, found)
 
     def _fault(self, item: FrontierItem, listing: Listing) -> str:
         """Why this answer is not one for the directory that was asked for."""
@@ -156,7 +165,8 @@ class Walk:
             self._incomplete(item, listing.why)
         wanted = judge_listing(listing, job=self.job, source=self.source, path=item.path, depth=item.depth)
         self.progress.files_seen += len(wanted.files)
-        self.report.collisions += wanted.collisions
+        if row is None or row.proved_run != self.run:  # or an earlier process has counted them
+            self.report.collisions += wanted.collisions
         self.report.skipped += len(wanted.issues)
         for issue in wanted.issues:
             self.report.note(issue)
@@ -167,7 +177,11 @@ class Walk:
         directory = row.id if row else self.manifest.directories.add(item.path, item.local, parent=None, mount=False)
         is_new = directory > self.last
         rows = {} if is_new else self.manifest.files.of(directory)
-        plan = self._plan(item, rows, disk, wanted, complete=complete)
+        try:
+            plan = self._plan(item, rows, disk, wanted, complete=complete)
+        except OSError as error:
+            self._incomplete(item, f"target: {fault_of_file(self.target.root, error)}")
+            return []
         children = {} if is_new else {child.path: child for child in self.manifest.directories.children(directory)}
         proved = complete and item.proved
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
@@ -305,6 +319,7 @@ class Walk:
 
     def _incomplete(self, item: FrontierItem, why: str) -> None:
         self.report.note_incomplete(Issue("Incomplete", f"/{item.path}", why))
+        self.again.append(item)
         self.manifest.execute("UPDATE dirs SET listing=NULL, proved_run=NULL WHERE path=?", (item.path,))
         self.manifest.execute("UPDATE runs SET incomplete=incomplete+1 WHERE id=?", (self.run,))
 

@@ -256,3 +256,26 @@ async def test_a_word_that_nobody_can_read_is_no_word(tmp_path: Path) -> None:
     (tmp_path / ".pantograph/purged.json").write_text("{")
     assert (await purged(stage, expect_records=True)).result == "Succeeded"
     assert left(tmp_path) == set()
+
+
+async def test_a_file_that_cannot_be_removed_keeps_the_records_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    unlink = os.unlink
+
+    def refusing(path: Any, **places: Any) -> None:
+        if path == "film 0012.strm":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+        unlink(path, **places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refusing)
+        report = await purged(stage)
+    assert (report.result, report.reason, report.pruned) == ("Failed", "TargetUnusable", 39)
+    assert "shelf0/show1/film 0012.strm: it stays: Permission denied" in report.message
+    assert "ls -ld" in report.remedy
+    report = await purged(stage)
+    assert (report.result, report.pruned) == ("Succeeded", 1)
+    assert not (tmp_path / "shelf0").exists()

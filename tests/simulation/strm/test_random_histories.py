@@ -1,4 +1,4 @@
-"""Random trees, edits, faults and kills: nothing is removed wrongly, and once it is quiet everything is right."""
+"""Random trees, edits, faults, stops and kills: nothing is removed wrongly, and once it is quiet everything is right."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class History:
         report = None
         kind = self.random.randrange(4)
         if kind == 0:
-            await self.killed_run()
+            await self.cut_short_run()
         elif kind == 1:
             path = self.random.choice(sorted(self.stage.tree.dirs - {"/"})).removeprefix(ROOT).strip("/")
             await self.stage.run(trigger="watch", paths=(path,), shallow=True)
@@ -130,8 +130,13 @@ class History:
         self.stage.clock.seconds += self.random.choice((1.0, HOUR))
         return report
 
-    async def killed_run(self) -> None:
+    async def cut_short_run(self) -> None:
+        """Stopped, or killed, before it has asked for everything."""
         stop = len(self.stage.tree.listed) + self.random.randint(2, 12)
+
+        if self.random.random() < 0.5:
+            await self.stage.run(cancelled=lambda: len(self.stage.tree.listed) >= stop)
+            return
 
         def kill(_: str) -> None:
             if len(self.stage.tree.listed) >= stop:
