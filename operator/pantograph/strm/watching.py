@@ -24,6 +24,8 @@ class Hints:
     root: str
     _directories: set[str] = field(default_factory=set)
     _whole: bool = False
+    _taken: Subtrees | None = None
+    """By the run at work."""
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, hint: Hint) -> None:
@@ -40,13 +42,11 @@ class Hints:
         if self._whole or self._directories:
             self._heard.set()
 
-    async def take(self) -> Subtrees:
+    async def wait(self) -> Subtrees:
         """What to look at, as soon as there is something."""
         await self._heard.wait()
-        scope = self.pending
-        assert scope is not None, "there is something, as was heard"
-        self.clear()
-        return scope
+        assert self.pending is not None, "there is something, as was heard"
+        return self.pending
 
     @property
     def pending(self) -> Subtrees | None:
@@ -55,18 +55,40 @@ class Hints:
             return Subtrees()
         return Subtrees(tuple(sorted(self._directories)), shallow=True) if self._directories else None
 
+    def begin(self, scope: Subtrees) -> None:
+        """A run over `scope` begins, which may be older than what was heard last: only what it looks at is taken."""
+        self.again()
+        pending = self.pending
+        if pending is None:
+            return
+        if scope.absorbs(pending):
+            self._taken = pending
+            self.clear()
+        elif not pending.is_whole:
+            found = {each for each in self._directories if scope.absorbs(Subtrees((each,), shallow=True))}
+            self._taken = Subtrees(tuple(sorted(found)), shallow=True) if found else None
+            self._directories -= found
+
+    def end(self) -> None:
+        """The run has looked at everything that it took."""
+        self._taken = None
+
+    def again(self) -> None:
+        """The run that began last has not done it: what it took is still to be looked at."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        if taken.is_whole:
+            self._whole = True
+            self._directories.clear()
+        else:
+            self._directories |= set(taken.paths)
+        self._heard.set()
+
     def clear(self) -> None:
-        """A run has taken over what was pending."""
+        """What is pending need not be looked at."""
         self._heard.clear()
         self._directories, self._whole = set(), False
-
-    def again(self, scope: Subtrees) -> None:
-        """The run over `scope` failed: it is still to be looked at."""
-        if scope.is_whole:
-            self._whole = True
-        else:
-            self._directories |= set(scope.paths)
-        self._heard.set()
 
     def _concern(self, hint: Hint) -> None:
         base = self.root.rstrip("/")
@@ -103,16 +125,18 @@ async def follow(
     pause_s = min_interval_s
     try:
         while not listener.done():
-            taking = asyncio.create_task(hints.take())
+            taking = asyncio.create_task(hints.wait())
             await asyncio.wait({taking, listener}, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
                 taking.cancel()
                 break
             scope = taking.result()
+            hints.begin(scope)
             if await run(scope):
+                hints.end()
                 pause_s = min_interval_s
             else:
-                hints.again(scope)
+                hints.again()
                 pause_s = max(min_interval_s, min(pause_s * 2, LONGEST_PAUSE_S))
             await clock.sleep(pause_s)
         await listener

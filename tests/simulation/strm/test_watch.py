@@ -22,7 +22,7 @@ async def test_a_thousand_hints_are_one_look() -> None:
     hints.hear(Hint(HintKind.DELETED, f"{ROOT}/b/film.mkv"))
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/c/new", is_dir=True))
     hints.hear(Hint(HintKind.CHANGED, "/elsewhere/film.mkv"))
-    assert await hints.take() == Subtrees(("a", "b", "c", "c/new"), shallow=True)
+    assert await hints.wait() == Subtrees(("a", "b", "c", "c/new"), shallow=True)
 
 
 async def test_a_lost_watch_looks_at_everything_once_it_stands_again() -> None:
@@ -30,14 +30,14 @@ async def test_a_lost_watch_looks_at_everything_once_it_stands_again() -> None:
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/a/film.mkv"))
     hints.hear(Hint(HintKind.LOST, ROOT))
     hints.hear(Hint(HintKind.RESCAN, ROOT))
-    assert (await hints.take()).is_whole
+    assert (await hints.wait()).is_whole
 
 
 async def test_more_places_than_it_is_worth_are_a_whole_run() -> None:
     hints = Hints(ROOT)
     for number in range(501):
         hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/dir{number}/film.mkv"))
-    assert (await hints.take()).is_whole
+    assert (await hints.wait()).is_whole
 
 
 async def test_what_could_not_be_looked_at_is_looked_at_again() -> None:
@@ -96,3 +96,23 @@ async def test_a_deleted_directory_is_only_a_candidate(tmp_path: Path) -> None:
     stage.tree.remove(f"{ROOT}/shelf0/show1")
     report = await stage.run(trigger="watch", paths=("shelf0",), shallow=True)
     assert (report.pruned, report.pending_confirmation) == (0, 10)
+
+
+async def test_a_run_takes_only_what_it_looks_at_and_gives_it_back_if_it_was_not_done() -> None:
+    hints = Hints(ROOT)
+    hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/a/film.mkv"))
+    planned = await hints.wait()
+    hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/b/film.mkv"))
+    hints.begin(planned)
+    assert hints.pending == Subtrees(("b",), shallow=True)
+    hints.again()
+    assert hints.pending == Subtrees(("a", "b"), shallow=True)
+    hints.begin(planned)
+    hints.hear(Hint(HintKind.RESCAN, ROOT))
+    hints.begin(Subtrees(("a",)))  # another one follows it, which began before the stream was lost
+    assert hints.pending == Subtrees()
+    hints.end()
+    hints.again()
+    assert hints.pending == Subtrees()
+    hints.begin(Subtrees())
+    assert hints.pending is None

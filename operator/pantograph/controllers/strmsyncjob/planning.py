@@ -119,14 +119,19 @@ def _cron(scope: JobScope) -> list[Wish]:
 
 
 def _retry(scope: JobScope) -> list[Wish]:
-    """What a run that followed hints has failed to look at is still among the hints."""
+    """What a run that followed hints has failed to look at is still among the hints, or nobody knows it any more."""
     last, again = scope.status.last_run, _retry_at(scope)
-    if last is None or again is None or last.trigger == "watch":
+    if last is None or again is None:
         return []
+    part = Subtrees(tuple(last.scope or ()))
+    if last.trigger == "watch":
+        if scope.followed is not None and scope.followed.hints.pending is not None:
+            return []
+        part = Subtrees()
     if scope.now < again:
         _look_at(scope, again)
         return []
-    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=Subtrees(tuple(last.scope or ())))]
+    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=part)]
 
 
 def _hints(scope: JobScope) -> list[Wish]:

@@ -130,7 +130,8 @@ def _failure(scope: JobScope, last: LastRun) -> StepError:
     again = retry_at(scope.status, scope.object.metadata.uid)
     if again is None:
         return Terminal(reason, message, remedy=last.remedy)
-    after = max(0.1, (again - scope.now).total_seconds())
+    left_s = (again - scope.now).total_seconds()
+    after = left_s if left_s > 0 else None  # it is due: whatever keeps it from beginning, nobody asks in a loop
     return Transient(reason, message, after, remedy=last.remedy)
 
 

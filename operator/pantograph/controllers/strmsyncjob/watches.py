@@ -16,7 +16,6 @@ from pantograph.api.meta import Key
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints
 
 logger = logging.getLogger(__name__)
@@ -34,13 +33,6 @@ class Followed:
     connected: bool = False
     why: str = OPENING
     """Why it is not connected."""
-    taken: Subtrees = field(default_factory=Subtrees)
-    """What the last run that followed hints looked at."""
-
-    def take(self) -> None:
-        """A run has begun that looks at everything that was heard."""
-        self.taken = self.hints.pending or Subtrees()
-        self.hints.clear()
 
 
 class Refuse(Protocol):
@@ -108,11 +100,15 @@ class Watches:
             del self._streams[server]
             self._end(stream)
 
-    def hear_again(self, job: Key) -> None:
-        """The run that followed hints has failed: they are still to be looked at."""
+    def end_run(self, job: Key, *, done: bool) -> None:
+        """The run at work has ended; unless it is `done`, the changes that it took are still to be looked at."""
         known = self._known(job)
-        if known is not None:
-            known.hints.again(known.taken)
+        if known is None:
+            return
+        if done:
+            known.hints.end()
+        else:
+            known.hints.again()
 
     def drop_hints(self, job: Key) -> None:
         """What was heard need not be looked at."""

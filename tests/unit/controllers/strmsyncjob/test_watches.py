@@ -78,7 +78,7 @@ async def test_a_folder_is_watched_from_the_deepest_directory_that_holds_all_roo
     extras = here.follow("extras", "/Media/Shows/Extras")
     assert (extras.connected, extras.hints.pending) == (True, Subtrees())
     for each in (films, shows, extras):
-        each.take()
+        each.hints.clear()
     here.source.streams[-1].put_nowait(Hint(HintKind.CHANGED, "/Media/Shows/Dark/a.mkv"))
     assert await here.next() == "shows"
     assert (films.hints.pending, extras.hints.pending) == (None, None)
@@ -104,7 +104,7 @@ async def test_a_stream_that_is_refused_says_so_and_is_not_opened_again_at_once(
     here = Listener()
     films = here.follow("films", "/Films", everything=True)
     assert await here.next() == "films"
-    films.take()
+    films.hints.begin(Subtrees())
     here.source.streams[0].put_nowait(Unauthorized("the token has ended"))
     assert await here.next() == "films"
     assert (films.connected, films.why, here.refused) == (False, "the token has ended", [(SERVER, here.source)])
@@ -117,7 +117,7 @@ async def test_a_stream_that_a_defect_ends_counts_as_lost_and_is_opened_again_la
     here = Listener(clock := LaterClock())
     films = here.follow("films", "/Films", everything=True)
     assert await here.next() == "films"
-    films.take()
+    films.hints.begin(Subtrees())
     here.source.streams[0].put_nowait(KeyError("path"))
     assert await here.next() == "films"
     assert (films.connected, "defect (KeyError)" in films.why) == (False, True)
@@ -134,12 +134,12 @@ async def test_what_a_failed_run_took_is_heard_again() -> None:
     here = Listener()
     films = here.follow("films", "/Films", everything=True)
     await here.next()
-    films.take()
+    films.hints.clear()
     here.source.streams[0].put_nowait(Hint(HintKind.DELETED, "/Films/Old/a.mkv"))
     await here.next()
-    films.take()
+    films.hints.begin(Subtrees())
     assert films.hints.pending is None
-    here.watches.hear_again(job("films"))
+    here.watches.end_run(job("films"), done=False)
     assert films.hints.pending == Subtrees(("Old",), shallow=True)
     here.watches.drop_hints(job("films"))
     assert films.hints.pending is None
