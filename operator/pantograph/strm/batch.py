@@ -188,8 +188,7 @@ class Batch:
                 "TargetFull", f"the target takes nothing more: {os.strerror(error.errno or 0)}",
                 remedy="make room on the target's volume",
             ) from error  # fmt: skip
-        self.report.failed += 1
-        self.report.note(Issue("WriteFailed", path, str(error)))
+        self.report.note_failed(Issue("WriteFailed", path, str(error)), directory=work.path)
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
 

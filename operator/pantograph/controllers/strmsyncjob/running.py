@@ -192,7 +192,8 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
     if result.reason == Unauthorized.reason:
         _refuse_login(scope, run, Unauthorized(result.message, remedy=result.remedy or None))
     if not run.notify_only:
-        scope.media.watches.end_run(scope.key, done=result.result != "Failed" or run.trigger != "watch")
+        took_s = (scope.now - run.started_at).total_seconds()
+        scope.media.watches.end_run(scope.key, result, took_s=took_s)
     scope.ended = run
     scope.conclude(verdict(scope))
     await scope.write_status()

@@ -102,6 +102,8 @@ def verdict(scope: JobScope) -> StepError | None:
             scope.ready(reason=last.reason or "Degraded", message=last.message or "")
         case _ if last.dry_run:
             scope.ready(reason="DryRun", message=_would(last))
+        case _ if left := scope.media.watches.left(scope.key):
+            scope.ready(reason="Incomplete", message=f"not mirrored as a whole yet, and tried again: {name_some(left)}")
         case _:
             scope.ready(message=_summary(scope))
     return None

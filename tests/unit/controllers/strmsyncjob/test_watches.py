@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from pantograph.api.meta import Key
+from pantograph.api.run import RunResult
 from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.strmsyncjob.watches import Followed, Watches
 from pantograph.providers.errors import Unauthorized
@@ -130,17 +131,20 @@ async def test_a_stream_that_a_defect_ends_counts_as_lost_and_is_opened_again_la
     await here.watches.close()
 
 
-async def test_what_a_failed_run_took_is_heard_again() -> None:
-    here = Listener()
+async def test_what_a_run_took_and_left_is_tried_again_later_unless_it_is_dropped() -> None:
+    here = Listener(clock := LaterClock())
     films = here.follow("films", "/Films", everything=True)
     await here.next()
     films.hints.clear()
     here.source.streams[0].put_nowait(Hint(HintKind.DELETED, "/Films/Old/a.mkv"))
     await here.next()
-    films.hints.begin(Subtrees())
+    assert films.hints.pending is not None
+    films.hints.begin(films.hints.pending)
     assert films.hints.pending is None
-    here.watches.end_run(job("films"), done=False)
-    assert films.hints.pending == Subtrees(("Old",), shallow=True)
+    here.watches.end_run(job("films"), RunResult(result="Failed"), took_s=20)
+    assert (here.watches.left(job("films")), films.hints.due(clock.monotonic())) == (["/Old"], [])
+    clock.passed_s += 30
+    assert films.hints.due(clock.monotonic()) == [Subtrees(("Old",), shallow=True)]
     here.watches.drop_hints(job("films"))
-    assert films.hints.pending is None
+    assert (here.watches.left(job("films")), films.hints.due(clock.monotonic())) == ([], [])
     await here.watches.close()
