@@ -57,8 +57,7 @@ async def test_a_stream_that_begins_anew_while_a_run_is_announced_is_followed_by
 
 def looks(lab: MediaLab) -> float:
     """How often a job was looked at, by this life of the operator."""
-    samples = lab.metrics[-1].queue_adds.labels("StrmSyncJob").collect()[0].samples
-    return next(each.value for each in samples if each.name.endswith("_total"))
+    return lab.metrics[-1].registry.get_sample_value("pantograph_queue_adds_total", {"kind": "StrmSyncJob"}) or 0.0
 
 
 async def test_a_change_that_failed_and_is_heard_no_more_is_not_asked_for_all_the_time_and_not_lost() -> None:

@@ -14,7 +14,7 @@ from pantograph.strm.leftovers import Leftovers
 from pantograph.strm.report import Issue, Report, Result
 from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints, follow
-from tests.fakes.mediatree import MediaTree, short_page
+from tests.fakes.mediatree import MediaTree, server_error, short_page
 from tests.simulation.strm.bench import ROOT, HandClock, Stage, films
 
 
@@ -158,6 +158,30 @@ def test_what_takes_long_rests_as_long_before_it_is_tried_again_and_the_little_t
     assert left.next_due == 7230
     left.replace(part, [part], now=7230, rest_s=600)
     assert left.next_due == 7830
+
+
+async def test_a_film_in_a_new_directory_comes_although_the_cloud_could_not_list_it_at_first(tmp_path: Path) -> None:
+    tree = Watched()
+    tree.add(*films(10).files)
+    stage = Stage(tmp_path, tree)
+    await stage.run()
+    tree.add(f"{ROOT}/New/film.mkv")
+    tree.faults[f"{ROOT}/New"] = server_error
+    tree.told.put_nowait(Hint(HintKind.CHANGED, f"{ROOT}/New", is_dir=True))
+
+    async def run(scope: Subtrees) -> Report:
+        if "New/film.strm" in stage.names():
+            raise Enough
+        report = await stage.run(trigger="watch", paths=scope.paths, shallow=scope.shallow)
+        if report.result == "Degraded":
+            tree.heal()
+            tree.told.put_nowait(Hint(HintKind.CHANGED, f"{ROOT}/shelf0/other.mkv"))
+        elif "New/film.strm" in stage.names():
+            tree.told.put_nowait(Hint(HintKind.RESCAN, ROOT))  # and no other run but this is to come
+        return report
+
+    with pytest.raises(Enough):
+        await asyncio.wait_for(follow(tree, ROOT, clock=stage.clock, min_interval_s=10, run=run), 30)
 
 
 async def test_a_run_names_the_directories_that_it_has_left_if_they_are_few(tmp_path: Path) -> None:
