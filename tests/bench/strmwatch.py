@@ -78,10 +78,10 @@ async def _following(source: MediaSource, target: Path) -> AsyncIterator[list[Re
     reports: list[Report] = []
     around = Surroundings(source=source, root=target, clock=SystemClock())
 
-    async def run(scope: Subtrees) -> bool:
+    async def run(scope: Subtrees) -> Report:
         request = Request(run=f"run-{len(reports)}", trigger="watch", scope=scope)
         reports.append(await execute(job(), request, around))
-        return reports[-1].result == "Succeeded"
+        return reports[-1]
 
     following = asyncio.create_task(follow(source, ROOT, clock=SystemClock(), min_interval_s=MIN_INTERVAL_S, run=run))
     try:

@@ -98,6 +98,11 @@ class RunResult(Model):
     pending_confirmation: Count = 0
     remote_requests: Count = 0
     incomplete_dirs: Count = 0
+    unfinished: Annotated[list[Annotated[str, Field(max_length=2048)]], Field(max_length=20)] = Field(
+        default_factory=list
+    )
+    """The directories, relative to the source, of which something is left to be listed or written; none: nothing is, or
+    (by `incompleteDirs` and `failed`) they are too many to name."""
     unlisted_dirs: Count = 0
     """Directories that were not listed, because their times had not changed."""
     inventory: RunInventory = Field(default_factory=RunInventory)

@@ -241,8 +241,8 @@ def result_of(report: Report) -> RunResult:
 
 
 def message_of(result: RunResult) -> str:
-    """The result in at most 4 KiB: without samples, and with as much of its messages as fits."""
-    said = json.loads(result.model_dump_json(by_alias=True, exclude={"samples", "notify_failed"}))
+    """The result in at most 4 KiB: without lists, and with as much of its messages as fits."""
+    said = json.loads(result.model_dump_json(by_alias=True, exclude={"samples", "notify_failed", "unfinished"}))
     for longest in (1024, 256, 64):
         short = {name: value[:longest] if isinstance(value, str) else value for name, value in said.items()}
         text = json.dumps(short, ensure_ascii=False)

@@ -32,13 +32,13 @@ async def watch(
     """
     reminder = Reminder()
 
-    async def do(request: Request) -> bool:
+    async def do(request: Request) -> Report:
         async with reminder.alone:
             report = await execute(request)
         reminder.remind(report.notify_due)
-        return report.result != "Failed"
+        return report
 
-    async def run(scope: Subtrees) -> bool:
+    async def run(scope: Subtrees) -> Report:
         nonlocal rebuild
         request = Request(run=new_name(), trigger="watch", scope=scope, rebuild_manifest=rebuild)
         rebuild = False

@@ -192,7 +192,7 @@ class Batch:
 
     def _failed(self, work: Work, path: str, error: Exception) -> None:
         why = fault_of_file(self.target.root, error) if isinstance(error, OSError) else str(error)
-        self.report.note_failed(Issue("WriteFailed", path, why))
+        self.report.note_failed(Issue("WriteFailed", path, why), directory=work.path)
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
 

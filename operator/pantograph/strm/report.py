@@ -14,6 +14,8 @@ from pantograph.strm.errors import StrmError
 
 MAX_SAMPLES: Final = 10
 MAX_MESSAGE: Final = 300
+MAX_UNFINISHED: Final = 20
+MAX_UNFINISHED_BYTES: Final = 2048
 
 Result = Literal["Succeeded", "Degraded", "Blocked", "Failed", "Cancelled"]
 """`Degraded`: some directories or files failed; `Blocked`: something waits for a person's approval."""
@@ -75,6 +77,11 @@ class Report:
     incomplete_dirs: int = 0
     incomplete_samples: list[Issue] = field(default_factory=list)
     """The first of them, and why."""
+    left: set[str] = field(default_factory=set)
+    """Directories, relative to the source, that were not listed as a whole or in which a file was not written: as many
+    of them as are worth a name."""
+    times_left: int = 0
+    """How often something was left in one of those."""
     unlisted_dirs: int = 0
     """Directories that were not listed, because their times had not changed (`update.verify: DirMtime`)."""
     rate_limited_until: datetime | None = None
@@ -105,19 +112,40 @@ class Report:
         if len(self.samples) < MAX_SAMPLES:
             self.samples.append(_fit(issue))
 
-    def note_failed(self, issue: Issue) -> None:
-        """A file that could not be written or removed. The run goes on, and says it in the end."""
+    @property
+    def unfinished(self) -> list[str]:
+        """The directories in which something was left, if those are all and can be named; otherwise none."""
+        can_be_named = (
+            self.times_left == self.incomplete_dirs + self.failed
+            and len(self.left) <= MAX_UNFINISHED
+            and sum(len(each.encode(errors="replace")) for each in self.left) <= MAX_UNFINISHED_BYTES
+            and all(each.isprintable() for each in self.left)
+        )
+        return sorted(self.left) if can_be_named else []
+
+    def note_failed(self, issue: Issue, *, directory: str | None = None) -> None:
+        """A file that could not be written or removed. The run goes on, and says it in the end. `directory`: of the
+        source, which needs another look; None: it is not known.
+        """
         self.failed += 1
         self.note(issue)
         if not self.first_failure:
             self.first_failure = printable(f"{issue.path}: {issue.message}")
+        if directory is not None:
+            self._note_left(directory)
 
-    def note_incomplete(self, issue: Issue) -> None:
+    def note_incomplete(self, issue: Issue, *, directory: str) -> None:
         """A directory that was not listed to its end: nothing in it may be judged."""
         self.incomplete_dirs += 1
+        self._note_left(directory)
         self.note(issue)
         if len(self.incomplete_samples) < MAX_SAMPLES:
             self.incomplete_samples.append(_fit(issue))
+
+    def _note_left(self, directory: str) -> None:
+        self.times_left += 1
+        if len(self.left) <= MAX_UNFINISHED:
+            self.left.add(directory)
 
     def as_json(self) -> dict[str, Any]:
         """For machines; camelCase, bounded."""
@@ -143,6 +171,7 @@ class Report:
             "remoteRequests": self.remote_requests,
             "incompleteDirs": self.incomplete_dirs,
             "incompleteSamples": [_issue_json(each) for each in self.incomplete_samples],
+            "unfinished": self.unfinished,
             "unlistedDirs": self.unlisted_dirs,
             "rateLimitedUntil": self.rate_limited_until.isoformat() if self.rate_limited_until else None,
             "inventory": {

@@ -26,5 +26,15 @@ class Subtrees:
         is_below = any(not each or path.startswith(f"{each}/") for each in self.paths)
         return is_below and not (self.shallow and known)
 
+    def absorbs(self, narrow: Subtrees) -> bool:
+        """Whether a run over these looks at everything that one over `narrow` would."""
+        if self.is_whole:
+            return True
+        if narrow.is_whole:
+            return False
+        if self.shallow:
+            return narrow.shallow and set(narrow.paths) <= set(self.paths)
+        return all(any(path == above or path.startswith(f"{above}/") for above in self.paths) for path in narrow.paths)
+
     def __str__(self) -> str:
         return "\n".join((*sorted(self.paths), "shallow" if self.shallow else ""))

@@ -318,7 +318,7 @@ class Walk:
         self.progress.dirs_done += 1
 
     def _incomplete(self, item: FrontierItem, why: str) -> None:
-        self.report.note_incomplete(Issue("Incomplete", f"/{item.path}", why))
+        self.report.note_incomplete(Issue("Incomplete", f"/{item.path}", why), directory=item.path)
         self.again.append(item)
         self.manifest.execute("UPDATE dirs SET listing=NULL, proved_run=NULL WHERE path=?", (item.path,))
         self.manifest.execute("UPDATE runs SET incomplete=incomplete+1 WHERE id=?", (self.run,))

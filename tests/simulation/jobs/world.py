@@ -223,7 +223,8 @@ class FakeSource:
         self._world.streams.append(stream)
         self._world.streams_opened += 1
         try:
-            yield Hint(HintKind.RESCAN, path)
+            if self._world.fault is None:
+                yield Hint(HintKind.RESCAN, path)
             while True:
                 told = await stream.get()
                 if isinstance(told, ProviderError):

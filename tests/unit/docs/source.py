@@ -72,6 +72,19 @@ def stalled_reasons() -> set[str]:
 
 
 @cache
+def comes_back() -> Mapping[tuple[str, str], set[str]]:
+    """What the pages call the errors that are made by name, by kind and reason: `waits`, `retried` or both."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    words = {"Waiting": "waits", "Transient": "retried"}
+    for path in _operator_code():
+        for node in ast.walk(_parsed(path)):
+            if isinstance(node, ast.Call) and node.args and (word := words.get(_name(node.func))) is not None:
+                for reason in _text(node.args[0]):
+                    found[_owner(path.relative_to(CODE)), reason].add(word)
+    return found
+
+
+@cache
 def sample_reasons() -> set[str]:
     """Every reason that a run can give for a single path, in `status.samples`."""
     gone = (missing.GONE, missing.EMPTIED, missing.DIRECTORY_GONE, missing.RECONFIGURED)

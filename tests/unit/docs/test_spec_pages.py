@@ -14,7 +14,16 @@ from pantograph.api import crd, kinds
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.privileges import MissingRight
 from tests.fakes.apiserver import schema as structural
-from tests.unit.docs.source import CHECKOUT, KINDS, fields, openapi, reasons, sample_reasons, stalled_reasons
+from tests.unit.docs.source import (
+    CHECKOUT,
+    KINDS,
+    comes_back,
+    fields,
+    openapi,
+    reasons,
+    sample_reasons,
+    stalled_reasons,
+)
 
 DOCS = CHECKOUT / "docs"
 SPEC = DOCS / "spec"
@@ -114,6 +123,17 @@ def test_a_reason_is_called_stalled_if_and_only_if_a_stalled_condition_can_give_
     }
     bases = {"ProviderError", "DepotFailed"}  # given by nobody as they are
     assert told - bases == stalled_reasons()
+
+
+@pytest.mark.parametrize("name", ["common", *KINDS])
+def test_a_page_tells_what_waits_for_something_else_from_what_is_tried_again(name: str) -> None:
+    assert comes_back()["strmsyncjob", "RootNotAnswering"] == {"retried"}
+    told = {re.sub("`", "", cells[0]): cells[1] for cells in rows(page(name), "reason")}
+    assert {
+        reason: told[reason]
+        for (kind, reason), words in comes_back().items()
+        if kind == name and reason in told and any(word not in told[reason] for word in words)
+    } == {}
 
 
 def test_the_runbook_has_an_entry_for_every_reason_that_stalls() -> None:

@@ -75,8 +75,8 @@ async def announce_run(scope: JobScope, wish: Wish, *, login: Login | None = Non
         # Whatever this reconcile still reports, it must not say that something was obeyed.
         scope.status = before
         raise
-    if Cause.HINTS in wish.causes and scope.followed is not None:
-        scope.followed.take()
+    if scope.followed is not None and not wish.notify_only:
+        scope.followed.hints.begin(wish.scope)
 
 
 async def start_run(scope: JobScope, parts: Subtrees) -> NoReturn:

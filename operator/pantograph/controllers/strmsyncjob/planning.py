@@ -119,18 +119,29 @@ def _cron(scope: JobScope) -> list[Wish]:
 
 
 def _retry(scope: JobScope) -> list[Wish]:
-    """What a run that followed hints has failed to look at is still among the hints."""
+    """What a run that followed hints has failed to look at is tried again as such, unless nobody knows it any more."""
     last, again = scope.status.last_run, _retry_at(scope)
-    if last is None or again is None or last.trigger == "watch":
+    if last is None or again is None:
         return []
+    part = Subtrees(tuple(last.scope or ()))
+    if last.trigger == "watch":
+        if scope.followed is not None and (scope.followed.hints.pending or scope.followed.hints.left.parts):
+            return []
+        part = Subtrees()
     if scope.now < again:
         _look_at(scope, again)
         return []
-    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=Subtrees(tuple(last.scope or ())))]
+    return [Wish(trigger=last.trigger, causes=frozenset({Cause.RETRY}), scope=part)]
 
 
 def _hints(scope: JobScope) -> list[Wish]:
-    if scope.followed is None or scope.followed.hints.pending is None:
+    if scope.followed is None:
+        return []
+    hints, now = scope.followed.hints, scope.clock.monotonic()
+    if hints.left.next_due is not None and hints.left.next_due > now:
+        scope.look_again(hints.left.next_due - now)
+    due = hints.due(now)
+    if not due:
         return []
     watch, last = scope.object.spec.watch, scope.status.last_run
     interval_s = MIN_INTERVAL_S[scope.in_operator]
@@ -143,7 +154,7 @@ def _hints(scope: JobScope) -> list[Wish]:
     if not_before is not None and scope.now < not_before:
         _look_at(scope, not_before)
         return []
-    return [Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=scope.followed.hints.pending)]
+    return [Wish(trigger="watch", causes=frozenset({Cause.HINTS}), scope=each) for each in due]
 
 
 def _notify(scope: JobScope) -> list[Wish]:

@@ -168,7 +168,7 @@ def _blocked(status: StrmSyncJobStatus, last: LastRun, *, whole: bool) -> Asked 
 
 
 def _history(status: StrmSyncJobStatus) -> list[RunSummary] | None:
-    """With what was the last run until now, unless it only followed a change and found nothing."""
+    """With what was the last run until now, unless it only followed a change, or tried it again, and found nothing."""
     last, history = status.last_run, status.history or []
     if last is None or _is_uneventful(last):
         return history or None
@@ -178,7 +178,7 @@ def _history(status: StrmSyncJobStatus) -> list[RunSummary] | None:
 
 def _is_uneventful(run: RunSummary) -> bool:
     touched = run.created + run.updated + run.failed + run.pruned + run.prune_candidates
-    return run.trigger == "watch" and run.result == "Succeeded" and not touched
+    return run.trigger == "watch" and run.result in ("Succeeded", "Degraded") and not touched
 
 
 def _last_run(run: RunStatus, result: RunResult, now: datetime) -> LastRun:

@@ -191,8 +191,9 @@ async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: Run
         observe_result(scope, result, whole=whole)
     if result.reason == Unauthorized.reason:
         _refuse_login(scope, run, Unauthorized(result.message, remedy=result.remedy or None))
-    if result.result == "Failed" and run.trigger == "watch":
-        scope.media.watches.hear_again(scope.key)
+    if not run.notify_only:
+        took_s = (scope.now - run.started_at).total_seconds()
+        scope.media.watches.end_run(scope.key, result, took_s=took_s)
     scope.ended = run
     scope.conclude(verdict(scope))
     await scope.write_status()

@@ -102,6 +102,8 @@ def verdict(scope: JobScope) -> StepError | None:
             scope.ready(reason=last.reason or "Degraded", message=last.message or "")
         case _ if last.dry_run:
             scope.ready(reason="DryRun", message=_would(last))
+        case _ if left := scope.media.watches.left(scope.key):
+            scope.ready(reason="Incomplete", message=f"not mirrored as a whole yet, and tried again: {name_some(left)}")
         case _:
             scope.ready(message=_summary(scope))
     return None
@@ -130,7 +132,8 @@ def _failure(scope: JobScope, last: LastRun) -> StepError:
     again = retry_at(scope.status, scope.object.metadata.uid)
     if again is None:
         return Terminal(reason, message, remedy=last.remedy)
-    after = max(0.1, (again - scope.now).total_seconds())
+    left_s = (again - scope.now).total_seconds()
+    after = left_s if left_s > 0 else None  # it is due: whatever keeps it from beginning, nobody asks in a loop
     return Transient(reason, message, after, remedy=last.remedy)
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pantograph.api.meta import Key
+from pantograph.api.run import RunResult
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unauthorized
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints
 
 logger = logging.getLogger(__name__)
@@ -34,13 +34,6 @@ class Followed:
     connected: bool = False
     why: str = OPENING
     """Why it is not connected."""
-    taken: Subtrees = field(default_factory=Subtrees)
-    """What the last run that followed hints looked at."""
-
-    def take(self) -> None:
-        """A run has begun that looks at everything that was heard."""
-        self.taken = self.hints.pending or Subtrees()
-        self.hints.clear()
 
 
 class Refuse(Protocol):
@@ -108,14 +101,20 @@ class Watches:
             del self._streams[server]
             self._end(stream)
 
-    def hear_again(self, job: Key) -> None:
-        """The run that followed hints has failed: they are still to be looked at."""
+    def end_run(self, job: Key, result: RunResult, *, took_s: float) -> None:
+        """The run at work has ended, after so many seconds: what it has left is tried again later."""
         known = self._known(job)
         if known is not None:
-            known.hints.again(known.taken)
+            known.hints.end(result, now=self._clock.monotonic(), took_s=took_s)
+
+    def left(self, job: Key) -> list[str]:
+        """The directories below the job's source that its runs could not finish, and that are tried again."""
+        known = self._known(job)
+        parts = [] if known is None else known.hints.left.parts
+        return list(dict.fromkeys(f"/{''.join(part.paths)}" for part in parts))
 
     def drop_hints(self, job: Key) -> None:
-        """What was heard need not be looked at."""
+        """Nothing that was heard or left need be looked at."""
         known = self._known(job)
         if known is not None:
             known.hints.clear()

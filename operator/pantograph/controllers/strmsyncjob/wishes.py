@@ -72,18 +72,7 @@ def merge(wishes: Sequence[Wish]) -> Wish | None:
     )
 
 
-def absorbs(wide: Subtrees, narrow: Subtrees) -> bool:
-    """Whether a run over `wide` looks at everything that one over `narrow` would."""
-    if wide.is_whole:
-        return True
-    if narrow.is_whole:
-        return False
-    if wide.shallow:
-        return narrow.shallow and set(narrow.paths) <= set(wide.paths)
-    return all(any(path == above or path.startswith(f"{above}/") for above in wide.paths) for path in narrow.paths)
-
-
 def _takes_in(wide: Wish, narrow: Wish) -> bool:
     if narrow.notify_only:
         return True  # every run ends by telling media servers what is due
-    return not wide.notify_only and absorbs(wide.scope, narrow.scope)
+    return not wide.notify_only and wide.scope.absorbs(narrow.scope)

@@ -79,6 +79,8 @@ def test_a_result_that_nobody_heard_is_found_in_the_termination_message_whatever
     report = Report("r", "cron", "Failed", "SourceUnusable", "界" * 3000, "x" * 3000, created=7)
     for number in range(10):
         report.note(Issue("Refused", f"/{number}" + "界" * 1000, "no"))
+        report.note_incomplete(Issue("Incomplete", "/x", "no"), directory=f"{number}" + "界" * 60)
+    assert len(report.unfinished) == 10
     message = message_of(result_of(report))
     assert len(message.encode()) <= 4096
     left = result_left(pod({"terminated": {"exitCode": 1, "message": message}}))
@@ -95,6 +97,8 @@ def test_a_result_fits_into_a_report_whatever_names_it_holds() -> None:
     report = Report("r", "cron", "Degraded")
     for number in range(20):
         report.note(Issue("Refused", f"/{number}/" + "\U0001f600" * 5000, "m" * 5000))
+        report.note_incomplete(Issue("Incomplete", "/x", "no"), directory=f"{number}" + "\U0001f600" * 25)
+    assert len(report.unfinished) == 20
     text = result_of(report).model_dump_json(by_alias=True)
     assert len(text.encode()) < 64 * 1024
     assert len(RunResult.model_validate_json(text).samples) == 10

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from pantograph.api.meta import Key
+from pantograph.api.run import RunResult
 from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.strmsyncjob.watches import Followed, Watches
 from pantograph.providers.errors import Unauthorized
@@ -78,7 +79,7 @@ async def test_a_folder_is_watched_from_the_deepest_directory_that_holds_all_roo
     extras = here.follow("extras", "/Media/Shows/Extras")
     assert (extras.connected, extras.hints.pending) == (True, Subtrees())
     for each in (films, shows, extras):
-        each.take()
+        each.hints.clear()
     here.source.streams[-1].put_nowait(Hint(HintKind.CHANGED, "/Media/Shows/Dark/a.mkv"))
     assert await here.next() == "shows"
     assert (films.hints.pending, extras.hints.pending) == (None, None)
@@ -104,7 +105,7 @@ async def test_a_stream_that_is_refused_says_so_and_is_not_opened_again_at_once(
     here = Listener()
     films = here.follow("films", "/Films", everything=True)
     assert await here.next() == "films"
-    films.take()
+    films.hints.begin(Subtrees())
     here.source.streams[0].put_nowait(Unauthorized("the token has ended"))
     assert await here.next() == "films"
     assert (films.connected, films.why, here.refused) == (False, "the token has ended", [(SERVER, here.source)])
@@ -117,7 +118,7 @@ async def test_a_stream_that_a_defect_ends_counts_as_lost_and_is_opened_again_la
     here = Listener(clock := LaterClock())
     films = here.follow("films", "/Films", everything=True)
     assert await here.next() == "films"
-    films.take()
+    films.hints.begin(Subtrees())
     here.source.streams[0].put_nowait(KeyError("path"))
     assert await here.next() == "films"
     assert (films.connected, "defect (KeyError)" in films.why) == (False, True)
@@ -130,17 +131,20 @@ async def test_a_stream_that_a_defect_ends_counts_as_lost_and_is_opened_again_la
     await here.watches.close()
 
 
-async def test_what_a_failed_run_took_is_heard_again() -> None:
-    here = Listener()
+async def test_what_a_run_took_and_left_is_tried_again_later_unless_it_is_dropped() -> None:
+    here = Listener(clock := LaterClock())
     films = here.follow("films", "/Films", everything=True)
     await here.next()
-    films.take()
+    films.hints.clear()
     here.source.streams[0].put_nowait(Hint(HintKind.DELETED, "/Films/Old/a.mkv"))
     await here.next()
-    films.take()
+    assert films.hints.pending is not None
+    films.hints.begin(films.hints.pending)
     assert films.hints.pending is None
-    here.watches.hear_again(job("films"))
-    assert films.hints.pending == Subtrees(("Old",), shallow=True)
+    here.watches.end_run(job("films"), RunResult(result="Failed"), took_s=20)
+    assert (here.watches.left(job("films")), films.hints.due(clock.monotonic())) == (["/Old"], [])
+    clock.passed_s += 30
+    assert films.hints.due(clock.monotonic()) == [Subtrees(("Old",), shallow=True)]
     here.watches.drop_hints(job("films"))
-    assert films.hints.pending is None
+    assert (here.watches.left(job("films")), films.hints.due(clock.monotonic())) == ([], [])
     await here.watches.close()
