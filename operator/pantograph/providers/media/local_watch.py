@@ -49,7 +49,7 @@ async def watch_folder(
     """Hints below `folder`, which is `path` in the source; asks `mount_fault` at every tick.
 
     `is_blind`: whether the kernel sees nothing there; `poll`: hints without the kernel's help. `watchfiles` could poll
-    as well, but holds the whole interpreter while it walks the tree, and a mount that hangs would hold it for ever.
+    as well, but a mount that hangs would hold it for ever.
     """
     polling = False
     while True:
