@@ -57,6 +57,7 @@ class Teller:
         """Nothing is ever ready."""
 
     def place(self, staged: Staged, directory: str, name: str, *, expected: OnDisk | None, remote: Entry) -> OnDisk:
-        would, what = ("WouldCreate", "a new file") if expected is None else ("WouldUpdate", "another content")
-        self._report.note(Issue(would, below(directory, name), f"{what} of {staged.state.size} bytes"))
+        what = f"{'a new file' if expected is None else 'another content'} of {staged.state.size} bytes"
+        would = Issue("WouldCreate" if expected is None else "WouldUpdate", below(directory, name), what)
+        self._report.note(would)
         return staged.state

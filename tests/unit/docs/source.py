@@ -13,7 +13,8 @@ from typing import Any
 from pantograph.api import crd
 from pantograph.controllers import faults
 from pantograph.controllers.operations import underway
-from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
+from pantograph.controllers.strmsyncjob.removing import FILES_KEPT, PURGE_FAILED
+from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON, RUN_FAILED
 from pantograph.controllers.templatereplica.follower import _TASK_TYPES
 from pantograph.controllers.vmtemplate.image import FETCH
 from pantograph.depot import errors as depot
@@ -50,6 +51,8 @@ def reasons() -> Mapping[str, set[str]]:
     found[underway(FETCH)].add("vmtemplate")
     found[UPSTREAM_FAILED].add("common")
     found[underway("Run")].add("strmsyncjob")
+    for reason in (FILES_KEPT, PURGE_FAILED, RUN_FAILED):
+        found[reason].add("strmsyncjob")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again
             found[f"API{error.__name__}"].add("common")

@@ -110,7 +110,7 @@ def test_every_reason_of_several_kinds_stands_in_the_common_page_and_none_there_
 
 
 def test_every_reason_of_a_sample_stands_in_the_page_and_none_there_is_made_up() -> None:
-    assert {"Modified", "Obstructed", "PruneGone"} <= sample_reasons()
+    assert {"Modified", "Obstructed", "PruneGone", "WouldUpdate"} <= sample_reasons()
     assert sorted(first_cells(page("strmsyncjob"), "sample")) == sorted(sample_reasons())
 
 

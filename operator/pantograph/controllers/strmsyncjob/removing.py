@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 STOPPING_S: Final = 2.0
 FILES_KEPT: Final = "FilesKept"
+PURGE_FAILED: Final = "PurgeFailed"
 
 
 async def end_run(scope: JobScope) -> None:
@@ -48,7 +49,7 @@ async def ensure_purged(scope: JobScope) -> None:
     if last is not None and scope.ended is not None and scope.ended.purge:
         kind = Terminal if last.reason in NEEDS_A_PERSON else Transient
         message = last.message or "the run that removes the files has failed"
-        raise kind(last.reason or "PurgeFailed", message, remedy=_release(scope))
+        raise kind(last.reason or PURGE_FAILED, message, remedy=_release(scope))
     await announce_run(scope, Wish(trigger="manual", causes=frozenset()), purge=True)
     try:
         await start_run(scope, Subtrees())

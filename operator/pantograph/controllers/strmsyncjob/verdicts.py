@@ -16,6 +16,8 @@ from pantograph.engine.errors import StepError, Terminal, Transient
 FIRST_RETRY_S: Final = 30.0
 LAST_RETRY_S: Final = 3600.0
 JITTER: Final = 0.2
+RUN_FAILED: Final = "RunFailed"
+"""Where a run that failed gave no reason."""
 
 NEEDS_A_PERSON: Final = frozenset(
     {
@@ -128,7 +130,7 @@ def retry_at(status: StrmSyncJobStatus, uid: str) -> datetime | None:
 
 
 def _failure(scope: JobScope, last: LastRun) -> StepError:
-    reason, message = last.reason or "RunFailed", last.message or "the run failed and did not say why"
+    reason, message = last.reason or RUN_FAILED, last.message or "the run failed and did not say why"
     again = retry_at(scope.status, scope.object.metadata.uid)
     if again is None:
         return Terminal(reason, message, remedy=last.remedy)

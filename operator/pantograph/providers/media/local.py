@@ -15,7 +15,7 @@ import errno
 import os
 import stat as statmodes
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -89,15 +89,17 @@ class Local:
         return await self._in_time(partial(self._stat, path))
 
     async def watch(self, path: str) -> AsyncIterator[Hint]:
-        async for hint in watch_folder(
+        watching = watch_folder(
             self._root.joinpath(*_segments(path)),
             path,
             mount_fault=self._mount_fault,
             is_blind=self._is_blind,
             poll=partial(poll_tree, self.list, path, clock=self._clock, interval_s=self._poll_interval_s),
             clock=self._clock,
-        ):
-            yield hint
+        )
+        async with aclosing(watching) as hints:
+            async for hint in hints:
+                yield hint
 
     def link(self, entry: Entry, *, sign: SignMode = SignMode.FROM_LISTING) -> Link:
         if sign is SignMode.COMPUTE:

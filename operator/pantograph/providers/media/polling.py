@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from pantograph.clock import Clock
@@ -23,7 +23,7 @@ _Seen = Mapping[str, int]
 
 async def poll_tree(
     list_directory: ListDirectory, path: str, *, clock: Clock, interval_s: float
-) -> AsyncIterator[Hint]:
+) -> AsyncGenerator[Hint, None]:
     """`RESCAN` once the tree below `path` was seen, then hints of what differs between two looks, for ever.
 
     Raises `Unreachable` when the whole is out of sight, `NotFound` when `path` is not there.
