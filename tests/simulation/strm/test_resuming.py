@@ -59,7 +59,7 @@ async def test_the_run_after_a_stop_lists_only_the_rest(tmp_path: Path) -> None:
 
 async def test_a_library_that_takes_longer_than_the_deadline_is_mirrored_to_its_tail(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(300))
-    reports = []
+    reports: list[Report] = []
     while not reports or reports[-1].result == "Cancelled":
         reports.append(await cut(stage, 10))
         assert len(reports) < 10, "the same directories again and again"
