@@ -48,7 +48,7 @@ class Nobodys(ThreadPoolExecutor):
 @pytest.fixture
 def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
     found = Mount()
-    monkeypatch.setattr("pantograph.providers.media.local.open_below", found.open_below)
+    monkeypatch.setattr("pantograph.providers.media.below.open_below", found.open_below)
     yield found
     found.answers.set()
 
@@ -154,10 +154,10 @@ import asyncio, sys, threading
 from pathlib import Path
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import Unreachable
-from pantograph.providers.media import local
+from pantograph.providers.media import below, local
 from pantograph.providers.media.settings import LocalSettings
 
-local.open_below = lambda *_: threading.Event().wait()
+below.open_below = lambda *_: threading.Event().wait()
 
 async def main():
     source = local.Local(LocalSettings(name="nas", root=Path("/"), list_timeout_s=0.05), clock=SystemClock())

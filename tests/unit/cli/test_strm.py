@@ -276,7 +276,7 @@ def test_a_run_on_a_mount_that_hangs_ends_within_the_limit_and_says_so(
         answers.wait()
         return open_below(*words)
 
-    monkeypatch.setattr("pantograph.providers.media.local.open_below", hanging)
+    monkeypatch.setattr("pantograph.providers.media.below.open_below", hanging)
     code, result = call("run")
     answers.set()
     assert (code, result["reason"]) == (1, "MountHung")

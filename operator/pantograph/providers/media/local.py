@@ -25,7 +25,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 from pantograph.clock import Clock
 from pantograph.providers.errors import NotFound, ProviderError, Rejected, Unreachable
 from pantograph.providers.executor import CallExecutor, CallNotFinished
-from pantograph.providers.media.below import DIRECTORY, device, open_below, opened_below
+from pantograph.providers.media.below import device, opened_below
 from pantograph.providers.media.local_watch import sees_nothing, watch_folder
 from pantograph.providers.media.polling import poll_tree
 from pantograph.providers.media.port import (
@@ -210,19 +210,11 @@ class Local:
     @contextmanager
     def _opened(self, path: str) -> Iterator[int]:
         """The directory, reached without a link on the way; its faults typed, also those of reading it inside."""
-        fd = -1
         try:
-            fd = open_below(self._above, self._root)
-            for segment in _segments(path):
-                child = os.open(segment, DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = child
-            yield fd
+            with opened_below(self._above, self._root.joinpath(*_segments(path))) as fd:
+                yield fd
         except OSError as error:
             raise self._error(path, error) from error
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
     def _piece(self, path: str, offset: int) -> tuple[bytes, _File]:
         """Opened for each piece anew: nothing stays open that would hang when it is closed."""
