@@ -56,6 +56,8 @@ class Walk:
     _began: bool = False
     _root: Likeness | None = None
     frontier: list[FrontierItem] = field(default_factory=list)
+    moved: set[str] = field(default_factory=set)
+    """Paths of directories whose place in the target was another's."""
 
     @property
     def ordinary(self) -> bool:
@@ -191,6 +193,9 @@ class Walk:
             self.batch.settlements.append(settle)
         self._adopt_plan(item, directory, disk, plan, quieted)
         self._register(item, directory, children, wanted)
+        if item.path in self.moved:  # none of those in it was listed under the path that it has now
+            self.moved.update(below(item.path, name) for name in wanted.dirs)
+            children = {}
         return self._descend(item, wanted.dirs, children, listing, complete=complete)
 
     def _scan(self, item: FrontierItem) -> dict[str, OnDisk] | None:
@@ -258,15 +263,25 @@ class Walk:
         return bool(marks or directories)
 
     def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> None:
-        for name, local in wanted.dirs.items():
-            path, place, mount = below(item.path, name), below(item.local, local), name in wanted.mounts
-            known = children.get(path)
-            if known is not None and known.local != place:
+        """Give every wanted directory its row. A place in the target has one row, which goes with the place: whoever
+        comes to own the place owns what lies there, and nothing is left to be pruned by a name of before."""
+        dirs = [
+            (below(item.path, name), below(item.local, local), name in wanted.mounts)
+            for name, local in wanted.dirs.items()
+        ]
+        settled = {path: row for path, place, _ in dirs if (row := children.get(path)) and row.local == place}
+        for path, _, _ in dirs:
+            if path in children and path not in settled:
                 # It has another name on disk now: what lies under the old one is ours until it is pruned.
-                self.manifest.directories.retire(known.id)
+                self.manifest.directories.retire(children[path].id)
                 now = self.now().timestamp()
-                self.manifest.directories.mark(known.id, Missing(RECONFIGURED, 1, now, now))
-                known = None
+                self.manifest.directories.mark(children[path].id, Missing(RECONFIGURED, 1, now, now))
+        places = {row.local: row.id for row in children.values()}
+        for path, place, mount in dirs:
+            known = settled.get(path)
+            if known is None and place in places:
+                self.manifest.directories.take(places[place], path)
+                self.moved.add(path)
             if known is None or known.mount != mount:
                 self.manifest.directories.add(path, place, parent=directory, mount=mount)
 

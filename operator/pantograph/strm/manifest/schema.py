@@ -71,6 +71,22 @@ ALTER TABLE runs ADD COLUMN existing INTEGER;  -- `.strm` files that were ours w
 ALTER TABLE quiet ADD COLUMN leaf INTEGER NOT NULL DEFAULT 0;  -- no directory is, or was, in this one
 DELETE FROM quiet;  -- of these it is not known: all is looked at once more
 """,
+    # A place in the target had two rows where names had changed, and the older's mark would have taken the newer's
+    # files. Of such places nothing is known any more: what is wanted there is found there, and becomes ours again.
+    """
+UPDATE runs SET state = 'Abandoned' WHERE state = 'Running'
+ AND EXISTS (SELECT 1 FROM dirs GROUP BY local HAVING count(*) > 1);
+DELETE FROM quiet WHERE EXISTS (SELECT 1 FROM dirs GROUP BY local HAVING count(*) > 1);
+WITH RECURSIVE twice (id) AS (
+ SELECT id FROM dirs WHERE local IN (SELECT local FROM dirs GROUP BY local HAVING count(*) > 1)
+ UNION SELECT d.id FROM dirs d JOIN twice t ON d.parent = t.id)
+DELETE FROM files WHERE dir IN (SELECT id FROM twice);
+WITH RECURSIVE twice (id) AS (
+ SELECT id FROM dirs WHERE local IN (SELECT local FROM dirs GROUP BY local HAVING count(*) > 1)
+ UNION SELECT d.id FROM dirs d JOIN twice t ON d.parent = t.id)
+DELETE FROM dirs WHERE id IN (SELECT id FROM twice);
+DELETE FROM meta WHERE key = 'inventory';
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
