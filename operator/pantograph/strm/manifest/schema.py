@@ -87,6 +87,10 @@ WITH RECURSIVE twice (id) AS (
 DELETE FROM dirs WHERE id IN (SELECT id FROM twice);
 DELETE FROM meta WHERE key = 'inventory';
 """,
+    """
+CREATE TABLE trash (run TEXT PRIMARY KEY, age REAL NOT NULL, looked REAL NOT NULL) WITHOUT ROWID;
+ -- how long a run's trash was seen to lie there, and when it was last looked at
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
