@@ -12,7 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_before, run_named
+from pantograph.strm.candidates import (
+    Removable,
+    begin_list,
+    candidates_of,
+    digest_of_candidates,
+    end_list,
+    put_on_list,
+    removable,
+    run_before,
+    run_named,
+)
 from pantograph.strm.limits import Situation, blocked
 from pantograph.strm.manifest import FileRow, Manifest, Missing
 from pantograph.strm.missing import RECONFIGURED, is_confirmed
@@ -95,7 +105,7 @@ class Pruning:
 
     async def _collect(self) -> bool:
         """Whether all were looked at."""
-        self.manifest.execute("DELETE FROM candidates WHERE run=?", (self.run,))
+        begin_list(self.manifest, self.run)
         # The second question answers also for what the first did: a directory that is gone outweighs its files.
         for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
             cursor = self.manifest.execute(question.strip(), (self.run,))
@@ -104,6 +114,7 @@ class Pruning:
                     self._consider(_candidate(row))
                 if await self._is_over():
                     return False
+        end_list(self.manifest, self.run)
         return True
 
     async def _is_over(self) -> bool:
@@ -123,9 +134,8 @@ class Pruning:
             self.report.note(Issue("Modified", place, "its source is gone, but somebody changed it: it stays"))
             return
         ready = not candidate.confirm or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
-        self.manifest.execute(
-            "INSERT OR REPLACE INTO candidates (run, path, digest, dir, name, reason, ready) VALUES (?,?,?,?,?,?,?)",
-            (self.run, place, digest, candidate.directory, row.name, candidate.missing.reason, ready),
+        put_on_list(
+            self.manifest, place, digest, directory=candidate.directory, reason=candidate.missing.reason, ready=ready
         )
 
     def _has_company(self, candidate: Candidate) -> bool:
@@ -167,8 +177,7 @@ class Pruning:
         self.report.prune_blocked = blocked(self.rules, situation)
         if self.report.prune_blocked or self.rules.mode == "Report":
             return
-        question = "SELECT dir, name, digest, ready FROM candidates WHERE run=? AND ready ORDER BY path"
-        await self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
+        await self._remove(removable(self.manifest, self.run), counts=True)
 
     async def _remove_approved(self, approval: Approval) -> None:
         found = run_named(self.manifest, approval.run)
@@ -178,19 +187,15 @@ class Pruning:
         if approval.digest is not None and digest_of_candidates(self.manifest, found) != approval.digest:
             self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
             return
-        question = (
-            "SELECT c.dir, c.name, c.digest, c.ready FROM candidates c"
-            " JOIN candidates a ON a.path=c.path AND a.digest=c.digest WHERE c.run=? AND a.run=? ORDER BY c.path"
-        )
-        await self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
+        await self._remove(removable(self.manifest, self.run, approved=found), counts=False)
 
-    async def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
+    async def _remove(self, candidates: list[Removable], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):
             self._remove_page(candidates[start : start + _PAGE], counts=counts)
             if await self._is_over():
                 return
 
-    def _remove_page(self, page: list[tuple[Any, ...]], *, counts: bool) -> None:
+    def _remove_page(self, page: list[Removable], *, counts: bool) -> None:
         """What went is counted also if the target fails before the page is done: later limits ask for it."""
         removed = 0
         self.remover.expect(directory for directory, *_ in page)

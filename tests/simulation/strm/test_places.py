@@ -170,7 +170,8 @@ async def test_records_of_an_earlier_release_in_which_a_place_has_two_owners_rem
              local, made, CASE path WHEN 'What?' THEN 'Reconfigured' END, 1, 1, 1 FROM dirs WHERE path LIKE 'What?%';
             INSERT INTO files (dir, name, kind, remote, digest) SELECT dir + 1000, name, kind, remote, digest FROM files
              WHERE dir IN (SELECT id FROM dirs WHERE path LIKE 'What?%');
-            DROP TABLE trash;
+            DROP TABLE trash; DROP TABLE listed; DROP TABLE lists; DROP TABLE candidates;
+            CREATE TABLE candidates (run, path, digest, dir, name, reason, ready);
             PRAGMA user_version=6
             """
         )

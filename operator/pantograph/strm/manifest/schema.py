@@ -91,6 +91,22 @@ DELETE FROM meta WHERE key = 'inventory';
 CREATE TABLE trash (run TEXT PRIMARY KEY, age REAL NOT NULL, looked REAL NOT NULL) WITHOUT ROWID;
  -- how long a run's trash was seen to lie there, and when it was last looked at
 """,
+    """
+CREATE TABLE listed (       -- what runs found gone, once each, however many found it so
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, reason TEXT NOT NULL,
+  ready INTEGER NOT NULL, UNIQUE (path, digest, dir, reason, ready)
+);
+CREATE TABLE lists (        -- a run's list: those of these ids
+  run INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (run, first)
+) WITHOUT ROWID;
+INSERT INTO listed (path, digest, dir, reason, ready)
+ SELECT DISTINCT path, digest, dir, reason, ready FROM candidates ORDER BY path;
+INSERT INTO lists SELECT run, id, id FROM candidates JOIN listed USING (path, digest, dir, reason, ready);
+DROP TABLE candidates;
+CREATE TABLE candidates (   -- of the run at work, until its list is whole
+  path TEXT PRIMARY KEY, digest BLOB NOT NULL, dir INTEGER NOT NULL, reason TEXT NOT NULL, ready INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
