@@ -93,7 +93,7 @@ def run_before(manifest: Manifest, run: int) -> int | None:
 
 def candidates_of(manifest: Manifest, run: int) -> Iterator[ListedCandidate]:
     """All of them, by path."""
-    question = f"SELECT f.path, f.reason, f.ready {_LISTED} ORDER BY f.path"  # noqa: S608 - constants
+    question = f"SELECT f.path, f.reason, f.ready {_LISTED} ORDER BY f.path"
     for path, reason, ready in manifest.select(question, (run,)):
         yield ListedCandidate(path, f"Prune{reason}", bool(ready))
 
@@ -101,7 +101,7 @@ def candidates_of(manifest: Manifest, run: int) -> Iterator[ListedCandidate]:
 def digest_of_candidates(manifest: Manifest, run: int) -> str:
     """Of their paths and contents; empty: there is none."""
     digest, found = hashlib.sha256(), False
-    question = f"SELECT f.path, f.digest {_LISTED} ORDER BY f.path"  # noqa: S608 - constants
+    question = f"SELECT f.path, f.digest {_LISTED} ORDER BY f.path"
     for path, content in manifest.select(question, (run,)):
         digest.update(f"{path}\0{content.hex()}\n".encode())
         found = True
@@ -111,7 +111,7 @@ def digest_of_candidates(manifest: Manifest, run: int) -> str:
 def removable(manifest: Manifest, run: int, *, approved: int | None = None) -> list[Removable]:
     """What the run found that is ready, by path; or, ready or not, what the run `approved` had listed as well."""
     which, numbers = ("f.ready", (run,)) if approved is None else (_IN_BOTH, (run, approved))
-    question = f"SELECT f.dir, f.path, f.digest, f.ready {_LISTED} AND {which} ORDER BY f.path"  # noqa: S608 - constants
+    question = f"SELECT f.dir, f.path, f.digest, f.ready {_LISTED} AND {which} ORDER BY f.path"
     return [
         Removable(directory, path.rpartition("/")[2], digest, bool(ready))
         for directory, path, digest, ready in manifest.select(question, numbers)

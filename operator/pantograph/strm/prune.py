@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 from pantograph.strm.candidates import (
@@ -30,6 +31,7 @@ from pantograph.strm.naming import SIDECAR_SEPARATORS, STRM
 from pantograph.strm.removal import Remover, digest_on_disk
 from pantograph.strm.report import Issue, Report, printable
 from pantograph.strm.spec import PruneRules
+from pantograph.strm.successors import Successor, successor_of
 from pantograph.strm.target import Target
 from pantograph.strm.wanted import below
 
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_LOGGED: Final = 1000
 """Twice what `prune.maxCount` lets go by default; `pantograph strm candidates` shows all of any number."""
 _PAGE: Final = 500
-_COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local"
+_COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local, d.path"
 _IN_LISTED_DIRECTORIES: Final = f"""
 SELECT {_COLUMNS}, 0, f.confirm, f.reason, f.scans, f.since, f.counted FROM files f INDEXED BY files_missing
 JOIN dirs d ON d.id = f.dir
@@ -67,6 +69,8 @@ class Candidate:
     directory: int
     row: FileRow
     local: str
+    path: str
+    """Of the directory, in the records."""
     whole: bool
     """A directory above it is gone, rather than the file alone."""
     confirm: bool
@@ -110,8 +114,11 @@ class Pruning:
         for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
             cursor = self.manifest.execute(question.strip(), (self.run,))
             while rows := cursor.fetchmany(_PAGE):
-                for row in rows:
-                    self._consider(_candidate(row))
+                found = map(_candidate, rows)
+                for path, candidates in groupby(found, key=lambda each: each.path):
+                    successor = successor_of(self.manifest, path, run=self.run)
+                    for candidate in candidates:
+                        self._consider(candidate, successor)
                 if await self._is_over():
                     return False
         end_list(self.manifest, self.run)
@@ -121,7 +128,7 @@ class Pruning:
         await asyncio.sleep(0)  # whoever reports for this process has its turn
         return self.stopped()
 
-    def _consider(self, candidate: Candidate) -> None:
+    def _consider(self, candidate: Candidate, successor: Successor | None) -> None:
         row, place = candidate.row, below(candidate.local, candidate.row.name)
         if row.kind == "sidecar" and self._has_company(candidate):
             return
@@ -133,7 +140,10 @@ class Pruning:
             self.report.skipped += 1
             self.report.note(Issue("Modified", place, "its source is gone, but somebody changed it: it stays"))
             return
-        ready = not candidate.confirm or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
+        if successor is not None and not (successor.proved or successor.has(row)):
+            return
+        certain = not candidate.confirm if successor is None else successor.has(row)
+        ready = certain or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
         put_on_list(
             self.manifest, place, digest, directory=candidate.directory, reason=candidate.missing.reason, ready=ready
         )
@@ -218,11 +228,12 @@ def _belongs(name: str, stem: str) -> bool:
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:
-    directory, name, kind, remote, digest, intent, local, whole, confirm, *missing = row
+    directory, name, kind, remote, digest, intent, local, path, whole, confirm, *missing = row
     return Candidate(
         directory=directory,
         row=FileRow(name=name, kind=kind, remote=remote, digest=digest, intent=intent),
         local=local,
+        path=path,
         whole=bool(whole),
         confirm=bool(confirm),
         missing=Missing(*missing),

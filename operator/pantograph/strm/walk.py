@@ -175,6 +175,7 @@ class Walk:
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
+        settled = not self._register(item, directory, children, wanted) and settled
         quieted = None
         if settled:
             leaf = not (wanted.dirs or children)
@@ -192,7 +193,6 @@ class Walk:
             settle = partial(self.manifest.directories.settle, directory, run=self.run if proved else None)
             self.batch.settlements.append(settle)
         self._adopt_plan(item, directory, disk, plan, quieted)
-        self._register(item, directory, children, wanted)
         if item.path in self.moved:  # none of those in it was listed under the path that it has now
             self.moved.update(below(item.path, name) for name in wanted.dirs)
             children = {}
@@ -262,20 +262,23 @@ class Walk:
             self.manifest.directories.mark(child.id, missing)
         return bool(marks or directories)
 
-    def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> None:
-        """Give every wanted directory its row. A place in the target has one row, which goes with the place: whoever
-        comes to own the place owns what lies there, and nothing is left to be pruned by a name of before."""
+    def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> bool:
+        """Give every wanted directory its row; whether any left its place.
+
+        A place in the target has one row, which goes with the place: whoever comes to own the place owns what lies
+        there, and nothing is left to be pruned by a name of before.
+        """
         dirs = [
             (below(item.path, name), below(item.local, local), name in wanted.mounts)
             for name, local in wanted.dirs.items()
         ]
         settled = {path: row for path, place, _ in dirs if (row := children.get(path)) and row.local == place}
-        for path, _, _ in dirs:
-            if path in children and path not in settled:
-                # It has another name on disk now: what lies under the old one is ours until it is pruned.
-                self.manifest.directories.retire(children[path].id)
-                now = self.now().timestamp()
-                self.manifest.directories.mark(children[path].id, Missing(RECONFIGURED, 1, now, now))
+        left = [children[path] for path, _, _ in dirs if path in children and path not in settled]
+        for row in left:
+            # It has another name on disk now: what lies under the old one is ours until it is pruned.
+            self.manifest.directories.retire(row.id)
+            now = self.now().timestamp()
+            self.manifest.directories.mark(row.id, Missing(RECONFIGURED, 1, now, now))
         places = {row.local: row.id for row in children.values()}
         for path, place, mount in dirs:
             known = settled.get(path)
@@ -284,6 +287,7 @@ class Walk:
                 self.moved.add(path)
             if known is None or known.mount != mount:
                 self.manifest.directories.add(path, place, parent=directory, mount=mount)
+        return bool(left)
 
     def _descend(
         self,

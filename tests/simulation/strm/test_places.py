@@ -181,3 +181,39 @@ async def test_records_of_an_earlier_release_in_which_a_place_has_two_owners_rem
     assert (report.prune_candidates, report.skipped, inodes(tmp_path)) == (0, 0, wanted)
     stage.tree.remove(f"{ROOT}/What?/s1/e3.mkv")
     assert (await stage.run()).pruned == 1, "they are ours as before"
+
+
+@pytest.mark.parametrize(
+    ("fault", "hours"), [(mediatree.server_error, 10), (mediatree.short_page, 10), (mediatree.empty, 1)]
+)
+async def test_files_of_an_old_name_stay_until_those_of_the_new_name_are_there(
+    tmp_path: Path, fault: mediatree.Fault, hours: int
+) -> None:
+    """A fault as long as it lasts; an empty directory as long as any, until it is confirmed."""
+    stage = Stage(tmp_path, library("What?"), prune={**FREE, "mode": "Delete"}, target=POSIX)
+    await stage.run()
+    wanted = stage.names()
+    stage.spec["target"] = PORTABLE
+    stage.tree.faults[f"{ROOT}/What?"] = fault
+    for _ in range(6):
+        await stage.run()
+        stage.clock.seconds += hours * HOUR
+        assert {name.replace("What_", "What?") for name in stage.names()} == wanted
+    stage.tree.heal()
+    await stage.run()
+    assert (links(tmp_path, "What?"), links(tmp_path, "What_")) == (0, 10)
+
+
+async def test_what_the_source_has_under_neither_name_goes_when_that_is_confirmed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library("What?"), prune={**FREE, "mode": "Delete"}, target=POSIX)
+    await stage.run()
+    stage.spec["target"] = PORTABLE
+    stage.tree.remove(f"{ROOT}/What?/s2")
+    stage.tree.remove(f"{ROOT}/What?/s1/e1.mkv")
+    found = []
+    for _ in range(4):
+        report = await stage.run()
+        found.append((report.pruned, links(tmp_path, "What?"), links(tmp_path, "What_")))
+        stage.clock.seconds += 3.1 * HOUR
+    assert found == [(4, 6, 4), (0, 6, 4), (6, 0, 4), (0, 0, 4)]
+    assert folders(tmp_path) == {"What_", "other"}

@@ -1,0 +1,46 @@
+"""What a directory that has another name in the target by now still has to wait for: its files under the new name.
+
+The spec explains why nothing is wanted under the old name, but not that the new one holds what the old one did: its
+listing may have failed, or have come empty.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pantograph.strm.manifest import RETIRED, FileRow, Manifest
+
+_RETIRED: Final = re.compile(f"(?:{RETIRED}[0-9]+/)+")
+"""What begins the path of a directory that was retired, once or with those above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The directory that has the same path in the source, as this run left it."""
+
+    made: frozenset[tuple[str, str]]
+    """Kind and remote name of the files that are there under the new name."""
+    proved: bool
+    """This run listed it to its end, or, if the source has it no more, the nearest that is there above it."""
+
+    def has(self, row: FileRow) -> bool:
+        """Whether nothing is lost with the old file."""
+        return (row.kind, row.remote) in self.made
+
+
+def successor_of(manifest: Manifest, path: str, *, run: int) -> Successor | None:
+    """Of the directory with this path in the records; None: it was not retired."""
+    if not path.startswith(RETIRED):
+        return None
+    path = _RETIRED.sub("", path, count=1)
+    row = manifest.directories.at(path)
+    files = {} if row is None else manifest.files.of(row.id)
+    while row is None and path:
+        path = path.rpartition("/")[0]
+        row = manifest.directories.at(path)
+    return Successor(
+        frozenset((file.kind, file.remote) for file in files.values() if file.digest is not None),
+        row is not None and row.proved_run == run,
+    )
