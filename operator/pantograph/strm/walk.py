@@ -175,6 +175,8 @@ class Walk:
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
+        else:
+            _leave_places(item, children, wanted)
         settled = not self._register(item, directory, children, wanted) and settled
         quieted = None
         if settled:
@@ -331,6 +333,15 @@ class Walk:
 def _dir_times(listing: Listing) -> dict[str, float]:
     """Seconds since 1970."""
     return {each.name: each.modified.timestamp() for each in listing.entries if each.is_dir and each.modified}
+
+
+def _leave_places(item: FrontierItem, children: dict[str, DirRow], wanted: Wanted) -> None:
+    """Of a listing that may lack some, nobody takes the place of another: that one may be among what did not come."""
+    places = {row.local: path for path, row in children.items()}
+    for name, local in list(wanted.dirs.items()):
+        path = below(item.path, name)
+        if places.get(below(item.local, local), path) != path:
+            del wanted.dirs[name]
 
 
 def _is_link(write: Write) -> bool:

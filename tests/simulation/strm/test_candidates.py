@@ -10,6 +10,7 @@ from pantograph.strm.history import KEPT_RUNS
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
+from tests.simulation.strm.older import make_older
 
 FREE = {"maxPercent": 100, "maxCount": 1000}
 
@@ -103,20 +104,7 @@ async def test_a_list_of_an_earlier_release_can_be_approved(tmp_path: Path) -> N
     await stage.run(name="small")
     remove_film(stage, 22)
     listed = await stage.run(name="listed")
-    with sqlite3.connect(manifest(stage)) as database:
-        database.executescript(
-            """
-            DROP TABLE candidates;
-            CREATE TABLE candidates (
-              run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, name TEXT NOT NULL,
-              reason TEXT NOT NULL, ready INTEGER NOT NULL, PRIMARY KEY (run, path)
-            ) WITHOUT ROWID;
-            INSERT INTO candidates SELECT run, path, digest, dir, substr(path, -14), reason, ready
-             FROM lists JOIN listed ON id BETWEEN first AND last;
-            DROP TABLE listed; DROP TABLE lists; DROP TABLE trash;
-            PRAGMA user_version=6
-            """
-        )
+    make_older(tmp_path)
     remove_film(stage, 33)
     done = await stage.run(approve=Approval(run="listed", digest=listed.candidates_digest))
     assert (done.pruned, done.prune_candidates, len(stage.names())) == (2, 3, 38)

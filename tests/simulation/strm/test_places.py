@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
+from pantograph.providers.media.port import Listing
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage
+from tests.simulation.strm.older import make_older
 
 POSIX: dict[str, Any] = {"root": {"name": "media"}}
 PORTABLE: dict[str, Any] = {**POSIX, "nameProfile": "Portable"}
+TWICE = """
+INSERT INTO dirs (id, parent, path, local, made, reason, scans, since, counted)
+ SELECT id + 1000, CASE path WHEN 'What?' THEN parent ELSE parent + 1000 END, char(1) || '9/' || path,
+ local, made, CASE path WHEN 'What?' THEN 'Reconfigured' END, 1, 1, 1 FROM dirs WHERE path LIKE 'What?%';
+INSERT INTO files (dir, name, kind, remote, digest) SELECT dir + 1000, name, kind, remote, digest FROM files
+ WHERE dir IN (SELECT id FROM dirs WHERE path LIKE 'What?%');
+"""
+"""What a change of names, and the change back, left behind."""
 FREE = {"maxPercent": 100, "maxCount": 1000}
 
 
@@ -162,19 +172,7 @@ async def test_records_of_an_earlier_release_in_which_a_place_has_two_owners_rem
     stage = Stage(tmp_path, library("What?"), sidecars={}, prune={**FREE, "mode": "Delete"})
     await stage.run()
     wanted = inodes(tmp_path)
-    with sqlite3.connect(tmp_path / ".pantograph/manifest.sqlite") as database:
-        database.executescript(
-            """
-            INSERT INTO dirs (id, parent, path, local, made, reason, scans, since, counted)
-             SELECT id + 1000, CASE path WHEN 'What?' THEN parent ELSE parent + 1000 END, char(1) || '9/' || path,
-             local, made, CASE path WHEN 'What?' THEN 'Reconfigured' END, 1, 1, 1 FROM dirs WHERE path LIKE 'What?%';
-            INSERT INTO files (dir, name, kind, remote, digest) SELECT dir + 1000, name, kind, remote, digest FROM files
-             WHERE dir IN (SELECT id FROM dirs WHERE path LIKE 'What?%');
-            DROP TABLE trash; DROP TABLE listed; DROP TABLE lists; DROP TABLE candidates;
-            CREATE TABLE candidates (run, path, digest, dir, name, reason, ready);
-            PRAGMA user_version=6
-            """
-        )
+    make_older(tmp_path, and_then=TWICE)
     for _ in range(4):
         report = await stage.run()
         stage.clock.seconds += 10 * HOUR
@@ -217,3 +215,23 @@ async def test_what_the_source_has_under_neither_name_goes_when_that_is_confirme
         stage.clock.seconds += 3.1 * HOUR
     assert found == [(4, 6, 4), (0, 6, 4), (6, 0, 4), (0, 0, 4)]
     assert folders(tmp_path) == {"What_", "other"}
+
+
+async def test_nobody_takes_the_place_of_one_that_may_be_among_what_did_not_come(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library("A: B"), prune={**FREE, "mode": "Delete"}, target=PORTABLE)
+    stage.tree.add(*(f"{ROOT}/A_ B/s1/e{n}.mkv" for n in range(9)))
+    assert (await stage.run()).collisions == 1
+    before = stage.digest()
+
+    def without_the_first(_: MediaTree, path: str, honest: Listing) -> Listing:
+        return Listing(
+            path, tuple(each for each in honest.entries if each.name != "A: B"), False, "2 of 3 entries came"
+        )
+
+    stage.tree.faults[ROOT] = without_the_first
+    for _ in range(3):
+        report = await stage.run()
+        assert (report.created, report.updated, report.pruned, stage.digest()) == (0, 0, 0, before)
+    stage.tree.heal()
+    await stage.run()
+    assert stage.digest() == before
