@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pantograph.strm.manifest import RETIRED, FileRow, Manifest
+from pantograph.strm.manifest import RETIRED, DirRow, FileRow, Manifest
 
 _RETIRED: Final = re.compile(f"(?:{RETIRED}[0-9]+/)+")
 """What begins the path of a directory that was retired, once or with those above it."""
@@ -23,7 +23,7 @@ class Successor:
     made: frozenset[tuple[str, str]]
     """Kind and remote name of the files that are there under the new name."""
     proved: bool
-    """This run listed it to its end, or, if the source has it no more, the nearest that is there above it."""
+    """This run listed it to its end, or, if the source has it no more, the nearest above it."""
 
     def has(self, row: FileRow) -> bool:
         """Whether nothing is lost with the old file."""
@@ -37,10 +37,21 @@ def successor_of(manifest: Manifest, path: str, *, run: int) -> Successor | None
     path = _RETIRED.sub("", path, count=1)
     row = manifest.directories.at(path)
     files = {} if row is None else manifest.files.of(row.id)
-    while row is None and path:
-        path = path.rpartition("/")[0]
-        row = manifest.directories.at(path)
     return Successor(
         frozenset((file.kind, file.remote) for file in files.values() if file.digest is not None),
-        row is not None and row.proved_run == run,
+        _proved_run(manifest, path) == run,
     )
+
+
+def _proved_run(manifest: Manifest, path: str) -> int | None:
+    """The last run that listed the directory to its end; or, if the source has it no more, the nearest above it."""
+    nearest: DirRow | None = None
+    while True:
+        row = manifest.directories.at(path)
+        if row is not None and row.missing is not None:
+            nearest = None  # gone, with all below
+        elif nearest is None:
+            nearest = row
+        if not path:
+            return None if nearest is None else nearest.proved_run
+        path = path.rpartition("/")[0]

@@ -217,6 +217,20 @@ async def test_what_the_source_has_under_neither_name_goes_when_that_is_confirme
     assert folders(tmp_path) == {"What_", "other"}
 
 
+async def test_all_of_a_directory_goes_that_went_while_it_still_had_two_names(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library("What?"), prune={**FREE, "mode": "Delete"}, target=POSIX)
+    await stage.run()
+    stage.spec["target"] = PORTABLE
+    stage.tree.faults[f"{ROOT}/What?"] = mediatree.short_page  # the second season is not made under the new name
+    await stage.run()
+    stage.tree.heal()
+    stage.tree.remove(f"{ROOT}/What?")
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 3.1 * HOUR
+    assert folders(tmp_path) == {"other"}
+
+
 async def test_nobody_takes_the_place_of_one_that_may_be_among_what_did_not_come(tmp_path: Path) -> None:
     stage = Stage(tmp_path, library("A: B"), prune={**FREE, "mode": "Delete"}, target=PORTABLE)
     stage.tree.add(*(f"{ROOT}/A_ B/s1/e{n}.mkv" for n in range(9)))
