@@ -13,6 +13,7 @@ from pantograph.strm.batch import Batch, Work
 from pantograph.strm.manifest import FileRow, Missing
 from pantograph.strm.manifest.directories import Directories
 from pantograph.strm.quiet import Quiet
+from pantograph.strm.successors import Successor
 from pantograph.strm.walk import Walk
 from tests.fakes import mediatree
 from tests.simulation.strm.bench import HOUR, Stage
@@ -82,6 +83,10 @@ def files_are_believed_to_lie_where_they_lay(patch: pytest.MonkeyPatch) -> None:
 
 def a_place_may_have_two_owners(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Directories, "take", lambda *_: None)
+
+
+def the_new_name_is_believed_to_hold_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Successor, "has", lambda *_: True)
 
 
 async def histories(folder: Path) -> None:
@@ -183,6 +188,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], Any]]
     (limits_do_not_hold, an_outage_that_lasts),
     (the_source_is_believed_to_say_what_it_said, histories),
     (files_are_believed_to_lie_where_they_lay, histories),
+    (the_new_name_is_believed_to_hold_all, histories),
     (a_place_may_have_two_owners, other_names_for_a_while),
     (proofs_are_stored_before_the_files, a_kill_between_intent_and_file),
 ]
