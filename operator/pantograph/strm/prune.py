@@ -110,13 +110,14 @@ class Pruning:
     async def _collect(self) -> bool:
         """Whether all were looked at."""
         begin_list(self.manifest, self.run)
+        target = None if self.remover.state is None else self.target
         # The second question answers also for what the first did: a directory that is gone outweighs its files.
         for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
             cursor = self.manifest.execute(question.strip(), (self.run,))
             while rows := cursor.fetchmany(_PAGE):
                 found = map(_candidate, rows)
                 for path, candidates in groupby(found, key=lambda each: each.path):
-                    successor = successor_of(self.manifest, path, run=self.run)
+                    successor = successor_of(self.manifest, target, path, run=self.run)
                     for candidate in candidates:
                         self._consider(candidate, successor)
                 if await self._is_over():

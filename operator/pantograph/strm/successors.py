@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pantograph.strm.manifest import RETIRED, DirRow, FileRow, Manifest
+from pantograph.strm.removal import is_gone
+from pantograph.strm.target import Target, scan_all
 
 _RETIRED: Final = re.compile(f"(?:{RETIRED}[0-9]+/)+")
 """What begins the path of a directory that was retired, once or with those above it."""
@@ -30,17 +32,28 @@ class Successor:
         return (row.kind, row.remote) in self.made
 
 
-def successor_of(manifest: Manifest, path: str, *, run: int) -> Successor | None:
-    """Of the directory with this path in the records; None: it was not retired."""
+def successor_of(manifest: Manifest, target: Target | None, path: str, *, run: int) -> Successor | None:
+    """Of the directory with this path in the records; None: it was not retired. `target` None: in a dry run, for which
+    is there what it would have made. Raises OSError where the target fails to answer.
+    """
     if not path.startswith(RETIRED):
         return None
     path = _RETIRED.sub("", path, count=1)
     row = manifest.directories.at(path)
     files = {} if row is None else manifest.files.of(row.id)
-    return Successor(
-        frozenset((file.kind, file.remote) for file in files.values() if file.digest is not None),
-        _proved_run(manifest, path) == run,
-    )
+    there = files.keys() if row is None or target is None else _files_in(target, row.local)
+    made = ((file.kind, file.remote) for name, file in files.items() if file.digest is not None and name in there)
+    return Successor(frozenset(made), _proved_run(manifest, path) == run)
+
+
+def _files_in(target: Target, local: str) -> set[str]:
+    try:
+        fd = target.open(local)
+        return set() if fd is None else {name for name, each in scan_all(fd).items() if each.regular}
+    except OSError as error:
+        if not is_gone(error):
+            raise
+        return set()
 
 
 def _proved_run(manifest: Manifest, path: str) -> int | None:

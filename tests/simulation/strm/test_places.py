@@ -202,6 +202,28 @@ async def test_files_of_an_old_name_stay_until_those_of_the_new_name_are_there(
     assert (links(tmp_path, "What?"), links(tmp_path, "What_")) == (0, 10)
 
 
+async def test_a_dry_run_tells_what_would_go_once_the_new_names_are_there(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library("What?"), sidecars={}, prune={**FREE, "mode": "Delete"}, target=POSIX)
+    await stage.run()
+    stage.spec["target"] = PORTABLE
+    would = await stage.run(dry_run=True)
+    did = await stage.run()
+    assert (would.pruned, would.pending_confirmation) == (did.pruned, did.pending_confirmation) == (12, 0)
+
+
+async def test_an_old_file_stays_where_somebody_removed_the_new_one_until_it_is_made_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library("What?"), prune={**FREE, "mode": "Report"}, target=POSIX)
+    await stage.run()
+    stage.spec["target"] = PORTABLE
+    await stage.run()
+    (tmp_path / "What_/s1/e3.strm").unlink()
+    stage.spec["prune"] = {**FREE, "mode": "Delete"}
+    await stage.run(trigger="watch", paths=("other",), shallow=True)
+    assert {name for name in stage.names() if name.startswith("What?")} == {"What?/s1/e3.strm"}
+    await stage.run()
+    assert (links(tmp_path, "What?"), links(tmp_path, "What_")) == (0, 10)
+
+
 async def test_what_the_source_has_under_neither_name_goes_when_that_is_confirmed(tmp_path: Path) -> None:
     stage = Stage(tmp_path, library("What?"), prune={**FREE, "mode": "Delete"}, target=POSIX)
     await stage.run()

@@ -113,7 +113,7 @@ class History:
 
     @property
     def portable(self) -> bool:
-        return self.stage.spec["target"].get("nameProfile") == "Portable"
+        return bool(self.stage.spec["target"].get("nameProfile") == "Portable")
 
     async def faulty_scans(self) -> None:
         tree = self.stage.tree
