@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from pantograph.strm.candidates import forget_lists
 from pantograph.strm.manifest import RETIRED, FrontierItem, Manifest
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
@@ -122,7 +123,7 @@ def end_run(
         ("Running" if resumable else report.result, directories, json.dumps(report.as_json(), ensure_ascii=False), run),
     )
     manifest.execute(_FORGET, (run - KEPT_RUNS, KEPT_QUESTIONS))
-    manifest.execute("DELETE FROM candidates WHERE run <= ? AND run NOT IN (SELECT id FROM runs)", (run - KEPT_RUNS,))
+    forget_lists(manifest, until=run - KEPT_RUNS)
     manifest.commit()
 
 

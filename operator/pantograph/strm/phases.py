@@ -203,4 +203,4 @@ async def _settle(run: Opened, walk: Walk, rewriting: Rewriting, begun: Begun) -
     pruning = pruning_of(run, begun)
     await pruning.execute(run.request.approve_prune, source_is_empty=walk.source_is_empty)
     if run.state is not None:
-        purge_old_trash(run.state, retention_s=run.job.prune.trash_retention_s, now=pruning.now)
+        purge_old_trash(run.state, run.manifest, retention_s=run.job.prune.trash_retention_s, now=pruning.now)

@@ -10,9 +10,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
-from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_before, run_named
+from pantograph.strm.candidates import (
+    Removable,
+    begin_list,
+    candidates_of,
+    digest_of_candidates,
+    end_list,
+    put_on_list,
+    removable,
+    run_before,
+    run_named,
+)
 from pantograph.strm.limits import Situation, blocked
 from pantograph.strm.manifest import FileRow, Manifest, Missing
 from pantograph.strm.missing import RECONFIGURED, is_confirmed
@@ -20,6 +31,7 @@ from pantograph.strm.naming import SIDECAR_SEPARATORS, STRM
 from pantograph.strm.removal import Remover, digest_on_disk
 from pantograph.strm.report import Issue, Report, printable
 from pantograph.strm.spec import PruneRules
+from pantograph.strm.successors import Successor, successor_of
 from pantograph.strm.target import Target
 from pantograph.strm.wanted import below
 
@@ -28,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_LOGGED: Final = 1000
 """Twice what `prune.maxCount` lets go by default; `pantograph strm candidates` shows all of any number."""
 _PAGE: Final = 500
-_COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local"
+_COLUMNS: Final = "f.dir, f.name, f.kind, f.remote, f.digest, f.intent, d.local, d.path"
 _IN_LISTED_DIRECTORIES: Final = f"""
 SELECT {_COLUMNS}, 0, f.confirm, f.reason, f.scans, f.since, f.counted FROM files f INDEXED BY files_missing
 JOIN dirs d ON d.id = f.dir
@@ -57,6 +69,8 @@ class Candidate:
     directory: int
     row: FileRow
     local: str
+    path: str
+    """Of the directory, in the records."""
     whole: bool
     """A directory above it is gone, rather than the file alone."""
     confirm: bool
@@ -95,22 +109,27 @@ class Pruning:
 
     async def _collect(self) -> bool:
         """Whether all were looked at."""
-        self.manifest.execute("DELETE FROM candidates WHERE run=?", (self.run,))
+        begin_list(self.manifest, self.run)
+        target = None if self.remover.state is None else self.target
         # The second question answers also for what the first did: a directory that is gone outweighs its files.
         for question in (_IN_LISTED_DIRECTORIES, _BELOW_GONE_DIRECTORIES):
             cursor = self.manifest.execute(question.strip(), (self.run,))
             while rows := cursor.fetchmany(_PAGE):
-                for row in rows:
-                    self._consider(_candidate(row))
+                found = map(_candidate, rows)
+                for path, candidates in groupby(found, key=lambda each: each.path):
+                    successor = successor_of(self.manifest, target, path, run=self.run)
+                    for candidate in candidates:
+                        self._consider(candidate, successor)
                 if await self._is_over():
                     return False
+        end_list(self.manifest, self.run)
         return True
 
     async def _is_over(self) -> bool:
         await asyncio.sleep(0)  # whoever reports for this process has its turn
         return self.stopped()
 
-    def _consider(self, candidate: Candidate) -> None:
+    def _consider(self, candidate: Candidate, successor: Successor | None) -> None:
         row, place = candidate.row, below(candidate.local, candidate.row.name)
         if row.kind == "sidecar" and self._has_company(candidate):
             return
@@ -126,10 +145,12 @@ class Pruning:
             self.report.skipped += 1
             self.report.note(Issue("Modified", place, "its source is gone, but somebody changed it: it stays"))
             return
-        ready = not candidate.confirm or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
-        self.manifest.execute(
-            "INSERT OR REPLACE INTO candidates (run, path, digest, dir, name, reason, ready) VALUES (?,?,?,?,?,?,?)",
-            (self.run, place, digest, candidate.directory, row.name, candidate.missing.reason, ready),
+        if successor is not None and not (successor.proved or successor.has(row)):
+            return
+        certain = not candidate.confirm if successor is None else successor.has(row)
+        ready = certain or is_confirmed(candidate.missing, rules=self.rules, now=self.now)
+        put_on_list(
+            self.manifest, place, digest, directory=candidate.directory, reason=candidate.missing.reason, ready=ready
         )
 
     def _has_company(self, candidate: Candidate) -> bool:
@@ -171,8 +192,7 @@ class Pruning:
         self.report.prune_blocked = blocked(self.rules, situation)
         if self.report.prune_blocked or self.rules.mode == "Report":
             return
-        question = "SELECT dir, name, digest, ready FROM candidates WHERE run=? AND ready ORDER BY path"
-        await self._remove(list(self.manifest.select(question, (self.run,))), counts=True)
+        await self._remove(removable(self.manifest, self.run), counts=True)
 
     async def _remove_approved(self, approval: Approval) -> None:
         found = run_named(self.manifest, approval.run)
@@ -182,19 +202,15 @@ class Pruning:
         if approval.digest is not None and digest_of_candidates(self.manifest, found) != approval.digest:
             self.report.prune_blocked = f"run {approval.run} listed other candidates than those approved"
             return
-        question = (
-            "SELECT c.dir, c.name, c.digest, c.ready FROM candidates c"
-            " JOIN candidates a ON a.path=c.path AND a.digest=c.digest WHERE c.run=? AND a.run=? ORDER BY c.path"
-        )
-        await self._remove(list(self.manifest.select(question, (self.run, found))), counts=False)
+        await self._remove(removable(self.manifest, self.run, approved=found), counts=False)
 
-    async def _remove(self, candidates: list[tuple[Any, ...]], *, counts: bool) -> None:
+    async def _remove(self, candidates: list[Removable], *, counts: bool) -> None:
         for start in range(0, len(candidates), _PAGE):
             self._remove_page(candidates[start : start + _PAGE], counts=counts)
             if await self._is_over():
                 return
 
-    def _remove_page(self, page: list[tuple[Any, ...]], *, counts: bool) -> None:
+    def _remove_page(self, page: list[Removable], *, counts: bool) -> None:
         """What went is counted also if the target fails before the page is done: later limits ask for it."""
         removed = 0
         self.remover.expect(directory for directory, *_ in page)
@@ -217,11 +233,12 @@ def _belongs(name: str, stem: str) -> bool:
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:
-    directory, name, kind, remote, digest, intent, local, whole, confirm, *missing = row
+    directory, name, kind, remote, digest, intent, local, path, whole, confirm, *missing = row
     return Candidate(
         directory=directory,
         row=FileRow(name=name, kind=kind, remote=remote, digest=digest, intent=intent),
         local=local,
+        path=path,
         whole=bool(whole),
         confirm=bool(confirm),
         missing=Missing(*missing),

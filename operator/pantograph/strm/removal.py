@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pantograph.providers.notify.port import ChangeKind
 from pantograph.strm.changes import Changes, all_of
@@ -20,6 +21,8 @@ from pantograph.strm.state import TRASH, StateDir
 from pantograph.strm.target import Obstructed, Target, move, pieces
 from pantograph.strm.wanted import below
 
+FEWEST_LOOKS: Final = 7
+"""After the first, before a run's trash is old: with a week, at most a day of its age passes between two."""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket has its name
 
 
@@ -90,6 +93,7 @@ class Remover:
             self.manifest.files.forget(directory, name)
             return True
         if self.trash:
+            self.manifest.execute("DELETE FROM trash WHERE run=?", (self.run,))  # under a name of before: new again
             self._to_trash(self.state, local, name)
         else:
             fd = self.target.open(local)
@@ -179,15 +183,26 @@ class Remover:
         return "" if row is None else str(row[0])
 
 
-def purge_old_trash(state: StateDir, *, retention_s: float, now: float) -> int:
-    """Remove for good what lies in the trash longer than it is kept; how many runs that were."""
+def purge_old_trash(state: StateDir, manifest: Manifest, *, retention_s: float, now: float) -> int:
+    """Remove for good what lies in the trash longer than it is kept; how many runs that were.
+
+    Its age is what passes from look to look, but never more at once than a share of what it is kept: a clock that was
+    put right says nothing of how long somebody could have missed the files. What the records do not know of is new.
+    """
     trash = state.path / TRASH
-    if not trash.exists():
-        return 0
-    old = [run.name for run in trash.iterdir() if now - run.lstat().st_mtime > retention_s]
-    for run in old:
-        state.purge_trash(run)
-    return len(old)
+    lying = {run.name for run in trash.iterdir()} if trash.exists() else set()
+    known = {run: (age, looked) for run, age, looked in manifest.select("SELECT run, age, looked FROM trash")}
+    for run in known.keys() - lying:
+        manifest.execute("DELETE FROM trash WHERE run=?", (run,))
+    old = 0
+    for run in sorted(lying):
+        age, looked = known.get(run, (0.0, now))
+        age += min(max(now - looked, 0.0), retention_s / FEWEST_LOOKS)
+        manifest.execute("INSERT OR REPLACE INTO trash (run, age, looked) VALUES (?,?,?)", (run, age, now))
+        if age >= retention_s:
+            state.purge_trash(run)
+            old += 1
+    return old
 
 
 def restore(target: Target, state: StateDir, run: str, *, changes: Changes) -> tuple[int, list[str]]:

@@ -60,6 +60,8 @@ class Walk:
     _answered: bool = False
     _root: Likeness | None = None
     frontier: list[FrontierItem] = field(default_factory=list)
+    moved: set[str] = field(default_factory=set)
+    """Paths of directories whose place in the target was another's."""
 
     @property
     def ordinary(self) -> bool:
@@ -187,6 +189,9 @@ class Walk:
         settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
         if proved:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
+        else:
+            _leave_places(item, children, wanted)
+        settled = not self._register(item, directory, children, wanted) and settled
         quieted = None
         if settled:
             leaf = not (wanted.dirs or children)
@@ -204,7 +209,9 @@ class Walk:
             settle = partial(self.manifest.directories.settle, directory, run=self.run if proved else None)
             self.batch.settlements.append(settle)
         self._adopt_plan(item, directory, disk, plan, quieted)
-        self._register(item, directory, children, wanted)
+        if item.path in self.moved:  # none of those in it was listed under the path that it has now
+            self.moved.update(below(item.path, name) for name in wanted.dirs)
+            children = {}
         return self._descend(item, wanted.dirs, children, listing, complete=complete)
 
     def _scan(self, item: FrontierItem) -> dict[str, OnDisk] | None:
@@ -271,18 +278,32 @@ class Walk:
             self.manifest.directories.mark(child.id, missing)
         return bool(marks or directories)
 
-    def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> None:
-        for name, local in wanted.dirs.items():
-            path, place, mount = below(item.path, name), below(item.local, local), name in wanted.mounts
-            known = children.get(path)
-            if known is not None and known.local != place:
-                # It has another name on disk now: what lies under the old one is ours until it is pruned.
-                self.manifest.directories.retire(known.id)
-                now = self.now().timestamp()
-                self.manifest.directories.mark(known.id, Missing(RECONFIGURED, 1, now, now))
-                known = None
+    def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> bool:
+        """Give every wanted directory its row; whether any left its place.
+
+        A place in the target has one row, which goes with the place: whoever comes to own the place owns what lies
+        there, and nothing is left to be pruned by a name of before.
+        """
+        dirs = [
+            (below(item.path, name), below(item.local, local), name in wanted.mounts)
+            for name, local in wanted.dirs.items()
+        ]
+        settled = {path: row for path, place, _ in dirs if (row := children.get(path)) and row.local == place}
+        left = [children[path] for path, _, _ in dirs if path in children and path not in settled]
+        for row in left:
+            # It has another name on disk now: what lies under the old one is ours until it is pruned.
+            self.manifest.directories.retire(row.id)
+            now = self.now().timestamp()
+            self.manifest.directories.mark(row.id, Missing(RECONFIGURED, 1, now, now))
+        places = {row.local: row.id for row in children.values()}
+        for path, place, mount in dirs:
+            known = settled.get(path)
+            if known is None and place in places:
+                self.manifest.directories.take(places[place], path)
+                self.moved.add(path)
             if known is None or known.mount != mount:
                 self.manifest.directories.add(path, place, parent=directory, mount=mount)
+        return bool(left)
 
     def _descend(
         self,
@@ -327,6 +348,15 @@ class Walk:
 def _dir_times(listing: Listing) -> dict[str, float]:
     """Seconds since 1970."""
     return {each.name: each.modified.timestamp() for each in listing.entries if each.is_dir and each.modified}
+
+
+def _leave_places(item: FrontierItem, children: dict[str, DirRow], wanted: Wanted) -> None:
+    """Of a listing that may lack some, nobody takes the place of another: that one may be among what did not come."""
+    places = {row.local: path for path, row in children.items()}
+    for name, local in list(wanted.dirs.items()):
+        path = below(item.path, name)
+        if places.get(below(item.local, local), path) != path:
+            del wanted.dirs[name]
 
 
 def _is_link(write: Write) -> bool:

@@ -11,7 +11,9 @@ import pytest
 from pantograph.strm import batch, missing, prune, quiet
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.manifest import FileRow, Missing
+from pantograph.strm.manifest.directories import Directories
 from pantograph.strm.quiet import Quiet
+from pantograph.strm.successors import Successor
 from pantograph.strm.walk import Walk
 from tests.fakes import mediatree
 from tests.simulation.strm.bench import HOUR, Stage
@@ -79,6 +81,14 @@ def files_are_believed_to_lie_where_they_lay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quiet, "_holds", lambda *_, **__: True)
 
 
+def a_place_may_have_two_owners(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Directories, "take", lambda *_: None)
+
+
+def the_new_name_is_believed_to_hold_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Successor, "has", lambda *_: True)
+
+
 async def histories(folder: Path) -> None:
     for seed in SEEDS:
         target = folder / str(seed)
@@ -136,6 +146,19 @@ async def the_source_goes_while_a_run_is_down(folder: Path) -> None:
     assert stage.files() == whole
 
 
+async def other_names_for_a_while(folder: Path) -> None:
+    stage = Stage(folder / "target", library(), prune={"mode": "Report"})
+    stage.tree.add("/lib/What?/e1.mkv", "/lib/What?/e2.mkv")
+    await stage.run()
+    stage.spec["target"] = {"root": {"name": "media"}, "nameProfile": "Portable"}
+    await stage.run()
+    whole = {name: content for name, content in stage.files().items() if not name.startswith("What_")}
+    stage.spec["target"] = {"root": {"name": "media"}}
+    stage.spec["prune"] = {"mode": "Delete", "maxPercent": 100, "maxCount": 1000}
+    await stage.run()
+    assert stage.files() == whole
+
+
 async def a_kill_between_intent_and_file(folder: Path) -> None:
     """The process ends at the first file; the next one must make all of them, in the same run."""
 
@@ -165,6 +188,8 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], Any]]
     (limits_do_not_hold, an_outage_that_lasts),
     (the_source_is_believed_to_say_what_it_said, histories),
     (files_are_believed_to_lie_where_they_lay, histories),
+    (the_new_name_is_believed_to_hold_all, histories),
+    (a_place_may_have_two_owners, other_names_for_a_while),
     (proofs_are_stored_before_the_files, a_kill_between_intent_and_file),
 ]
 

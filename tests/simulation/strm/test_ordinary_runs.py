@@ -17,6 +17,7 @@ from pantograph.strm.manifest import Manifest
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Stage, films
+from tests.simulation.strm.older import make_older
 
 
 async def test_a_media_tree_becomes_a_tree_of_links(tmp_path: Path) -> None:
@@ -205,21 +206,11 @@ async def test_what_the_server_has_cached_is_believed_unless_the_spec_says_to_re
     assert (report.created, report.unchanged) == (1, 3)
 
 
-_ADDED = (("dirs", "times"), ("frontier", "modified"), ("rewrites", "found"), ("runs", "existing"))
-
-
 async def test_records_of_an_older_release_are_taken_over(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(30))
     await stage.run()
     file = tmp_path / ".pantograph/manifest.sqlite"
-    with closing(sqlite3.connect(file)) as database:
-        for table, column in _ADDED:
-            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        database.execute("ALTER TABLE dirs DROP COLUMN files")
-        database.execute("ALTER TABLE dirs ADD COLUMN stats TEXT")
-        for table in ("changes", "tellings", "quiet"):
-            database.execute(f"DROP TABLE {table}")
-        database.execute("PRAGMA user_version=1")
+    make_older(tmp_path, version=1)
     before = stage.digest()
     report = await stage.run()
     assert (report.result, report.unchanged) == ("Succeeded", 30)

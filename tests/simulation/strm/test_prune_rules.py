@@ -159,6 +159,18 @@ async def test_report_removes_nothing_and_lists_all(tmp_path: Path) -> None:
     assert len(stage.names()) == 40
 
 
+async def test_report_asks_where_more_is_gone_than_the_limits_allow(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100), prune={})
+    await stage.run()
+    for number in range(6):
+        stage.tree.remove(f"{ROOT}/shelf{number // 5}/show{number}/film {number * 10:04}.mkv")
+    report = await stage.run(name="asked")
+    assert (report.result, report.reason, report.pruned) == ("Blocked", "PruneBlocked", 0)
+    assert report.message == "6 of 100 files would be removed; the limits allow 5"
+    assert (await stage.run(approve=Approval(run="asked", digest=report.candidates_digest))).pruned == 6
+    assert len(list((tmp_path / ".pantograph/trash").rglob("*.strm"))) == 6
+
+
 async def test_what_people_keep_there_stays(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
     await stage.run()

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 from random import Random
+from urllib.parse import quote
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,12 @@ MAX_FAULTY_SCANS = 2
 """In a row: a fault like a success that outlasts the confirmations is a change, for all that anybody can tell."""
 
 
+def local(path: str, *, portable: bool) -> str:
+    """Of the remote film, below the target."""
+    name = path.removeprefix(f"{ROOT}/").removesuffix(".mkv") + ".strm"
+    return name.replace("?", "_") if portable else name
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -58,14 +65,15 @@ class History:
 
     def directory(self) -> str:
         depth = self.random.choice((0, 1, 1, 2, 2, 3))
-        return "/".join([ROOT, *(self.random.choice("abc") for _ in range(depth))])
+        return "/".join([ROOT, *(self.random.choice(("a", "b", "c?")) for _ in range(depth))])
 
     def add(self) -> None:
         path = f"{self.directory()}/film{self.random.randrange(30)}.mkv"
         if path.removesuffix(".mkv") in self.stage.tree.dirs:
             return
         self.stage.tree.add(path, size=self.random.randrange(1, 9_000))
-        self.ever[path.removeprefix(f"{ROOT}/").removesuffix(".mkv") + ".strm"] = path
+        for portable in (False, True):
+            self.ever[local(path, portable=portable)] = path
 
     def remove(self) -> None:
         tree = self.stage.tree
@@ -96,18 +104,25 @@ class History:
         """The players see the server at another address."""
         self.stage.spec["link"] = {"publicBase": f"http://player{self.random.randrange(3)}.lan"}
 
+    def rename(self) -> None:
+        """The target is to have other names, or those that it had before."""
+        self.stage.spec["target"] = {
+            "root": {"name": "media"},
+            "nameProfile": self.random.choice(("Posix", "Portable")),
+        }
+
+    @property
+    def portable(self) -> bool:
+        return bool(self.stage.spec["target"].get("nameProfile") == "Portable")
+
     async def faulty_scans(self) -> None:
         tree = self.stage.tree
         known = sorted(tree.dirs - {"/"})
         for _ in range(self.random.randint(1, 3)):
             tree.faults[self.random.choice(known)] = self.random.choice(FAULTS)
-        before = self.stage.files()
-        owed = set(before) & self.wanted()
         for _ in range(self.random.randint(1, MAX_FAULTY_SCANS - self.faulty)):
             self.faulty += 1
             await self.run()
-            lost = owed - set(self.stage.files())
-            assert not lost, f"removed although the source has it: {sorted(lost)}"
             self.stage.clock.jump += self.random.choice((0.0, 0.0, 500 * HOUR))
         tree.heal()
 
@@ -117,8 +132,8 @@ class History:
             self.faulty = 0
 
     async def run(self) -> Report | None:
-        """One run of any sort; the report of one that saw the whole."""
-        report = None
+        """One run of any sort, by which nothing goes that the source has; the report of one that saw the whole."""
+        report, owed = None, self.there()
         kind = self.random.randrange(4)
         if kind == 0:
             await self.cut_short_run()
@@ -127,6 +142,8 @@ class History:
             await self.stage.run(trigger="watch", paths=(path,), shallow=True)
         else:
             report = await self.stage.run(approve_rewrite=self.random.random() < 0.5)
+        lost = owed - self.there()
+        assert not lost, f"removed although the source has it: {sorted(lost)}"
         self.stage.clock.seconds += self.random.choice((1.0, HOUR))
         return report
 
@@ -151,7 +168,12 @@ class History:
             self.stage.tree.on_list = lambda _: None
 
     def wanted(self) -> set[str]:
-        return {path.removeprefix(f"{ROOT}/").removesuffix(".mkv") + ".strm" for path in self.stage.tree.files}
+        return {local(path, portable=self.portable) for path in self.stage.tree.files}
+
+    def there(self) -> set[str]:
+        """What the source has of which the target has a file, under whichever name."""
+        files = set(self.stage.files())
+        return {path for path in self.stage.tree.files for name in (False, True) if local(path, portable=name) in files}
 
     def check_theirs(self) -> None:
         files = self.stage.files()
@@ -173,7 +195,7 @@ class History:
         assert set(files) == self.wanted() - set(self.theirs)
         for name, content in files.items():
             base = self.stage.spec["link"]["publicBase"]
-            assert content.decode() == f"{base}/d{self.ever[name]}", name
+            assert content.decode() == f"{base}/d{quote(self.ever[name])}", name
         before = self.stage.digest()
         report = await self.stage.run()
         assert (report.created, report.updated, report.pruned) == (0, 0, 0)
@@ -183,7 +205,7 @@ class History:
         await self.stage.run()
         for _ in range(self.random.randint(2, 6)):
             for _ in range(self.random.randint(0, 4)):
-                self.random.choice((self.add, self.add, self.remove, self.meddle, self.move))()
+                self.random.choice((self.add, self.add, self.remove, self.meddle, self.move, self.rename))()
             if self.faulty < MAX_FAULTY_SCANS and self.random.random() < 0.6:
                 await self.faulty_scans()
             else:

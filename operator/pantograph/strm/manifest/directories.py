@@ -104,6 +104,20 @@ class Directories:
             (directory, f"{RETIRED}{directory}/"),
         )
 
+    def take(self, directory: int, path: str) -> None:
+        """What lies there is what the source has at `path`, which is free: it is there, and known by nothing more.
+
+        What had been retired in it stays so.
+        """
+        (old,) = self._db.execute("SELECT path FROM dirs WHERE id=?", (directory,)).fetchone()
+        self._manifest.execute(
+            "WITH RECURSIVE below (id) AS (SELECT ? UNION SELECT d.id FROM dirs d JOIN below b ON d.parent = b.id)"
+            " UPDATE dirs SET path = ? || substr(path, ?), listing = NULL, proved_run = NULL"
+            " WHERE id IN (SELECT id FROM below) AND (path = ? OR substr(path, 1, ?) = ?)",
+            (directory, path, len(old) + 1, old, len(old) + 1, f"{old}/"),
+        )
+        self.mark(directory, None)
+
     def mark(self, directory: int, missing: Missing | None) -> None:
         self._manifest.execute(
             "UPDATE dirs SET reason=?, scans=?, since=?, counted=? WHERE id=?", (*columns_of(missing), directory)

@@ -71,6 +71,42 @@ ALTER TABLE runs ADD COLUMN existing INTEGER;  -- `.strm` files that were ours w
 ALTER TABLE quiet ADD COLUMN leaf INTEGER NOT NULL DEFAULT 0;  -- no directory is, or was, in this one
 DELETE FROM quiet;  -- of these it is not known: all is looked at once more
 """,
+    # A place in the target had two rows where names had changed, and the older's mark would have taken the newer's
+    # files. Of such places nothing is known any more: what is wanted there is found there, and becomes ours again.
+    """
+UPDATE runs SET state = 'Abandoned' WHERE state = 'Running'
+ AND EXISTS (SELECT 1 FROM dirs GROUP BY local HAVING count(*) > 1);
+DELETE FROM quiet WHERE EXISTS (SELECT 1 FROM dirs GROUP BY local HAVING count(*) > 1);
+WITH RECURSIVE twice (id) AS (
+ SELECT id FROM dirs WHERE local IN (SELECT local FROM dirs GROUP BY local HAVING count(*) > 1)
+ UNION SELECT d.id FROM dirs d JOIN twice t ON d.parent = t.id)
+DELETE FROM files WHERE dir IN (SELECT id FROM twice);
+WITH RECURSIVE twice (id) AS (
+ SELECT id FROM dirs WHERE local IN (SELECT local FROM dirs GROUP BY local HAVING count(*) > 1)
+ UNION SELECT d.id FROM dirs d JOIN twice t ON d.parent = t.id)
+DELETE FROM dirs WHERE id IN (SELECT id FROM twice);
+DELETE FROM meta WHERE key = 'inventory';
+""",
+    """
+CREATE TABLE trash (run TEXT PRIMARY KEY, age REAL NOT NULL, looked REAL NOT NULL) WITHOUT ROWID;
+ -- how long a run's trash was seen to lie there, and when it was last looked at
+""",
+    """
+CREATE TABLE listed (       -- what runs found gone, once each, however many found it so
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, reason TEXT NOT NULL,
+  ready INTEGER NOT NULL, UNIQUE (path, digest, dir, reason, ready)
+);
+CREATE TABLE lists (        -- a run's list: those of these ids
+  run INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (run, first)
+) WITHOUT ROWID;
+INSERT INTO listed (path, digest, dir, reason, ready)
+ SELECT DISTINCT path, digest, dir, reason, ready FROM candidates ORDER BY path;
+INSERT INTO lists SELECT run, id, id FROM candidates JOIN listed USING (path, digest, dir, reason, ready);
+DROP TABLE candidates;
+CREATE TABLE candidates (   -- of the run at work, until its list is whole
+  path TEXT PRIMARY KEY, digest BLOB NOT NULL, dir INTEGER NOT NULL, reason TEXT NOT NULL, ready INTEGER NOT NULL
+) WITHOUT ROWID;
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 

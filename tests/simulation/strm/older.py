@@ -1,0 +1,37 @@
+"""Today's records as an earlier release would have left them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+_SIXTH = """
+CREATE TABLE old (
+  run INTEGER NOT NULL, path TEXT NOT NULL, digest BLOB NOT NULL, dir INTEGER NOT NULL, name TEXT NOT NULL,
+  reason TEXT NOT NULL, ready INTEGER NOT NULL, PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+INSERT INTO old SELECT run, path, l.digest, l.dir, f.name, l.reason, ready
+ FROM lists JOIN listed l ON id BETWEEN first AND last JOIN files f ON f.dir = l.dir AND l.path LIKE '%/' || f.name;
+DROP TABLE candidates; DROP TABLE listed; DROP TABLE lists; DROP TABLE trash;
+ALTER TABLE old RENAME TO candidates;
+PRAGMA user_version=6
+"""
+_FIRST = """
+ALTER TABLE dirs DROP COLUMN times; ALTER TABLE frontier DROP COLUMN modified; ALTER TABLE rewrites DROP COLUMN found;
+ALTER TABLE runs DROP COLUMN existing;
+ALTER TABLE dirs DROP COLUMN files; ALTER TABLE dirs ADD COLUMN stats TEXT;
+DROP TABLE changes; DROP TABLE tellings; DROP TABLE quiet;
+PRAGMA user_version=1
+"""
+
+
+def make_older(target: Path, *, version: int = 6, and_then: str = "") -> None:
+    """Take the records of `target` back to version 6 or 1. `and_then`: what that release would have left in them."""
+    database = sqlite3.connect(target / ".pantograph/manifest.sqlite")
+    try:
+        database.executescript(_SIXTH)
+        if version == 1:
+            database.executescript(_FIRST)
+        database.executescript(and_then)
+    finally:
+        database.close()
