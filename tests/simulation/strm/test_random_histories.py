@@ -1,4 +1,4 @@
-"""Random trees, edits, faults, stops and kills: nothing is removed wrongly, and once it is quiet everything is right."""
+"""Random trees, edits, faults, stops and kills: nothing is removed wrongly, and once it is quiet all is right."""
 
 from __future__ import annotations
 
