@@ -9,6 +9,7 @@ from typing import Final
 
 from pantograph.strm.candidates import forget_lists
 from pantograph.strm.manifest import RETIRED, FrontierItem, Manifest
+from pantograph.strm.missing import RECONFIGURED
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
 
@@ -23,10 +24,13 @@ LONGEST_RUN_S: Final = 24 * 3600.0
 REBUILDING: Final = "rebuilding"
 """Noted in records that were begun empty on request, until a run with them has ended."""
 _LISTED: Final = "SELECT count(*) FROM dirs WHERE proved_run=? AND path<>'' AND path NOT IN (SELECT path FROM frontier)"
-_DOUBTED: Final = (
-    "SELECT path, local FROM dirs WHERE proved_run=? AND path<>'' AND (id IN (SELECT dir FROM files WHERE reason IS NOT"
-    " NULL) OR id IN (SELECT parent FROM dirs WHERE reason IS NOT NULL))"
-)
+_DOUBTED: Final = f"""
+SELECT path, local FROM dirs WHERE proved_run=? AND path<>'' AND path NOT IN (SELECT path FROM frontier) AND (
+  id IN (SELECT dir FROM files WHERE reason IS NOT NULL AND reason<>'{RECONFIGURED}')
+  OR id IN (SELECT parent FROM dirs WHERE reason IS NOT NULL AND reason<>'{RECONFIGURED}'))
+ORDER BY path DESC"""  # noqa: S608 - constants
+"""Where an earlier life of the run saw that something is gone from the source; what the spec does not want is no such
+thing, and may be in every directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Begun:
     id: int
     resumed: bool = False
     frontier: list[FrontierItem] = field(default_factory=list)
-    """What an earlier life of it left to list, and the directories in which it found something gone."""
+    """The directories in which an earlier life of it found something gone, and what it left to list; the last first."""
     directories: int = 0
     """How many an earlier life has listed, without the root and those of `frontier`."""
     incomplete: int = 0
@@ -77,18 +81,19 @@ def _resumed(manifest: Manifest, run: int) -> Begun:
     question = "SELECT incomplete, existing, result FROM runs WHERE id=?"
     incomplete, existing, result = manifest.execute(question, (run,)).fetchone()
     said = json.loads(result) if result else {}  # one that was killed said nothing
-    stored = manifest.frontier.items()
-    left = {item.path: item for item in stored}
-    # What it found gone may be back by now, and would be removed by its word: this life looks once more.
-    for path, local in manifest.select(_DOUBTED, (run,)):
-        if not path.startswith(RETIRED):
-            left.setdefault(path, FrontierItem(path, local, path.count("/") + 1, True))
+    # What it found gone may be back by now, and would be removed by its word: this life looks once more. Last, for it
+    # may be much: what no life has seen comes first.
+    doubted = [
+        FrontierItem(path, local, path.count("/") + 1, True)
+        for path, local in manifest.select(_DOUBTED.strip(), (run,))
+        if not path.startswith(RETIRED)
+    ]
     (listed,) = manifest.execute(_LISTED, (run,)).fetchone()
     return Begun(
         run,
         resumed=True,
-        frontier=sorted(left.values(), key=lambda item: item.path, reverse=True),
-        directories=listed - (len(left) - len(stored)),
+        frontier=doubted + manifest.frontier.items(),
+        directories=listed - len(doubted),
         incomplete=incomplete,
         failed=said.get("failed", 0),
         collisions=said.get("inventory", {}).get("collisions", 0),

@@ -59,12 +59,37 @@ async def test_the_run_after_a_stop_lists_only_the_rest(tmp_path: Path) -> None:
 
 async def test_a_library_that_takes_longer_than_the_deadline_is_mirrored_to_its_tail(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(300))
-    reports: list[Report] = []
-    while not reports or reports[-1].result == "Cancelled":
-        reports.append(await cut(stage, 10))
-        assert len(reports) < 10, "the same directories again and again"
-    assert reports[-1].result == "Succeeded"
+    await run_in_parts(stage)
     assert len(stage.names()) == 300
+
+
+async def run_in_parts(stage: Stage) -> None:
+    """Each goes on where the one before it was stopped, until one comes to the end."""
+    for _ in range(10):
+        report = await cut(stage, 10)
+        if report.result != "Cancelled":
+            assert report.result == "Succeeded"
+            return
+    pytest.fail("the same directories again and again")
+
+
+async def test_what_the_spec_wants_no_more_in_every_directory_is_not_looked_at_by_every_part(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300), prune={"mode": "Report", "maxPercent": 100})
+    await stage.run()
+    stage.spec["filter"] = {"exclude": ["film ???5.mkv"]}
+    await run_in_parts(stage)
+    assert (await stage.run()).prune_candidates == 30
+
+
+async def test_what_nobody_has_seen_yet_comes_before_what_was_found_gone(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300), prune={"mode": "Report"})
+    await stage.run()
+    for number in range(30):
+        stage.tree.remove(f"{ROOT}/shelf{number // 5}/show{number}/film {number * 10:04}.mkv")
+        stage.tree.add(f"{ROOT}/shelf{number // 5}/show{number}/new.mkv")
+    for _ in range(6):
+        await cut(stage, 10)
+    assert sum(name.endswith("new.strm") for name in stage.names()) == 30
 
 
 async def test_a_stop_is_no_reason_to_list_all_of_the_next_run_but_one(tmp_path: Path) -> None:
