@@ -15,6 +15,13 @@ def digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+def original(lab: Lab) -> bytes:
+    """What the origin serves at first."""
+    content = lab.disk.origin[IMAGE_URL]
+    assert isinstance(content, bytes)
+    return content
+
+
 def served(lab: Lab, name: str) -> str | None:
     """The digest of what the template was made of."""
     image = lab.status(f"vmtemplate/{name}").get("image")
@@ -56,7 +63,7 @@ async def test_a_fetch_that_ended_before_the_process_did_is_found_again() -> Non
 
 async def test_a_lost_image_is_back_as_soon_as_the_origin_serves_the_former_file_again() -> None:
     async with Lab() as lab:
-        former = lab.disk.origin[IMAGE_URL]
+        former = original(lab)
         await lab.make_ready(nodes=["pve1"])
         lab.disk.images.clear()
         lab.disk.origin[IMAGE_URL] = NEWER
@@ -72,7 +79,7 @@ async def test_a_lost_image_is_back_as_soon_as_the_origin_serves_the_former_file
 
 async def test_a_corrected_url_does_not_wait_for_the_fetch_of_the_old_one() -> None:
     async with Lab() as lab:
-        content = lab.disk.origin[IMAGE_URL]
+        content = original(lab)
         lab.disk.origin[MIRROR_URL] = content
         lab.disk.delays_s[MIRROR_URL] = 86400
         await lab.apply(lab.template(url=MIRROR_URL, checksum=digest(content)))
@@ -84,7 +91,7 @@ async def test_a_corrected_url_does_not_wait_for_the_fetch_of_the_old_one() -> N
 
 async def test_nobody_waits_for_the_fetch_that_somebody_else_declared_the_same_checksum_for() -> None:
     async with Lab() as lab:
-        content = lab.disk.origin[IMAGE_URL]
+        content = original(lab)
         lab.disk.origin[MIRROR_URL] = NEWER
         lab.disk.delays_s[MIRROR_URL] = 30
         await lab.apply(lab.template("first", url=MIRROR_URL, checksum=digest(content)))
@@ -97,7 +104,7 @@ async def test_nobody_waits_for_the_fetch_that_somebody_else_declared_the_same_c
 
 async def test_an_image_of_the_declared_checksum_is_taken_whoever_brought_it_and_the_own_fetch_ends() -> None:
     async with Lab() as lab:
-        content = lab.disk.origin[IMAGE_URL]
+        content = original(lab)
         lab.disk.origin[MIRROR_URL] = content
         lab.disk.delays_s[MIRROR_URL] = 86400
         await lab.apply(lab.template("slow", url=MIRROR_URL, checksum=digest(content)))

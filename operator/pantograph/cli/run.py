@@ -175,7 +175,12 @@ def _elector(settings: Settings, services: Services) -> Elector:
 
 
 def _depot_settings(settings: Settings) -> DepotSettings:
-    policy = FetchPolicy(cluster_networks=settings.cluster_ranges, allow_loopback=settings.fetch_allow_loopback)
+    policy = FetchPolicy(
+        cluster_networks=settings.cluster_ranges,
+        pod_address=settings.pod_address,
+        api_address=settings.api_address,
+        allow_loopback=settings.fetch_allow_loopback,
+    )
     return DepotSettings(quota_bytes=settings.depot_quota_bytes, policy=policy)
 
 

@@ -114,7 +114,7 @@ class Store:
 
     def touch(self, image: Image, *, now: float) -> None:
         """Note that the image was used at `now`, in seconds since the epoch."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a volume that cannot be written serves on
             os.utime(self._row(image.image_digest), (now, now))
 
     def stored(self) -> Iterator[Stored]:

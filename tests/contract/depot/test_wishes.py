@@ -217,6 +217,18 @@ async def test_a_volume_that_takes_no_note_refuses_a_pin_and_never_a_release(
     assert not [name for name in files_of(lab.root) if name.endswith(".tmp")]
 
 
+async def test_a_volume_that_cannot_be_written_serves_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    depot = await lab.depot()
+    image = await fetched(depot, FetchRequest(lab.origin.put("a", IMAGE)))
+
+    def refuse(path: Path, times: tuple[float, float]) -> None:
+        read_only(path, b"")
+
+    monkeypatch.setattr("pantograph.depot.store.os.utime", refuse)
+    assert depot.url_for(image.image_digest, base_url="http://depot.example").startswith("http://depot.example/images/")
+    assert depot.path(image).read_bytes() == IMAGE
+
+
 async def test_a_release_that_was_not_noted_is_made_good_by_the_next_note_and_by_the_next_start(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

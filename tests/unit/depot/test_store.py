@@ -97,7 +97,7 @@ def test_an_image_that_lost_bytes_is_not_found(tmp_path: Path) -> None:
     store = opened(tmp_path)
     add(store)
     os.truncate(store.path(IMAGE), 10)
-    assert store.find(DIGEST) is store.find_fetched(KEY) is None
+    assert (store.find(DIGEST), store.find_fetched(KEY)) == (None, None)
 
 
 def test_a_row_that_is_no_row_means_nothing(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_removing_an_image_forgets_every_fetch_that_brought_it(tmp_path: Path) -
     store = opened(tmp_path)
     add(store)
     store.remove(IMAGE)
-    assert store.find(DIGEST) is store.find_fetched(KEY) is None
+    assert (store.find(DIGEST), store.find_fetched(KEY)) == (None, None)
     assert not list(store.stored())
 
 

@@ -163,5 +163,5 @@ def _take(scope: TemplateScope, image: Image) -> None:
 def _keep(scope: TemplateScope) -> None:
     """The image stays in the depot as long as this template wants it; more need not be fetched."""
     image, owner = scope.status.image, owner_of(scope.key)
-    scope.outside.depot.pin(owner, {image.image_digest} if image else set())
     scope.outside.depot.abandon(owner)
+    scope.outside.depot.pin(owner, {image.image_digest} if image else set())
