@@ -11,6 +11,7 @@ import json
 import random
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
@@ -42,8 +43,9 @@ async def _serve_depot(url: str) -> None:
         )
         await depot.start()
         request = FetchRequest(url=url)
-        depot.begin(request)
-        state = await depot.finished(request.key)
+        since = datetime.now(UTC)
+        depot.begin(request, owner="bench", since=since)
+        state = await depot.finished(request, since=since)
         assert state is not None
         assert state.image is not None, state.error
         base, runner = await _start(application(depot))

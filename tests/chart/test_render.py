@@ -214,6 +214,9 @@ def test_the_notes_say_what_is_missing_and_what_to_apply_next(helm: Helm) -> Non
     assert "no operator runs" not in plain
     assert "no operator runs" in notes("--set", "replicas=0")
     assert "depot.externalURL is not set" not in notes("--set", "depot.externalURL=http://192.0.2.1:8081")
+    assert "fetch.clusterRanges is not set" in plain
+    assert "kubectl get servicecidrs" in plain
+    assert "fetch.clusterRanges is not set" not in notes("--set", "fetch.clusterRanges={10.96.0.0/12}")
 
 
 def test_alerts_speak_of_metrics_that_exist(render: Render) -> None:

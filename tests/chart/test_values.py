@@ -25,6 +25,17 @@ from tests.chart.conftest import CHART, Body, Helm, Refused
         pytest.param({"watchNamespaces": ["Lab"]}, "/watchNamespaces/0", id="an impossible namespace"),
         pytest.param({"leaderElection": {"leaseDuration": 15}}, "/leaderElection/leaseDuration", id="no unit of time"),
         pytest.param({"fetch": {"clusterRanges": ["10.0.0.1"]}}, "/fetch/clusterRanges/0", id="an address for a range"),
+        pytest.param({"fetch": {"clusterRanges": ["10.0.0.0/33"]}}, "/fetch/clusterRanges/0", id="a prefix too long"),
+        pytest.param(
+            {"depot": {"quota": "20Gi", "persistence": {"enabled": False, "size": "20Gi"}}},
+            "depot.quota (20Gi) must be less than depot.persistence.size (20Gi)",
+            id="a quota that a pod is evicted for",
+        ),
+        pytest.param(
+            {"depot": {"persistence": {"enabled": False, "size": "48G"}}},
+            "depot.quota (45Gi) must be less than depot.persistence.size (48G)",
+            id="a default quota that a pod is evicted for",
+        ),
         pytest.param({"logging": {"level": "loud"}}, "/logging/level", id="an unknown level"),
         pytest.param({"extraObjects": {"a": 1}}, "/extraObjects", id="an object for a list"),
         pytest.param({"roots": [{"name": "a", "namespaces": []}]}, "/roots/0", id="a root without a volume"),
@@ -56,6 +67,20 @@ def test_a_wrong_value_is_refused_by_name(values: Body, named: str, helm: Helm) 
     with pytest.raises(Refused) as refused:
         helm.render(values)
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"depot": {"persistence": {"enabled": False}}},
+        {"depot": {"quota": "900Mi", "persistence": {"enabled": False, "size": "1.5G"}}},
+        {"depot": {"quota": "80Gi", "persistence": {"size": "20Gi"}}},
+        {"fetch": {"clusterRanges": ["10.96.0.0/12", "10.1.2.3/32", "0.0.0.0/0", "fd00:10:96::/112", "::/0"]}},
+    ],
+    ids=str,
+)
+def test_what_can_work_is_not_refused(values: Body, helm: Helm) -> None:
+    assert helm.render(values)
 
 
 def test_every_value_is_in_the_schema_and_every_entry_of_the_schema_has_a_default() -> None:

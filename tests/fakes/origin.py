@@ -32,10 +32,13 @@ class Resource:
     cut_at: list[int] = field(default_factory=list)
     """Offsets at which the next answers, one each, close the connection."""
     stall_at: int | None = None
+    drips: tuple[int, float] | None = None
+    """So many bytes come at once, after so many seconds."""
     answers: list[int] = field(default_factory=list)
     """Statuses of the next answers."""
     redirect_to: str | None = None
     ignores_range: bool = False
+    ignores_conditions: bool = False
     ignores_if_range: bool = False
     tells_length: bool = True
     promised_beyond: int = 0
@@ -111,8 +114,8 @@ class Origin:
             return web.Response(status=302, headers={"Location": resource.redirect_to})
         if resource.answers:
             return web.Response(status=resource.answers.pop(0))
-        if resource.etag and request.headers.get("If-None-Match") == resource.etag:
-            return web.Response(status=304, headers={"ETag": resource.etag})
+        if not resource.ignores_conditions and _is_unchanged(request, resource):
+            return web.Response(status=304, headers={"ETag": resource.etag} if resource.etag else {})
         return await self._send(request, resource, record)
 
     async def _send(self, request: web.Request, resource: Resource, record: Request) -> web.StreamResponse:
@@ -138,7 +141,9 @@ class Origin:
         end = resource.cut_at.pop(0) if resource.cut_at else resource.size
         stop = end if resource.stall_at is None else min(end, resource.stall_at)
         while offset < stop:
-            piece = resource.read(offset, min(offset + _PIECE, stop))
+            size, pause_s = resource.drips or (_PIECE, 0.0)
+            await asyncio.sleep(pause_s)
+            piece = resource.read(offset, min(offset + size, stop))
             await response.write(piece)
             record.sent += len(piece)
             offset += len(piece)
@@ -148,6 +153,12 @@ class Origin:
         if end < resource.size or resource.promised_beyond:
             assert request.transport is not None
             request.transport.close()
+
+
+def _is_unchanged(request: web.Request, resource: Resource) -> bool:
+    if resource.etag:
+        return request.headers.get("If-None-Match") == resource.etag
+    return resource.last_modified is not None and request.headers.get("If-Modified-Since") == resource.last_modified
 
 
 def _start(request: web.Request, resource: Resource) -> int | None:

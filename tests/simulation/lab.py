@@ -146,6 +146,12 @@ class Lab:
         await self.restart()
         return True
 
+    @property
+    def depot(self) -> SimulatedDepot:
+        """That of the process that lives."""
+        assert self._depot is not None, "it has not been started"
+        return self._depot
+
     # --- what users write
 
     def credentials(self, *, secret: str | None = None) -> Body:

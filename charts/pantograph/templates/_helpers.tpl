@@ -61,6 +61,12 @@ app.kubernetes.io/part-of: pantograph
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{- /* A quantity of values.schema.json, such as 45Gi, in bytes. */ -}}
+{{- define "pantograph.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (regexFind "^[0-9.]+" .) (get $units (regexReplaceAll "^[0-9.]+" . "")) -}}
+{{- end }}
+
 {{- /* What can only be seen by looking at two values at once, and so not by values.schema.json. */ -}}
 {{- define "pantograph.validate" -}}
 {{- with .Values -}}
@@ -70,6 +76,11 @@ app.kubernetes.io/part-of: pantograph
 {{- end -}}
 {{- if and (not .depot.persistence.existingClaim) (ne .depot.persistence.accessMode "ReadWriteMany") -}}
 {{- fail "replicas: more than 1 needs a depot volume that all pods mount; set depot.persistence.accessMode=ReadWriteMany, or replicas=1" -}}
+{{- end -}}
+{{- end -}}
+{{- with .depot -}}
+{{- if and (not .persistence.enabled) (ge (include "pantograph.bytes" .quota | float64) (include "pantograph.bytes" .persistence.size | float64)) -}}
+{{- fail (printf "depot.quota (%s) must be less than depot.persistence.size (%s) while depot.persistence.enabled is false: Kubernetes evicts a pod whose emptyDir outgrows its size, and then all images are fetched again; lower depot.quota or raise depot.persistence.size" .quota .persistence.size) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .depot.service.nodePort (eq .depot.service.type "ClusterIP") -}}

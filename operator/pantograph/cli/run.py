@@ -31,6 +31,7 @@ from pantograph.controllers.strmsyncjob.watches import Watches
 from pantograph.controllers.templatereplica.controller import TemplateReplicaController
 from pantograph.controllers.verified import VerifiedMachines
 from pantograph.controllers.vmtemplate.controller import VMTemplateController
+from pantograph.controllers.vmtemplate.image import owner_of
 from pantograph.depot.depot import Depot, DepotSettings
 from pantograph.depot.policy import FetchPolicy
 from pantograph.depot.server import application
@@ -174,16 +175,19 @@ def _elector(settings: Settings, services: Services) -> Elector:
 
 
 def _depot_settings(settings: Settings) -> DepotSettings:
-    policy = FetchPolicy(cluster_networks=settings.cluster_ranges, allow_loopback=settings.fetch_allow_loopback)
+    policy = FetchPolicy(
+        cluster_networks=settings.cluster_ranges,
+        pod_address=settings.pod_address,
+        api_address=settings.api_address,
+        allow_loopback=settings.fetch_allow_loopback,
+    )
     return DepotSettings(quota_bytes=settings.depot_quota_bytes, policy=policy)
 
 
 async def _open_depot(depot: Depot, services: Services) -> None:
     """The leader's part: only one process may fetch, and it drops the pins of templates that are gone."""
     await depot.start()
-    keys = services.cache.keys(VMTemplate.info.resource.kind)
-    entries = (services.cache.entry(key) for key in keys)
-    depot.keep_owners({entry.uid for entry in entries if entry is not None})
+    depot.keep_owners({owner_of(key) for key in services.cache.keys(VMTemplate.info.resource.kind)})
 
 
 async def _serve_depot(settings: Settings, depot: Depot) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, cast
 
@@ -49,6 +50,9 @@ class Settings:
     max_runs: int
     """Runs of StrmSyncJobs at work at once."""
     cluster_ranges: tuple[str, ...]
+    pod_address: str | None
+    api_address: str | None
+    """Of the Kubernetes API server, as Pods reach it; None outside a cluster, or if it goes by a name."""
     runs: RunsSettings
     address: str
     """Where this process hears runs, for those that asked a standby; empty: not known."""
@@ -78,7 +82,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         depot_external_url=read.text("DEPOT_EXTERNAL_URL", "").rstrip("/") or None,
         fetch_allow_loopback=read.choice("FETCH_ALLOW_LOOPBACK", ("true", "false"), "false") == "true",
         max_runs=read.number("MAX_RUNS", DEFAULT_MAX_RUNS, least=1),
-        cluster_ranges=read.words("CLUSTER_RANGES"),
+        cluster_ranges=read.ranges("CLUSTER_RANGES"),
+        pod_address=read.address("POD_IP"),
+        api_address=_api_address(read.environment),
         runs=_runs(read),
         address=_address(read),
     )
@@ -98,8 +104,17 @@ def _runs(read: _Reader) -> RunsSettings:
     )
 
 
+def _api_address(environment: Mapping[str, str]) -> str | None:
+    """Kubernetes gives it to every container, mostly as an address."""
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
 def _address(read: _Reader) -> str:
-    address = read.text("POD_IP", "")
+    address = read.address("POD_IP") or ""
     host = f"[{address}]" if ":" in address else address
     return f"{host}:{read.number('RUNS_PORT', 8443)}" if host else ""
 
@@ -126,6 +141,24 @@ class _Reader:
 
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word for each in self.text(name, "").split(",") if (word := each.strip()))
+
+    def ranges(self, name: str) -> tuple[str, ...]:
+        words = self.words(name)
+        for word in words:
+            try:
+                ip_network(word)
+            except ValueError as error:
+                raise SettingsError(
+                    f"{PREFIX}{name} must be ranges of addresses such as 10.96.0.0/12, joined by commas: {error}"
+                ) from error
+        return words
+
+    def address(self, name: str) -> str | None:
+        value = self.text(name, "")
+        try:
+            return str(ip_address(value)) if value else None
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name} must be an IP address, not {value!r}") from error
 
     def number(self, name: str, default: int, *, least: int = 0) -> int:
         value = self.text(name, str(default))

@@ -2,7 +2,12 @@
 
 A fetch is a task of this process, named by its key, and everything that it leaves lies on disk. So beginning it again
 is always right: while it runs that changes nothing, when it is done the image is found, after a restart or a failure it
-goes on from the bytes that are there.
+goes on from the bytes that are there. It has owners, each of which wants one fetch at most; it is stopped when nobody
+wants it any more.
+
+A declared checksum says which image is meant, whoever brought it and when. A URL without one means what its origin
+serves at the time of the wish, so an image that is stored answers only for wishes from before it was seen there last;
+for a later one the origin is asked, which costs no bytes as long as nothing has changed.
 """
 
 from __future__ import annotations
@@ -11,9 +16,11 @@ import asyncio
 import errno
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial as bound
 from pathlib import Path
 from random import Random
@@ -35,7 +42,7 @@ from pantograph.depot.policy import FetchPolicy
 from pantograph.depot.progress import Meter
 from pantograph.depot.signing import Signer, Verdict
 from pantograph.depot.space import Space
-from pantograph.depot.store import Store
+from pantograph.depot.store import Fetched, Store
 from pantograph.depot.unpack import Compression, compression_of, unpacked
 
 _log = logging.getLogger(__name__)
@@ -65,7 +72,11 @@ class _Fetch:
     """A fetch of this process: running, or failed."""
 
     meter: Meter
-    task: asyncio.Task[Image] | None = None
+    wanted_by: set[str]
+    """Owners. With the last of them the fetch ends."""
+    since: float
+    """The latest moment, in seconds since the epoch, of which anybody wants to know what the origin serves."""
+    task: asyncio.Task[None] | None = None
     error: DepotError | None = None
 
 
@@ -113,47 +124,74 @@ class Depot:
             await self._fetcher.close()
         await asyncio.to_thread(self._executor.shutdown)
 
-    def begin(self, request: FetchRequest) -> FetchState:
-        """Fetch unless that runs or is done. A fetch that has failed is begun anew, with this request."""
-        state = self.state(request.key)
-        if state is not None and state.phase != "Failed":
+    def begin(self, request: FetchRequest, *, owner: str, since: datetime) -> FetchState:
+        """Fetch for `owner` unless that runs or is done (see `state`). Whatever else `owner` wanted, it wants no more.
+
+        A fetch that has failed is begun anew, with this request.
+        """
+        self.abandon(owner, but=request.key)
+        state = self.state(request, since=since)
+        if state is not None and state.phase == "Done":
             return state
         if self._fetcher is None:
             raise RuntimeError("the depot has not been started")
-        fetch = _Fetch(Meter(self._clock))
-        self._fetches[request.key] = fetch
-        fetch.task = asyncio.create_task(
-            self._fetch(request, fetch.meter, self._fetcher), name=f"fetch {request.source}"
-        )
-        fetch.task.add_done_callback(bound(self._settle, request))
+        fetch = self._fetches.setdefault(request.key, _Fetch(Meter(self._clock), set(), since.timestamp()))
+        fetch.wanted_by.add(owner)
+        fetch.since = max(fetch.since, since.timestamp())
+        if fetch.task is None:
+            fetch.meter, fetch.error = Meter(self._clock), None
+            fetch.task = asyncio.create_task(self._fetch(request, fetch, self._fetcher), name=f"fetch {request.source}")
+            fetch.task.add_done_callback(bound(self._settle, request))
         return _running(fetch.meter)
 
-    def state(self, key: str) -> FetchState | None:
-        """How far the fetch of `key` is; None if this process knows of none and none has brought an image."""
-        fetch = self._fetches.get(key)
-        if fetch is not None and fetch.task is not None:
-            return _running(fetch.meter)
-        if (image := self.find_fetched(key)) is not None:
+    def abandon(self, owner: str, *, but: str | None = None) -> None:
+        """`owner` wants no fetch any more, except that of the key `but`.
+
+        A fetch that nobody wants is stopped; what it brought stays for the next one.
+        """
+        for key, fetch in list(self._fetches.items()):
+            if key == but or owner not in fetch.wanted_by:
+                continue
+            fetch.wanted_by.discard(owner)
+            if fetch.wanted_by:
+                continue
+            if fetch.task is None:
+                del self._fetches[key]
+            else:
+                fetch.task.cancel()
+
+    def state(self, request: FetchRequest, *, since: datetime) -> FetchState | None:
+        """How far the fetch is; None if this process knows of none and none has brought the image.
+
+        Without a checksum it is Done only with what the origin was seen to serve at `since` or later.
+        """
+        if (image := self.find_fetched(request, since=since)) is not None:
             return FetchState("Done", "Inspecting", image.size_bytes, image.size_bytes, image=image)
-        if fetch is None or fetch.error is None:
+        fetch = self._fetches.get(request.key)
+        if fetch is None:
             return None
+        if fetch.task is not None:
+            return _running(fetch.meter)
         meter = fetch.meter
         return FetchState("Failed", meter.stage, meter.bytes_done, meter.bytes_total, error=fetch.error)
 
-    async def finished(self, key: str) -> FetchState | None:
-        """The state of `key` once no fetch of it runs."""
-        fetch = self._fetches.get(key)
+    async def finished(self, request: FetchRequest, *, since: datetime) -> FetchState | None:
+        """The state once no such fetch runs."""
+        fetch = self._fetches.get(request.key)
         if fetch is not None and fetch.task is not None:
             await asyncio.wait([fetch.task])
-        return self.state(key)
+        return self.state(request, since=since)
 
     def find(self, image_digest: str) -> Image | None:
         """The image of this digest, if it is stored."""
         return self._store.find(image_digest)
 
-    def find_fetched(self, key: str) -> Image | None:
-        """The image that the fetch of `key` brought, if it is stored."""
-        return self._store.find_fetched(key)
+    def find_fetched(self, request: FetchRequest, *, since: datetime) -> Image | None:
+        """The stored image that answers `request`, as `state` has it."""
+        fetched = self._store.find_fetched(request.image_key)
+        if fetched is None or (request.checksum is None and fetched.confirmed_at < since.timestamp()):
+            return None
+        return fetched.image
 
     def path(self, image: Image) -> Path:
         """The image's file. Notes that the image was used."""
@@ -161,8 +199,12 @@ class Depot:
         return self._store.path(image)
 
     def pin(self, owner: str, digests: Collection[str]) -> None:
-        """From now on `owner` needs exactly these images (by image digest); they are never removed for others."""
-        self._space.pin(owner, digests)
+        """From now on `owner` needs exactly these images (by image digest); they are never removed for others.
+
+        Raises DepotFull or DepotUnusable if the volume does not take the note; never for no images.
+        """
+        with _volume_faults():
+            self._space.pin(owner, digests)
 
     def keep_owners(self, owners: Collection[str]) -> None:
         """Drop the pins of owners that are not among these."""
@@ -187,25 +229,30 @@ class Depot:
         """Whether a URL with this expiry and signature opens the image now."""
         return self._signer.check(image_digest, expires=expires, signature=signature, now=self._clock.now())
 
-    async def _fetch(self, request: FetchRequest, meter: Meter, fetcher: Fetcher) -> Image:
-        """Download, verify, unpack, inspect, and only then let the image be seen."""
+    async def _fetch(self, request: FetchRequest, fetch: _Fetch, fetcher: Fetcher) -> None:
+        """Unless the origin still serves what is stored: download, verify, unpack, inspect, let the image be seen."""
         async with self._slots:
             try:
-                await self._run(self._space.claim, request.key, self._store.partial(request.key).size_bytes)
-                return await self._steps(request, meter, fetcher)
-            except OSError as fault:
-                if fault.errno in _VOLUME_FULL:
-                    raise DepotFull("the depot's volume is full", remedy="give the depot a larger volume") from fault
-                raise DepotUnusable(
-                    f"the depot's volume failed: {fault.strerror or type(fault).__name__}",
-                    remedy="look at the volume and its permissions",
-                ) from fault
+                with _volume_faults():
+                    await self._run(self._space.claim, request.key, self._store.partial(request.key).size_bytes)
+                    if not await self._is_still_right(request, fetch, fetcher):
+                        await self._steps(request, fetch, fetcher)
             finally:
                 self._space.release(request.key)
                 await self._run(bound(self._store.scratch(request.key).unlink, missing_ok=True))
 
-    async def _steps(self, request: FetchRequest, meter: Meter, fetcher: Fetcher) -> Image:
-        partial = self._store.partial(request.key)
+    async def _is_still_right(self, request: FetchRequest, fetch: _Fetch, fetcher: Fetcher) -> bool:
+        """Whether what is stored answers the request; noted, if the origin had to be asked."""
+        known = await self._run(self._store.find_fetched, request.image_key)
+        if known is None or request.checksum is not None:
+            return known is not None
+        if not await fetcher.still_serves(request, known.validators):
+            return False
+        await self._run(bound(self._store.confirm, request.image_key, known, now=self._seen_at(fetch)))
+        return True
+
+    async def _steps(self, request: FetchRequest, fetch: _Fetch, fetcher: Fetcher) -> None:
+        partial, meter = self._store.partial(request.key), fetch.meter
         try:
             served = await self._verified(request, meter, fetcher)
             compression = await self._run(compression_of, partial.path)
@@ -226,9 +273,9 @@ class Depot:
             size_bytes=file.stat().st_size,
             file_name=file_name(image_digest, found.format),
         )
-        await self._run(bound(self._store.add, request.key, image, file, now=self._clock.now().timestamp()))
+        fetched = Fetched(image, partial.validators, self._seen_at(fetch))
+        await self._run(self._store.add, request.image_key, fetched, file)
         await self._run(partial.discard)
-        return image
 
     async def _verified(self, request: FetchRequest, meter: Meter, fetcher: Fetcher) -> Served:
         """The whole file as served, equal to the declared checksum. Raises ChecksumMismatch.
@@ -276,18 +323,30 @@ class Depot:
                     await self._run(self._space.claim, request.key, packed_bytes + claimed)
         return target, f"sha256:{digest.hexdigest()}"
 
-    def _settle(self, request: FetchRequest, task: asyncio.Task[Image]) -> None:
-        """Keep the error of a fetch that failed; a fetch that is done is found on disk."""
+    def _seen_at(self, fetch: _Fetch) -> float:
+        """Now; but no wish that the fetch answers is later, whatever the clock did meanwhile."""
+        return max(self._clock.now().timestamp(), fetch.since)
+
+    def _settle(self, request: FetchRequest, task: asyncio.Task[None]) -> None:
+        """Keep the error of a fetch that failed, for who wants it; a fetch that is done is found on disk."""
         fetch = self._fetches.pop(request.key)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if not isinstance(error, DepotError):
             _log.error("fetching %s failed unexpectedly", request.source, exc_info=error)
             error = DepotUnusable(f"fetching {request.source} failed unexpectedly ({type(error).__name__})")
-        self._fetches[request.key] = _Fetch(fetch.meter, error=error)
+        if fetch.wanted_by:
+            fetch.task, fetch.error = None, error
+            self._fetches[request.key] = fetch
 
-    def _run(self, function: Callable[..., T], /, *args: object) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+    async def _run(self, function: Callable[..., T], /, *args: object) -> T:
+        """`function` in a thread. A fetch that is stopped waits for it: the next one of its key uses the same files."""
+        job = asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            raise
 
 
 def _running(meter: Meter) -> FetchState:
@@ -296,3 +355,17 @@ def _running(meter: Meter) -> FetchState:
 
 def _differs(request: FetchRequest, served: Served) -> bool:
     return request.checksum is not None and request.checksum != served.declared_digest
+
+
+@contextmanager
+def _volume_faults() -> Iterator[None]:
+    """Turn what the volume raises into what a person can act on."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno in _VOLUME_FULL:
+            raise DepotFull("the depot's volume is full", remedy="give the depot a larger volume") from fault
+        raise DepotUnusable(
+            f"the depot's volume failed: {fault.strerror or type(fault).__name__}",
+            remedy="look at the volume and its permissions",
+        ) from fault

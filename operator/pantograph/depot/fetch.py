@@ -26,10 +26,10 @@ from pantograph.depot.errors import (
     SourceStalled,
     SourceUnreachable,
 )
-from pantograph.depot.model import FetchRequest
+from pantograph.depot.model import FetchRequest, human_size
 from pantograph.depot.partial import Partial, Resume, Validators, boot_id, url_hash
 from pantograph.depot.policy import FetchPolicy
-from pantograph.depot.progress import Meter
+from pantograph.depot.progress import Meter, Pace
 
 # aiohttp drops what it has buffered (up to twice this) when a connection breaks, so that much comes twice then.
 READ_BUFFER_BYTES = 256 << 10
@@ -63,6 +63,10 @@ class Patience:
     """Without a byte for this long the connection is given up."""
     retries: int = 5
     """Of attempts in a row that brought no byte further than any before."""
+    least_bytes_s: int = 32 << 10
+    """An origin that is slower on average holds a place that others need: a whole image would take it days."""
+    pace_window_s: float = 300.0
+    """Over how long that is judged."""
     backoff_s: float = 1.0
     backoff_max_s: float = 30.0
 
@@ -109,13 +113,36 @@ class Fetcher:
         `claim` is told how large the file becomes before it does. Raises SourceUnreachable, SourceStalled,
         SourceRefused, FetchForbidden, and what `claim` raises.
         """
+        pace = Pace(self._clock, least_bytes_s=self._patience.least_bytes_s, window_s=self._patience.pace_window_s)
         furthest, failures = partial.size_bytes, 0
         while True:
             try:
-                return await self._attempt(request, partial, meter=meter, claim=claim)
-            except (SourceUnreachable, SourceStalled):
+                return await self._attempt(request, partial, meter=meter, pace=pace, claim=claim)
+            except (SourceUnreachable, SourceStalled) as error:
                 failures = failures + 1 if partial.size_bytes <= furthest else 1
                 furthest = max(furthest, partial.size_bytes)
+                if failures > self._patience.retries:
+                    raise
+                pace.judge()
+                if pace.too_slow:
+                    least = human_size(self._patience.least_bytes_s)
+                    raise SourceStalled(f"{request.source} sends less than {least} a second") from error
+            await self._clock.sleep(self._backoff_s(failures))
+
+    async def still_serves(self, request: FetchRequest, known: Validators) -> bool:
+        """Whether the origin's content is that of `known`, as far as it can tell without sending it.
+
+        Raises SourceUnreachable, SourceStalled, SourceRefused and FetchForbidden.
+        """
+        if not known.comparable:
+            return False
+        resume, failures = Resume(validators=known, complete=True), 0
+        while True:
+            try:
+                async with self._open(request, resume) as response:
+                    return response.status == 304 or _is_of(response, known)
+            except (SourceUnreachable, SourceStalled):
+                failures += 1
                 if failures > self._patience.retries:
                     raise
             await self._clock.sleep(self._backoff_s(failures))
@@ -124,10 +151,13 @@ class Fetcher:
         longest = min(self._patience.backoff_max_s, self._patience.backoff_s * 2.0 ** (failures - 1))
         return longest * self._random.uniform(0.5, 1.0)
 
-    async def _attempt(self, request: FetchRequest, partial: Partial, *, meter: Meter, claim: Claim) -> Served:
+    async def _attempt(
+        self, request: FetchRequest, partial: Partial, *, meter: Meter, pace: Pace, claim: Claim
+    ) -> Served:
         with partial.opened() as file:
             resume = await self._run(partial.resume, request)
-            digests = await self._rehash(request, partial, meter=meter) if resume.offset else _Digests(request)
+            with pace.paused():
+                digests = await self._rehash(request, partial, meter=meter) if resume.offset else _Digests(request)
             if not resume.ask:
                 return digests.served(patched=True)
             async with self._open(request, resume) as response:
@@ -146,13 +176,16 @@ class Fetcher:
                     case "Continues":
                         total = _total(response)
                 meter.start("Downloading", done=digests.size_bytes, total=total)
-                await self._stream(response, _Sink(file, digests), meter=meter, claim=claim)
+                await self._stream(response, _Sink(file, digests), meter=meter, pace=pace, claim=claim)
             if total is not None and digests.size_bytes != total:
                 raise SourceUnreachable(f"{request.source} ended after {digests.size_bytes} of {total} bytes")
             await self._run(partial.finish)
             return digests.served(patched=resume.offset > 0 and response.status == 206)
 
-    async def _stream(self, response: aiohttp.ClientResponse, sink: _Sink, *, meter: Meter, claim: Claim) -> None:
+    async def _stream(
+        self, response: aiohttp.ClientResponse, sink: _Sink, *, meter: Meter, pace: Pace, claim: Claim
+    ) -> None:
+        """Until the connection ends. Raises SourceStalled as soon as the pace is too slow."""
         claimed = meter.bytes_total or 0
         await claim(claimed)
         # Whatever has arrived is one piece: as large as the writer is slow, at most twice the read buffer.
@@ -162,6 +195,9 @@ class Fetcher:
                 await claim(claimed)
             await self._run(sink.write, piece)
             meter.add(len(piece))
+            pace.add(len(piece))
+            if pace.too_slow:
+                raise SourceStalled("its pace is not worth waiting for")
 
     async def _rehash(self, request: FetchRequest, partial: Partial, *, meter: Meter) -> _Digests:
         """Hash what is there already, in steps short enough to be cancelled between."""
@@ -292,6 +328,15 @@ def _judge(
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     continues = found is not None and found["start"] == str(resume.offset)
     return "Continues" if continues and not changed and not resized else "Contradicts"
+
+
+def _is_of(response: aiohttp.ClientResponse, known: Validators) -> bool:
+    """Whether a whole answer is the content of `known`: some servers look at no condition."""
+    if known.total_bytes is not None and response.content_length not in (None, known.total_bytes):
+        return False
+    if known.etag:
+        return response.headers.get("ETag") == known.etag
+    return response.headers.get("Last-Modified") == known.last_modified
 
 
 def _total(response: aiohttp.ClientResponse) -> int | None:

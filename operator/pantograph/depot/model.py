@@ -49,9 +49,21 @@ class FetchRequest:
 
     @property
     def key(self) -> str:
-        """Equal keys share one fetch: the declared checksum, else a hash of the URL; with credentials, `@<scope>`."""
-        url = hashlib.sha256(self.url.encode()).hexdigest()
-        return (self.checksum or f"url:{url}") + (f"@{self.scope}" if self.has_credentials else "")
+        """Equal keys share one fetch: a hash of URL and checksum; with credentials, `@<scope>`.
+
+        The checksum alone would let whoever declares it first, with an origin that drips or lies, hold up all others.
+        """
+        what = f"{self.url} {self.checksum}" if self.checksum else self.url
+        return f"url:{hashlib.sha256(what.encode()).hexdigest()}{self._share}"
+
+    @property
+    def image_key(self) -> str:
+        """Equal image keys find one image, whoever fetched it: the declared checksum, else a hash of the URL."""
+        return f"{self.checksum}{self._share}" if self.checksum else self.key
+
+    @property
+    def _share(self) -> str:
+        return f"@{self.scope}" if self.has_credentials else ""
 
     @property
     def source(self) -> str:

@@ -34,6 +34,11 @@ class Validators:
     """The whole content was looked at and found wanting; only other content at the origin changes that."""
 
     @property
+    def comparable(self) -> bool:
+        """Whether the origin can be asked if this is still its content."""
+        return bool(self.etag or self.last_modified)
+
+    @property
     def strong(self) -> str | None:
         """What `If-Range` accepts: a strong ETag, else the date (RFC 9110 §13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
@@ -57,6 +62,11 @@ class Partial:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._validators = path.with_suffix(".json")
+
+    @property
+    def validators(self) -> Validators:
+        """Those of what is there; without any that could be compared if the origin gave none."""
+        return self._read() or Validators("")
 
     @property
     def size_bytes(self) -> int:
@@ -85,7 +95,7 @@ class Partial:
         known, size = self._read(), self.size_bytes
         if known is None or not size:
             return Resume()
-        comparable = known.url_hash == url_hash(request.url) and bool(known.etag or known.last_modified)
+        comparable = known.url_hash == url_hash(request.url) and known.comparable
         trusted = comparable and known.boot_id == boot_id()
         complete = size == known.total_bytes
         if complete and request.checksum and not known.judged:

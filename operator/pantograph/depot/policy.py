@@ -33,17 +33,21 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """`cluster_networks` are the CIDRs of pods and Services; `allow_loopback` is for the demo and tests only.
-
-    Raises ValueError for a malformed CIDR.
-    """
+    """`allow_loopback` is for the demo and tests only. Raises ValueError for a malformed address or CIDR."""
 
     cluster_networks: tuple[str, ...] = ()
+    """The CIDRs of Pods and Services."""
+    pod_address: str | None = None
+    """The operator's own: its metrics and its ports for runs are nobody's business."""
+    api_address: str | None = None
+    """Where Pods reach the Kubernetes API server."""
     allow_loopback: bool = False
+    """Allow this host's own addresses."""
 
     def __post_init__(self) -> None:
-        for network in self.cluster_networks:
-            ip_network(network)
+        for networks in self._forbidden().values():
+            for network in networks:
+                ip_network(network)
 
     def check_url(self, url: URL) -> None:
         """Raise FetchForbidden unless `url` is http or https and names a host."""
@@ -70,8 +74,17 @@ class FetchPolicy:
         return socket.socket(family=family, type=kind, proto=protocol)
 
     def _forbidden(self) -> dict[str, tuple[str, ...]]:
-        loopback = {} if self.allow_loopback else {"loopback": _LOOPBACK}
-        return {**_ALWAYS_FORBIDDEN, **loopback, "inside the cluster's own network": self.cluster_networks}
+        own = {"loopback": _LOOPBACK, "the operator's own pod": _if_known(self.pod_address)}
+        return {
+            **_ALWAYS_FORBIDDEN,
+            **({} if self.allow_loopback else own),
+            "the Kubernetes API server": _if_known(self.api_address),
+            "inside the cluster's own network": self.cluster_networks,
+        }
+
+
+def _if_known(address: str | None) -> tuple[str, ...]:
+    return (address,) if address else ()
 
 
 def _unwrapped(address: Address) -> Address:

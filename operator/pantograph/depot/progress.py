@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pantograph.clock import Clock
 from pantograph.depot.model import Stage
 
 _WINDOW_S = 10.0
 _SAMPLE_S = 0.5
+
+
+class Pace:
+    """Whether an origin brings bytes fast enough to be worth its place, judged once a window."""
+
+    def __init__(self, clock: Clock, *, least_bytes_s: int, window_s: float) -> None:
+        self._clock = clock
+        self._least_bytes_s = least_bytes_s
+        self._window_s = window_s
+        self._since = clock.monotonic()
+        self._bytes = 0
+        self.too_slow = False
+        """Once true, for good."""
+
+    def add(self, size_bytes: int) -> None:
+        """So many more bytes came."""
+        self._bytes += size_bytes
+        self.judge()
+
+    def judge(self) -> None:
+        """Look whether a window has ended, and how it went."""
+        now = self._clock.monotonic()
+        elapsed_s = now - self._since
+        if elapsed_s < self._window_s:
+            return
+        self.too_slow = self.too_slow or self._bytes < self._least_bytes_s * elapsed_s
+        self._since, self._bytes = now, 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that the origin is not to blame for."""
+        paused_at = self._clock.monotonic()
+        yield
+        self._since += self._clock.monotonic() - paused_at
 
 
 class Meter:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pantograph.depot.errors import DepotFull
 from pantograph.depot.model import Image, human_size
 from pantograph.depot.partial import Partial
 from pantograph.depot.store import Store, write_atomically
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Space:
         self._store = store
         self._quota_bytes = quota_bytes
         self._claims: dict[str, int] = {}
+        self._unpinned: set[str] = set()
+        """Owners that need nothing any more, which the volume did not let us write."""
         self._lock = threading.Lock()
 
     def claim(self, key: str, size_bytes: int) -> None:
@@ -55,21 +60,22 @@ class Space:
             self._claims.pop(key, None)
 
     def pin(self, owner: str, digests: Collection[str]) -> None:
-        """From now on `owner` needs exactly these images; none of them is removed. Survives a restart."""
+        """From now on `owner` needs exactly these images; none of them is removed. Survives a restart.
+
+        Raises OSError if the volume cannot be written; never for no images, which must not hold up a deletion.
+        """
         with self._lock:
-            pins = self._pins()
-            if set(pins.get(owner, ())) == set(digests):
+            if not digests:
+                self._unpin({owner})
                 return
-            pins.pop(owner, None)
-            self._write_pins(pins | ({owner: sorted(digests)} if digests else {}))
+            pins = self._pins()
+            if set(pins.get(owner, ())) != set(digests):
+                self._write_pins(pins | {owner: sorted(digests)})
 
     def keep_owners(self, owners: Collection[str]) -> None:
         """Drop the pins of every other owner: of objects that vanished while nobody looked."""
         with self._lock:
-            pins = self._pins()
-            kept = {owner: digests for owner, digests in pins.items() if owner in owners}
-            if kept != pins:
-                self._write_pins(kept)
+            self._unpin(self._pins().keys() - set(owners))
 
     def used_bytes(self) -> int:
         """What the images and the unfinished fetches take."""
@@ -123,7 +129,18 @@ class Space:
             pins: dict[str, list[str]] = json.loads(self._pins_path.read_bytes())
         except FileNotFoundError:
             return {}
-        return pins
+        return {owner: digests for owner, digests in pins.items() if owner not in self._unpinned}
+
+    def _unpin(self, owners: Set[str]) -> None:
+        """If that cannot be written it holds for this process; the next one asks again which owners there are."""
+        try:
+            pins = self._pins()
+            if owners & pins.keys():
+                self._write_pins({owner: digests for owner, digests in pins.items() if owner not in owners})
+        except OSError as fault:
+            self._unpinned |= owners
+            _log.warning("the depot's volume failed, so unused pins stay in its file: %s", fault.strerror)
 
     def _write_pins(self, pins: dict[str, list[str]]) -> None:
         write_atomically(self._pins_path, json.dumps(pins, sort_keys=True).encode())
+        self._unpinned.clear()

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from pantograph.clock import SystemClock
-from pantograph.depot import Depot, DepotError, DepotSettings, FetchPolicy, FetchRequest, Image, Patience
+from pantograph.depot import Depot, DepotError, DepotSettings, FetchPolicy, FetchRequest, FetchState, Image, Patience
 from tests.fakes.origin import Origin, running_origin
 
 KEY = b"a signing key of the tests"
@@ -49,10 +50,21 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
         await stack.aclose()
 
 
-async def fetched(depot: Depot, request: FetchRequest) -> Image:
-    """The image that `request` brings, or the error of it raised."""
-    depot.begin(request)
-    state = await depot.finished(request.key)
+OWNER = "default/debian"
+EVER = datetime.fromtimestamp(0, UTC)
+"""Since when an image that was fetched at any time counts."""
+
+
+def begun(depot: Depot, request: FetchRequest, *, owner: str = OWNER) -> FetchState:
+    """`owner` wishes for it now."""
+    return depot.begin(request, owner=owner, since=datetime.now(UTC))
+
+
+async def fetched(depot: Depot, request: FetchRequest, *, owner: str = OWNER) -> Image:
+    """The image that `request` brings to who wishes for it now, or the error of it raised."""
+    since = datetime.now(UTC)
+    depot.begin(request, owner=owner, since=since)
+    state = await depot.finished(request, since=since)
     assert state is not None
     if state.error is not None:
         raise state.error

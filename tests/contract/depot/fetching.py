@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,8 @@ from pantograph.depot import Depot, DepotSettings, FetchPolicy, FetchRequest
 
 async def brought(depot: Depot, request: FetchRequest, size: int) -> None:
     """Return once the fetch has brought `size` bytes: polled, as a controller does."""
-    while depot.begin(request).bytes_done < size:  # noqa: ASYNC110
+    since = datetime.now(UTC)
+    while depot.begin(request, owner=request.key, since=since).bytes_done < size:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
 
 

@@ -15,7 +15,7 @@ import pytest
 from backports import zstd
 
 from pantograph.depot import FetchPolicy, FetchRequest, SourceRefused
-from tests.contract.depot.conftest import Lab, failure, fetched, files_of, sha256
+from tests.contract.depot.conftest import EVER, Lab, begun, failure, fetched, files_of, sha256
 from tests.contract.depot.fetching import brought
 from tests.fakes.images import iso, qcow2, raw, vmdk
 from tests.fakes.origin import running_origin, self_signed
@@ -40,7 +40,7 @@ async def test_a_second_template_with_the_same_checksum_moves_no_byte(lab: Lab) 
     url = lab.origin.put("debian.qcow2", IMAGE)
     depot = await lab.depot()
     first = await fetched(depot, FetchRequest(url, checksum=sha256(IMAGE)))
-    state = depot.begin(FetchRequest(lab.origin.put("mirror.qcow2", IMAGE), checksum=sha256(IMAGE)))
+    state = begun(depot, FetchRequest(lab.origin.put("mirror.qcow2", IMAGE), checksum=sha256(IMAGE)))
     assert (state.phase, state.image) == ("Done", first)
     assert len(lab.origin.requests) == 1
 
@@ -48,7 +48,7 @@ async def test_a_second_template_with_the_same_checksum_moves_no_byte(lab: Lab) 
 async def test_two_begins_of_one_key_are_one_download(lab: Lab) -> None:
     request = FetchRequest(lab.origin.put("debian.qcow2", IMAGE))
     depot = await lab.depot()
-    assert depot.begin(request).phase == depot.begin(request).phase == "Running"
+    assert begun(depot, request).phase == begun(depot, request, owner="default/again").phase == "Running"
     await fetched(depot, request)
     assert len(lab.origin.requests) == 1
 
@@ -57,15 +57,15 @@ async def test_a_fetched_image_is_found_after_a_restart(lab: Lab) -> None:
     request = FetchRequest(lab.origin.put("debian.qcow2", IMAGE))
     image = await fetched(await lab.depot(), request)
     restarted = await lab.depot()
-    assert restarted.find_fetched(request.key) == restarted.find(image.image_digest) == image
-    state = restarted.state(request.key)
+    assert restarted.find_fetched(request, since=EVER) == restarted.find(image.image_digest) == image
+    state = restarted.state(request, since=EVER)
     assert state is not None
     assert (state.phase, state.image) == ("Done", image)
 
 
-async def test_a_key_that_nobody_asked_for_has_no_state(lab: Lab) -> None:
+async def test_what_nobody_asked_for_has_no_state(lab: Lab) -> None:
     depot = await lab.depot()
-    assert depot.state(FetchRequest("http://origin.example/x").key) is None
+    assert depot.state(FetchRequest("http://origin.example/x"), since=EVER) is None
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -83,7 +83,7 @@ async def test_a_wrong_checksum_names_both_and_shows_no_image(lab: Lab) -> None:
     assert sha256(IMAGE) in error.message
     assert f"sha256:{'0' * 64}" in error.message
     assert "spec.source.http.checksum" in error.remedy
-    assert depot.find(sha256(IMAGE)) is depot.find_fetched(request.key) is None
+    assert depot.find(sha256(IMAGE)) is depot.find_fetched(request, since=EVER) is None
 
 
 async def test_judging_a_wrong_file_again_moves_no_byte_until_the_origin_changes(lab: Lab) -> None:
@@ -195,7 +195,7 @@ async def test_a_failed_fetch_is_begun_anew_and_completes_once_the_origin_is_men
     request = FetchRequest(f"{lab.origin.base_url}/x")
     depot = await lab.depot()
     assert (await failure(depot, request)).reason == "SourceRefused"
-    state = depot.state(request.key)
+    state = depot.state(request, since=EVER)
     assert state is not None
     assert state.phase == "Failed"
     lab.origin.put("x", IMAGE)
@@ -229,7 +229,7 @@ async def test_what_credentials_opened_is_not_found_by_another_namespace(lab: La
     stranger = FetchRequest(url, checksum=sha256(IMAGE))
     other_team = FetchRequest(url, checksum=sha256(IMAGE), headers={"X-Token": "guess"}, scope="team-b")
     for request in (stranger, other_team):
-        assert depot.find_fetched(request.key) is None
+        assert depot.find_fetched(request, since=EVER) is None
         error = await failure(depot, request)
         assert (error.reason, "headersFrom" in error.remedy) == ("SourceRefused", True)
 
@@ -245,7 +245,8 @@ async def test_no_secret_stands_in_errors_logs_reprs_or_on_disk(lab: Lab, caplog
             scope="team-a",
         )
         error = await failure(depot, request)
-        told += [error.message, error.remedy, repr(error), repr(request), request.key, repr(depot.state(request.key))]
+        state = depot.state(request, since=EVER)
+        told += [error.message, error.remedy, repr(error), repr(request), request.key, repr(state)]
     told += [caplog.text, *files_of(lab.root)]
     told += [path.read_text(errors="replace") for path in lab.root.rglob("*") if path.is_file()]
     assert not [text for text in told if "hunter2" in text]
@@ -288,7 +289,7 @@ async def test_progress_tells_stage_bytes_and_total_while_it_runs(lab: Lab) -> N
     lab.origin["x"].stall_at = 512 << 10
     depot = await lab.depot()
     await brought(depot, request, 512 << 10)
-    state = depot.state(request.key)
+    state = depot.state(request, since=EVER)
     assert state is not None
     assert state.bytes_done == 512 << 10
     assert (state.phase, state.stage, state.bytes_total) == ("Running", "Downloading", len(IMAGE))

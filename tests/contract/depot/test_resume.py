@@ -6,7 +6,7 @@ import random
 
 from pantograph.depot import FetchRequest
 from pantograph.depot.fetch import READ_BUFFER_BYTES
-from tests.contract.depot.conftest import QUICK, Lab, failure, fetched, sha256
+from tests.contract.depot.conftest import QUICK, Lab, begun, failure, fetched, sha256
 from tests.contract.depot.fetching import brought
 from tests.fakes.images import qcow2
 
@@ -140,7 +140,7 @@ async def test_two_processes_do_not_write_one_partial_file(lab: Lab) -> None:
     request = FetchRequest(lab.origin.put("x", IMAGE))
     lab.origin["x"].stall_at = CUT
     first, second = await lab.depot(), await lab.depot()
-    first.begin(request)
+    begun(first, request)
     await lab.origin.stalled.wait()
     error = await failure(second, request)
     assert (error.reason, error.transient) == ("DepotUnusable", True)

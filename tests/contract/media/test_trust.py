@@ -15,7 +15,7 @@ from pantograph.providers.errors import Rejected, Unreachable
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import ServerSettings
 from pantograph.providers.media.sources import Driver, open_server
-from tests.contract.media.worlds import PASSWORD, USER, Rclone, bucket
+from tests.contract.media.worlds import PASSWORD, USER, CachedFolder, Rclone, bucket
 from tests.fakes import clouddrive2, openlist
 from tests.fakes.certificates import Certificate, self_signed
 from tests.fakes.library import Library
@@ -64,8 +64,9 @@ async def served(driver: Driver, rclone: Callable[[], Rclone]) -> AsyncIterator[
         async with clouddrive2.serving(drive):
             yield drive.base_url
     else:
-        (rclone().root / "heat.mkv").write_bytes(b"x")
-        yield rclone().address
+        running = rclone()
+        CachedFolder(running.root, running.control).put("/heat.mkv")
+        yield running.address
 
 
 @pytest.fixture(params=list(Driver))

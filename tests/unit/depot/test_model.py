@@ -9,22 +9,33 @@ from pantograph.depot.model import FetchRequest, file_name, human_size, redacted
 DECLARED = f"sha256:{'ab' * 32}"
 
 
-def test_the_key_is_the_declared_checksum_whatever_the_url() -> None:
-    assert FetchRequest("http://a/x", checksum=DECLARED.upper().replace("SHA", "sha")).key == DECLARED
-    assert FetchRequest("http://b/y", checksum=DECLARED, scope="team-a").key == DECLARED
+def test_an_image_of_a_declared_checksum_is_found_whatever_the_url() -> None:
+    assert FetchRequest("http://a/x", checksum=DECLARED.upper().replace("SHA", "sha")).image_key == DECLARED
+    assert FetchRequest("http://b/y", checksum=DECLARED, scope="team-a").image_key == DECLARED
+
+
+def test_a_fetch_is_shared_only_by_who_declares_the_same_url_and_the_same_checksum() -> None:
+    keys = {
+        FetchRequest(url, checksum=checksum).key
+        for url in ("http://a/x", "http://b/x")
+        for checksum in (None, DECLARED)
+    }
+    assert len(keys) == 4
+    assert FetchRequest("http://a/x", checksum=DECLARED).key in keys
 
 
 def test_without_checksum_the_key_is_of_the_url_and_does_not_show_it() -> None:
     one, other = FetchRequest("http://a/secret"), FetchRequest("http://a/other")
-    assert one.key == FetchRequest("http://a/secret").key != other.key
+    assert one.key == one.image_key == FetchRequest("http://a/secret").key != other.key
     assert "secret" not in one.key
 
 
 @pytest.mark.parametrize("url", ["http://origin.example/x", "http://bob:pw@origin.example/x"])
 def test_credentials_part_the_namespaces(url: str) -> None:
     headers = {} if "@" in url else {"Authorization": "Bearer t"}
-    keys = {FetchRequest(url, checksum=DECLARED, headers=headers, scope=scope).key for scope in ("a", "b")}
-    assert keys == {f"{DECLARED}@a", f"{DECLARED}@b"}
+    one, other = (FetchRequest(url, checksum=DECLARED, headers=headers, scope=scope) for scope in ("a", "b"))
+    assert (one.image_key, other.image_key) == (f"{DECLARED}@a", f"{DECLARED}@b")
+    assert one.key != other.key
 
 
 def test_an_at_sign_in_the_path_is_no_credential() -> None:

@@ -55,6 +55,23 @@ def test_the_flag_lifts_loopback_and_nothing_else() -> None:
         lifted.check_address("169.254.169.254")
 
 
+@pytest.mark.parametrize(
+    ("address", "what"), [("10.244.0.7", "own pod"), ("10.43.0.1", "API server"), ("::ffff:10.43.0.1", "API server")]
+)
+def test_without_any_range_the_own_pod_and_the_api_server_are_refused_all_the_same(address: str, what: str) -> None:
+    inside = FetchPolicy(pod_address="10.244.0.7", api_address="10.43.0.1")
+    with pytest.raises(FetchForbidden, match=what):
+        inside.check_address(address)
+    inside.check_address("10.244.0.8")
+
+
+def test_the_flag_lifts_the_own_pod_like_loopback_but_not_the_api_server() -> None:
+    lifted = FetchPolicy(pod_address="10.244.0.7", api_address="10.43.0.1", allow_loopback=True)
+    lifted.check_address("10.244.0.7")
+    with pytest.raises(FetchForbidden):
+        lifted.check_address("10.43.0.1")
+
+
 def test_no_socket_is_made_for_a_refused_address() -> None:
     info = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))
     with pytest.raises(FetchForbidden):

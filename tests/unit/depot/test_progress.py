@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pantograph.clock import SystemClock
-from pantograph.depot.progress import Meter
+from pantograph.depot.progress import Meter, Pace
 
 
 class HandClock(SystemClock):
@@ -47,3 +47,31 @@ def test_a_new_stage_counts_from_its_own_start() -> None:
     meter.add(1000)
     meter.start("Unpacking")
     assert (meter.stage, meter.bytes_done, meter.bytes_total, meter.rate_bytes_s) == ("Unpacking", 0, None, 0.0)
+
+
+def test_a_pace_is_judged_once_a_window_and_stays_judged() -> None:
+    clock = HandClock()
+    pace = Pace(clock, least_bytes_s=100, window_s=60)
+    for _ in range(3):
+        pace.add(6000)
+        clock.seconds += 60
+        pace.judge()
+        assert not pace.too_slow
+    clock.seconds += 59
+    pace.judge()
+    assert not pace.too_slow, "the window has not ended"
+    clock.seconds += 1
+    pace.add(5999)
+    assert pace.too_slow
+    pace.add(1 << 30)
+    assert pace.too_slow
+
+
+def test_time_that_the_origin_is_not_to_blame_for_slows_no_pace() -> None:
+    clock = HandClock()
+    pace = Pace(clock, least_bytes_s=100, window_s=60)
+    with pace.paused():
+        clock.seconds += 3600
+    clock.seconds += 60
+    pace.add(6000)
+    assert not pace.too_slow

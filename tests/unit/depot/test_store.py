@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from pantograph.depot.model import Image, file_name
-from pantograph.depot.store import Store
+from pantograph.depot.partial import Validators
+from pantograph.depot.store import Fetched, Store
 
 CONTENT = b"a disk" * 1000
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 IMAGE = Image(DIGEST, DIGEST, "raw", len(CONTENT), len(CONTENT), file_name(DIGEST, "raw"))
+FETCHED = Fetched(IMAGE, Validators("", etag='"v1"'), 1000.0)
 KEY = f"url:{'ab' * 32}@team-a"
 
 
@@ -34,7 +36,7 @@ def add(store: Store) -> None:
     partial = store.partial(KEY)
     if not partial.path.exists():
         partial.path.write_bytes(CONTENT)
-    store.add(KEY, IMAGE, partial.path, now=1000.0)
+    store.add(KEY, FETCHED, partial.path)
     partial.discard()
 
 
@@ -72,7 +74,7 @@ def test_killed_before_any_change_the_image_is_whole_or_its_bytes_still_are(tmp_
         if after.find_fetched(KEY) is None:
             assert after.partial(KEY).path.read_bytes() == CONTENT
             add(after)
-        assert after.find(DIGEST) == after.find_fetched(KEY) == IMAGE
+        assert (after.find(DIGEST), after.find_fetched(KEY)) == (IMAGE, FETCHED)
         assert after.path(IMAGE).read_bytes() == CONTENT
         if finished:
             assert step > 8
@@ -95,7 +97,7 @@ def test_an_image_that_lost_bytes_is_not_found(tmp_path: Path) -> None:
     store = opened(tmp_path)
     add(store)
     os.truncate(store.path(IMAGE), 10)
-    assert store.find(DIGEST) is store.find_fetched(KEY) is None
+    assert (store.find(DIGEST), store.find_fetched(KEY)) == (None, None)
 
 
 def test_a_row_that_is_no_row_means_nothing(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_removing_an_image_forgets_every_fetch_that_brought_it(tmp_path: Path) -
     store = opened(tmp_path)
     add(store)
     store.remove(IMAGE)
-    assert store.find(DIGEST) is store.find_fetched(KEY) is None
+    assert (store.find(DIGEST), store.find_fetched(KEY)) == (None, None)
     assert not list(store.stored())
 
 

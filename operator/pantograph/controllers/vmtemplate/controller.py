@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import ClassVar
 
+from pantograph.api.meta import Key
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults
 from pantograph.controllers.outside import Outside
-from pantograph.controllers.vmtemplate.image import ensure_image, ensure_password_known, ensure_revision, resolve_source
+from pantograph.controllers.vmtemplate.image import (
+    ensure_image,
+    ensure_password_known,
+    ensure_revision,
+    owner_of,
+    resolve_source,
+    stop_fetch,
+)
 from pantograph.controllers.vmtemplate.replicas import (
     delete_replicas,
     ensure_replicas,
     give_turns,
     plan_places,
     prune_replicas,
-    unpin_image,
 )
 from pantograph.controllers.vmtemplate.reporting import report
 from pantograph.controllers.vmtemplate.scope import TemplateScope
@@ -39,7 +46,7 @@ class VMTemplateController(Controller[VMTemplate]):
         give_turns,
         report,
     )
-    undo: ClassVar = (delete_replicas, unpin_image)
+    undo: ClassVar = (stop_fetch, delete_replicas)
 
     def __init__(self, services: Services, outside: Outside) -> None:
         super().__init__(services)
@@ -56,6 +63,11 @@ class VMTemplateController(Controller[VMTemplate]):
 
     def explain(self, error: Exception) -> StepError | None:
         return faults.step_error(error)
+
+    def gone(self, key: Key) -> None:
+        owner = owner_of(key)
+        self.outside.depot.abandon(owner)
+        self.outside.depot.pin(owner, ())
 
     def remains(self, obj: VMTemplate) -> str:
         return "the TemplateReplicas that it made keep their own finalizers and remove what they made"

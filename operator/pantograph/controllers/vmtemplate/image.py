@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pantograph.api import operation as records
+from pantograph.api.meta import Key
 from pantograph.api.operation import Operation
 from pantograph.api.units import parse_quantity
 from pantograph.api.vmtemplate import ImageStatus
@@ -19,6 +20,11 @@ from pantograph.depot.port import ImageDepot
 from pantograph.engine.errors import Terminal, Waiting
 
 FETCH: Final = "Fetch"
+
+
+def owner_of(key: Key) -> str:
+    """What the depot calls this template."""
+    return f"{key.namespace}/{key.name}"
 
 
 async def resolve_source(scope: TemplateScope) -> None:
@@ -36,24 +42,33 @@ async def ensure_image(scope: TemplateScope) -> None:
     """After this the image is known, and in the depot while a place still needs it.
 
     A fetch is this template's operation; its handle is the fetch's key, so equal fetches share one download and a
-    fetch is found again after a restart.
+    fetch is found again after a restart. When the operation began is when the image was wished for: what the origin
+    served before does not count, unless a checksum says that it is the same.
     """
-    await operations.settle(scope, FetchFollower(scope.outside.depot, scope.request))
+    depot, owner = scope.outside.depot, owner_of(scope.key)
+    ended = await operations.settle(scope, FetchFollower(depot, scope.request, owner))
     if not _needs_image(scope):
-        _pin(scope)
+        _keep(scope)
         return
-    state = scope.outside.depot.state(scope.request.key)
+    followed = ended is not None and ended.handle == scope.request.key
+    state = depot.state(scope.request, since=ended.started_at if ended and followed else scope.now)
     if state is not None and state.image is not None:
         _take(scope, state.image)
-        _pin(scope)
+        _keep(scope)
         return
     operation = records.intend(FETCH, uid=scope.object.metadata.uid, generation=scope.generation, now=scope.now)
 
     async def fetch() -> str:
-        scope.outside.depot.begin(scope.request)
+        depot.begin(scope.request, owner=owner, since=operation.started_at)
         return scope.request.key
 
     await operations.begin(scope, operation, fetch)
+
+
+async def stop_fetch(scope: TemplateScope) -> None:
+    """After this nothing is fetched for this template alone."""
+    scope.outside.depot.abandon(owner_of(scope.key))
+    scope.status.operation = None
 
 
 async def ensure_revision(scope: TemplateScope) -> None:
@@ -87,16 +102,20 @@ class FetchFollower:
 
     depot: ImageDepot
     request: FetchRequest
+    owner: str
 
     async def find(self, operation: Operation) -> str | None:
-        self.depot.begin(self.request)
+        self.depot.begin(self.request, owner=self.owner, since=operation.started_at)
         return self.request.key
 
     async def follow(self, operation: Operation) -> Report | None:
         if operation.handle != self.request.key:
-            # The source was corrected meanwhile: the old fetch is nobody's any more.
+            # The source was corrected meanwhile: the old fetch is not ours any more.
             return None
-        state = self.depot.state(self.request.key) or self.depot.begin(self.request)
+        state = self.depot.state(self.request, since=operation.started_at)
+        if state is None or state.phase == "Running":
+            # Another template may have begun it: that it is ours too keeps it alive.
+            state = self.depot.begin(self.request, owner=self.owner, since=operation.started_at)
         return Report(
             running=state.phase == "Running",
             error=state.error,
@@ -141,7 +160,8 @@ def _take(scope: TemplateScope, image: Image) -> None:
     )
 
 
-def _pin(scope: TemplateScope) -> None:
-    """The image stays in the depot as long as this template wants it."""
-    image = scope.status.image
-    scope.outside.depot.pin(scope.object.metadata.uid, {image.image_digest} if image else set())
+def _keep(scope: TemplateScope) -> None:
+    """The image stays in the depot as long as this template wants it; more need not be fetched."""
+    image, owner = scope.status.image, owner_of(scope.key)
+    scope.outside.depot.abandon(owner)
+    scope.outside.depot.pin(owner, {image.image_digest} if image else set())

@@ -94,11 +94,6 @@ async def delete_replicas(scope: TemplateScope) -> None:
     raise Waiting("DeletingReplicas", f"{len(children)} replicas still exist{detail}", DELETION_RETRY_S)
 
 
-async def unpin_image(scope: TemplateScope) -> None:
-    """After this the depot may forget the image."""
-    scope.outside.depot.pin(scope.object.metadata.uid, set())
-
-
 def _view(scope: TemplateScope, cluster: ClusterId) -> ClusterView | None:
     """What its `ProxmoxCluster` says; None if that is not there, or says nothing that could be relied on now."""
     found = scope.services.cache.read(Key("ProxmoxCluster", *cluster), ProxmoxCluster)
