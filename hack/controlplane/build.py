@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hack.cache import cache_dir, exclusively
+from hack.controlplane.process import die_with_parent
 from hack.tools import SetupError, tool
 
 BINARIES = Path(__file__).parent / "binaries"
@@ -140,7 +141,14 @@ def _build_module(module: Module, folder: Path, *, go: Path, environment: dict[s
 def _run_go(command: Sequence[str], source: Path, *, what: str, environment: dict[str, str]) -> None:
     log = cache_dir() / "build.log"
     with log.open("w+") as output:
-        with subprocess.Popen(command, cwd=source, env=environment, stdout=output, stderr=output) as process:
+        with subprocess.Popen(
+            command,
+            cwd=source,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
+        ) as process:  # by the thread that waits for it here: it would die with another that ends
             began = time.monotonic()
             while True:
                 try:
@@ -162,7 +170,11 @@ def _run_go(command: Sequence[str], source: Path, *, what: str, environment: dic
 @contextmanager
 def _build_caches() -> Iterator[dict[str, str]]:
     """An environment whose Go caches are ours: 7 GB that a success removes and a failure keeps for the next run."""
-    own = {"GOCACHE": _build_folder() / "gocache", "GOMODCACHE": _build_folder() / "gomod"}
+    own = {
+        "GOCACHE": _build_folder() / "gocache",
+        "GOMODCACHE": _build_folder() / "gomod",
+        "GOTMPDIR": _build_folder() / "gotmp",  # of a killed build, too, nothing stays elsewhere
+    }
     for folder in own.values():
         folder.mkdir(parents=True, exist_ok=True)
     yield {
