@@ -118,3 +118,8 @@ def _start(command: Sequence[str], log: Path, environment: Mapping[str, str] | N
 def die_with_parent() -> None:
     """In a new process: be killed when the thread that started it ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def outlive_parent() -> None:
+    """In a process that `die_with_parent` bound to another: be free of it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, 0)

@@ -92,7 +92,7 @@ def test_a_failed_build_tells_what_go_said_and_the_next_one_goes_on(go: FakeGo, 
     assert len(go.builds) == built + 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_go_ends_with_the_process_that_builds(how: signal.Signals, go: FakeGo, tmp_path: Path) -> None:
     """Or it would build on beside the next one, for which the lock is free then."""
     started = tmp_path / "started"
