@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -223,17 +222,3 @@ def _go_on_path() -> tuple[Path, tuple[int, int]] | None:
 
 def _say(line: str) -> None:
     print(f"control plane: {line}", flush=True)
-
-
-def main() -> int:
-    """Build what is missing; on failure print the reason and return 1."""
-    try:
-        binaries()
-    except SetupError as error:
-        print(f"control plane: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -54,10 +54,6 @@ class Server:
         kind = PortTakenError if "address already in use" in tail else ServerError
         raise kind(f"{self.name} ended with {code}; the end of {self.log}:\n{tail}")
 
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
     def wait(self, *, within_s: float = 60.0) -> int:
         """Wait until the process has ended by itself; its exit code. Raises ServerError if it does not end."""
         try:

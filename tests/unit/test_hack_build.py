@@ -98,7 +98,7 @@ def test_go_ends_with_the_process_that_builds(how: signal.Signals, go: FakeGo, t
     started = tmp_path / "started"
     os.mkfifo(started)
     go.builds_with(f"echo $$ > {started}; exec sleep 600")
-    command = [sys.executable, "-m", "hack.controlplane.build"]
+    command = [sys.executable, "-c", "from hack.controlplane.build import binaries; binaries()"]
     with subprocess.Popen(command, cwd=BINARIES.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
         compiler = psutil.Process(int(started.read_text()))
         build.send_signal(how)
