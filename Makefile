@@ -51,5 +51,5 @@ down: setup-python ## stop it
 clean: ## remove what is in this checkout only: environment, caches of the tools, results
 	@if [ -x $(VENV)/python ]; then $(RUN) hack.controlplane down && $(RUN) hack.clean; fi
 
-clean-all: clean ## and the built commands and tools that all checkouts share
+clean-all: clean ## and the built commands and tools that all checkouts share, unless somebody uses them
 	@$(PYTHON) -m hack.clean cache

@@ -22,10 +22,35 @@ def cache_dir() -> Path:
 def exclusively(lock: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the file lock `lock`; `on_wait` is called once if another process holds it. Ends with its holder."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
+    with lock.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
             fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.truncate(0)
+        handle.write(describe(os.getpid()))
+        handle.flush()
         yield
+
+
+def holder(lock: Path) -> str | None:
+    """Who holds the file lock `lock`, in words for a person; None if nobody does."""
+    try:
+        with lock.open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return handle.read() or "a process that has not said which"
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def describe(pid: int) -> str:
+    """A process in words: its command, number, and the folder in which it works."""
+    process = Path("/proc") / str(pid)
+    try:
+        return f"{(process / 'comm').read_text().strip()}, process {pid} in {(process / 'cwd').readlink()}"
+    except OSError:  # it has ended, or is another user's
+        return f"process {pid}"

@@ -80,8 +80,10 @@ def _is_current() -> bool:
 
 
 def _wanted() -> str:
+    # The path, because an environment names it: in a copied checkout it would run the code of the original.
     project = CHECKOUT / "pyproject.toml"
-    return hashlib.sha256(LOCK.read_bytes() + project.read_bytes() + sys.version.encode()).hexdigest()
+    made_for = f"{CHECKOUT}\n{sys.version}".encode()
+    return hashlib.sha256(LOCK.read_bytes() + project.read_bytes() + made_for).hexdigest()
 
 
 def run(*command: str, environment: dict[str, str]) -> None:

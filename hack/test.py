@@ -100,7 +100,10 @@ def summarize(outcomes: list[Outcome], *, require_all: bool, require_node: bool 
 
 
 def main(tiers: list[str]) -> int:
-    """Run the named tiers, or all; the exit status is 1 if anything failed."""
+    """Run the named tiers, or all; the exit status is 1 if anything failed, 2 if a name is no tier's."""
+    if unknown := [tier for tier in tiers if tier not in TIERS]:
+        print(f"no such tier of tests: {', '.join(unknown)}; there are: {', '.join(TIERS)}", file=sys.stderr)
+        return 2
     outcomes = []
     with tempfile.TemporaryDirectory() as reports:
         for tier in tiers or TIERS:

@@ -1,7 +1,7 @@
-"""A control plane to try things by hand: `python -m hack.controlplane up|down|status`."""
+"""A control plane to try things by hand: `python -m hack.controlplane up|down`."""
 
 import argparse
-import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hack.cache import cache_dir, exclusively
+from hack.cache import cache_dir, exclusively, holder
 from hack.controlplane.build import binaries
 from hack.controlplane.controlplane import ControlPlane
-from hack.controlplane.process import ServerError
+from hack.controlplane.process import ServerError, die_with_parent, outlive_parent
 from hack.tools import SetupError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -34,35 +36,40 @@ class Running:
 
 
 class State:
-    """What `up` leaves behind for `down` and `status`: a folder with a lock that the living process holds."""
+    """What `up` leaves behind for `down`: a folder with a lock that the living process holds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "log"
+        self._data = folder / "data"
         self._record = folder / "running.json"
         self._lock = folder / "lock"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other `up` or `down` of this checkout is at work meanwhile."""
+        with exclusively(self.folder / "up.lock", on_wait=lambda: _say("waiting for `make up` in this checkout")):
+            yield
+
     def running(self) -> Running | None:
-        """The running control plane. Its pid cannot be another process': only a living one holds the lock."""
-        try:
-            with self._lock.open() as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return None
-        except BlockingIOError:
-            return Running(**json.loads(self._record.read_text())) if self._record.exists() else None
+        """The running control plane, waiting for one that starts or stops to have done so.
+
+        Its pid cannot be another process': only a living one holds the lock.
+        """
+        while holder(self._lock) is not None:
+            if self._record.exists():
+                return Running(**json.loads(self._record.read_text()))
+            time.sleep(_POLL_S)
         return None
 
     def serve(self) -> None:
-        """Run a control plane in this process until SIGTERM or SIGINT."""
+        """Run a control plane in this process until SIGTERM or SIGINT; until it is ready it dies with its parent."""
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
-        with self._lock.open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # held by nobody for longer than a look at it: `up` is alone
-            data = self.folder / "data"
-            shutil.rmtree(data, ignore_errors=True)
-            with ControlPlane(data) as plane:
+        with exclusively(self._lock, on_wait=lambda: None):  # nobody's for longer than a look at it: `up` is alone
+            with ControlPlane(self._data) as plane:
+                outlive_parent()
                 running = Running(os.getpid(), str(plane.kubeconfig), plane.path)
                 unfinished = self._record.with_suffix(".new")
                 unfinished.write_text(json.dumps(asdict(running)))
@@ -73,12 +80,23 @@ class State:
     def forget(self) -> None:
         """Remove what a killed process left, so that `running` waits for the next one's own word."""
         self._record.unlink(missing_ok=True)
+        shutil.rmtree(self._data, ignore_errors=True)
+
+
+def state_of(checkout: Path) -> State:
+    """One for each checkout: two of them may be tried side by side."""
+    return State(cache_dir() / "up" / f"{checkout.name}-{hashlib.sha256(bytes(checkout)).hexdigest()[:12]}")
 
 
 def up(state: State) -> int:
     """Start one, unless it is running, and return when it is ready."""
-    with exclusively(state.folder / "up.lock", on_wait=lambda: print("waiting for another `up`", flush=True)):
-        return _explain(state.running() or _start(state))
+    with state.alone():
+        running = state.running() or _start(state)
+    print(f"a control plane is running (process {running.pid}); `make down` stops it. To use it:")
+    print(f"  export KUBECONFIG={running.kubeconfig}")
+    print(f"  export PATH={running.path}:$PATH")
+    print("  kubectl get namespaces")
+    return 0
 
 
 def _start(state: State) -> Running:
@@ -92,8 +110,9 @@ def _start(state: State) -> Running:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
         )
-    print("starting a control plane", flush=True)
+    _say("starting a control plane")
     while not (running := state.running()):
         if server.poll() is not None:
             raise ServerError(f"it did not start:\n{state.log.read_text().strip()}")
@@ -103,49 +122,38 @@ def _start(state: State) -> Running:
 
 def down(state: State) -> int:
     """Stop it and remove its data."""
-    running = state.running()
-    if running is None:
-        print("no control plane is running")
-        return 0
-    os.kill(running.pid, signal.SIGTERM)
-    while state.running():
-        time.sleep(_POLL_S)
-    print("stopped")
+    with state.alone():
+        running = state.running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGTERM)
+        while state.running():
+            time.sleep(_POLL_S)
+        state.forget()
+    print("stopped" if running else "no control plane is running")
     return 0
 
 
-def status(state: State) -> int:
-    """Tell whether it runs: 0 if it does, else 1."""
-    running = state.running()
-    if running is None:
-        print("no control plane is running; start one with `make up`")
-        return 1
-    return _explain(running)
-
-
-def _explain(running: Running) -> int:
-    print(f"a control plane is running (process {running.pid}); `make down` stops it. To use it:")
-    print(f"  export KUBECONFIG={running.kubeconfig}")
-    print(f"  export PATH={running.path}:$PATH")
-    print("  kubectl get namespaces")
-    return 0
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def main() -> int:
     """Entry point; the exit status."""
     parser = argparse.ArgumentParser(prog="hack.controlplane", description=__doc__)
-    parser.add_argument("command", choices=("up", "down", "status", "serve"))
+    parser.add_argument("command", choices=("up", "down", "serve"))
     command = parser.parse_args().command
-    # One for each checkout: two of them may be tried side by side.
-    state = State(cache_dir() / "up" / CHECKOUT.as_posix().strip("/").replace("/", "-"))
+    state = state_of(CHECKOUT)
     try:
         if command == "serve":
             state.serve()
             return 0
-        return {"up": up, "down": down, "status": status}[command](state)
+        return up(state) if command == "up" else down(state)
     except (ServerError, SetupError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

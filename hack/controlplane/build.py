@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hack.cache import cache_dir, exclusively
+from hack.controlplane.process import die_with_parent
 from hack.tools import SetupError, tool
 
 BINARIES = Path(__file__).parent / "binaries"
@@ -140,7 +140,14 @@ def _build_module(module: Module, folder: Path, *, go: Path, environment: dict[s
 def _run_go(command: Sequence[str], source: Path, *, what: str, environment: dict[str, str]) -> None:
     log = cache_dir() / "build.log"
     with log.open("w+") as output:
-        with subprocess.Popen(command, cwd=source, env=environment, stdout=output, stderr=output) as process:
+        with subprocess.Popen(
+            command,
+            cwd=source,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  calls one function of libc that is loaded already
+        ) as process:  # by the thread that waits for it here: it would die with another that ends
             began = time.monotonic()
             while True:
                 try:
@@ -162,7 +169,11 @@ def _run_go(command: Sequence[str], source: Path, *, what: str, environment: dic
 @contextmanager
 def _build_caches() -> Iterator[dict[str, str]]:
     """An environment whose Go caches are ours: 7 GB that a success removes and a failure keeps for the next run."""
-    own = {"GOCACHE": _build_folder() / "gocache", "GOMODCACHE": _build_folder() / "gomod"}
+    own = {
+        "GOCACHE": _build_folder() / "gocache",
+        "GOMODCACHE": _build_folder() / "gomod",
+        "GOTMPDIR": _build_folder() / "gotmp",  # of a killed build, too, nothing stays elsewhere
+    }
     for folder in own.values():
         folder.mkdir(parents=True, exist_ok=True)
     yield {
@@ -211,17 +222,3 @@ def _go_on_path() -> tuple[Path, tuple[int, int]] | None:
 
 def _say(line: str) -> None:
     print(f"control plane: {line}", flush=True)
-
-
-def main() -> int:
-    """Build what is missing; on failure print the reason and return 1."""
-    try:
-        binaries()
-    except SetupError as error:
-        print(f"control plane: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

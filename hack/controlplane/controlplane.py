@@ -47,7 +47,6 @@ class ControlPlane:
         self,
         data: Path | None = None,
         *,
-        rng: random.Random | None = None,
         node_address: str | None = None,
         identities: Mapping[str, Identity] | None = None,
     ) -> None:
@@ -57,7 +56,7 @@ class ControlPlane:
         ready for a node; `identities` get certificates (`certificates.pair(name)`).
         """
         self.data = data or Path(tempfile.mkdtemp(prefix="pantograph-control-plane-"))
-        self._rng = rng or random.Random()
+        self._rng = random.Random()
         self._node_address = node_address
         self._identities = identities or {}
         self._binaries: dict[str, Path] = {}
@@ -199,9 +198,9 @@ class ControlPlane:
         """
         return self._run("kubectl", args, stdin=stdin, kubeconfig=kubeconfig)
 
-    def helm(self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None) -> str:
-        """Run helm with folders of its own, as `kubectl` does."""
-        return self._run("helm", args, stdin=stdin, kubeconfig=kubeconfig)
+    def helm(self, *args: str, stdin: str | None = None) -> str:
+        """Run helm as administrator, with folders of its own, as `kubectl` does."""
+        return self._run("helm", args, stdin=stdin, kubeconfig=None)
 
     @property
     def path(self) -> str:

@@ -54,10 +54,6 @@ class Server:
         kind = PortTakenError if "address already in use" in tail else ServerError
         raise kind(f"{self.name} ended with {code}; the end of {self.log}:\n{tail}")
 
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
     def wait(self, *, within_s: float = 60.0) -> int:
         """Wait until the process has ended by itself; its exit code. Raises ServerError if it does not end."""
         try:
@@ -118,3 +114,8 @@ def _start(command: Sequence[str], log: Path, environment: Mapping[str, str] | N
 def die_with_parent() -> None:
     """In a new process: be killed when the thread that started it ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def outlive_parent() -> None:
+    """In a process that `die_with_parent` bound to another: be free of it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, 0)

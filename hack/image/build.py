@@ -3,7 +3,6 @@
 An image whose sources have not changed is found in milliseconds, offline. Everything is kept in the project's cache.
 """
 
-import argparse
 import configparser
 import hashlib
 import os
@@ -46,13 +45,8 @@ _KEPT_ARCHIVES = 3
 class Image:
     """A built image: `name` as a pod names it, and the OCI archive that holds it."""
 
-    repository: str
-    tag: str
+    name: str
     archive: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.repository}:{self.tag}"
 
 
 def image(*, base: str | None = None) -> Image:
@@ -61,7 +55,7 @@ def image(*, base: str | None = None) -> Image:
     Raises SetupError with what the tool said if it cannot be built.
     """
     tag = _digest(base)
-    found = Image(REPOSITORY, tag, _folder() / f"{tag}.tar")
+    found = Image(f"{REPOSITORY}:{tag}", _folder() / f"{tag}.tar")
     if found.archive.exists():
         found.archive.touch()
         return found
@@ -193,11 +187,9 @@ def _run(*command: str) -> None:
 
 
 def main() -> int:
-    """Entry point; the exit status."""
-    parser = argparse.ArgumentParser(prog="hack.image.build", description=__doc__)
-    parser.add_argument("--base", help="a base image with Python, from a registry, instead of our own")
+    """Build it, on the base that BASE names in a registry if it is set; the exit status."""
     try:
-        built = image(base=parser.parse_args().base or os.environ.get("BASE"))
+        built = image(base=os.environ.get("BASE"))
     except SetupError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

@@ -5,12 +5,16 @@ Go is played by a shell script, which notes what it is asked.
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from hack.controlplane.build import GO_SERIES, MODULES, binaries
+from hack.controlplane.build import BINARIES, GO_SERIES, MODULES, binaries
 from hack.tools import SetupError
 
 COMMANDS = {"etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "helm", "kubeconform"}
@@ -86,6 +90,23 @@ def test_a_failed_build_tells_what_go_said_and_the_next_one_goes_on(go: FakeGo, 
     go.builds_with("")
     binaries()
     assert len(go.builds) == built + 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_go_ends_with_the_process_that_builds(how: signal.Signals, go: FakeGo, tmp_path: Path) -> None:
+    """Or it would build on beside the next one, for which the lock is free then."""
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    go.builds_with(f"echo $$ > {started}; exec sleep 600")
+    command = [sys.executable, "-c", "from hack.controlplane.build import binaries; binaries()"]
+    with subprocess.Popen(command, cwd=BINARIES.parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
+        compiler = psutil.Process(int(started.read_text()))
+        build.send_signal(how)
+        build.communicate(timeout=20)
+    _, alive = psutil.wait_procs([compiler], timeout=20)
+    for each in alive:
+        each.kill()
+    assert alive == []
 
 
 def test_kubernetes_commands_are_stamped_with_their_version(go: FakeGo) -> None:

@@ -75,6 +75,31 @@ def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
+def test_a_process_that_is_free_of_its_parent_outlives_it() -> None:
+    child = (
+        "import signal\n"
+        "from hack.controlplane.process import outlive_parent\n"
+        "outlive_parent()\n"
+        "print('free', flush=True)\n"
+        "signal.pause()\n"
+    )
+    parent = (
+        "import os, signal, subprocess, sys\n"
+        "from hack.controlplane.process import die_with_parent\n"
+        f"command = [sys.executable, '-c', {child!r}]\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        freed = psutil.Process(int(started.stdout.readline()))
+    with pytest.raises(psutil.TimeoutExpired):
+        freed.wait(timeout=0.3)
+    freed.kill()
+
+
 def test_free_ports_are_different_and_avoid_those_in_use() -> None:
     first = free_ports(3, rng=random.Random(1))
     assert len(set(first)) == 3

@@ -60,6 +60,15 @@ def test_a_tier_without_tests_says_so_and_fails_nothing(checkout: Path) -> None:
     assert outcome.failed == 0
 
 
+def test_a_name_that_is_no_tier_is_refused_with_those_that_are(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runner.main(["contracts", "unit"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "no such tier of tests: contracts; there are: unit, contract, simulation, chart, cluster, e2e\n"
+    assert shown.out == "", "nothing was run"
+
+
 def test_files_of_tests_in_which_pytest_finds_none_have_failed(checkout: Path) -> None:
     (checkout / "tests" / "unit" / "test_empty.py").write_text("def check_nothing(): pass\n")
     assert outcome_of(checkout).failed == 1
