@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from pantograph.strm.manifest import RETIRED, DirRow, FileRow, Manifest
-from pantograph.strm.removal import is_gone
 from pantograph.strm.target import Target, scan_all
 
 _RETIRED: Final = re.compile(f"(?:{RETIRED}[0-9]+/)+")
@@ -34,7 +33,7 @@ class Successor:
 
 def successor_of(manifest: Manifest, target: Target | None, path: str, *, run: int) -> Successor | None:
     """Of the directory with this path in the records; None: it was not retired. `target` None: in a dry run, for which
-    is there what it would have made. Raises OSError where the target fails to answer.
+    is there what it would have made.
     """
     if not path.startswith(RETIRED):
         return None
@@ -47,12 +46,11 @@ def successor_of(manifest: Manifest, target: Target | None, path: str, *, run: i
 
 
 def _files_in(target: Target, local: str) -> set[str]:
+    """What fails to answer holds nothing for certain."""
     try:
         fd = target.open(local)
         return set() if fd is None else {name for name, each in scan_all(fd).items() if each.regular}
-    except OSError as error:
-        if not is_gone(error):
-            raise
+    except OSError:
         return set()
 
 

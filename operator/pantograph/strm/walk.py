@@ -160,6 +160,9 @@ class Walk:
 
     def _merge(self, item: FrontierItem, listing: Listing) -> list[FrontierItem]:
         row = self.manifest.directories.at(item.path)
+        if row is None and item.path:  # an earlier life of the run left it to be listed
+            self._incomplete(item, "target: by now its place is another directory's")
+            return []
         complete = self._is_complete(listing, row)
         if not item.path:
             self.root_proved = complete

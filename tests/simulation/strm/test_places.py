@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pantograph.providers.media.port import Listing
+from pantograph.strm import batch
 from pantograph.strm.prune import Approval
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -57,6 +58,12 @@ def folders(target: Path) -> set[str]:
 def links(target: Path, folder: str) -> int:
     """How many, two levels below it."""
     return len(list((target / folder).glob("*/*.strm")))
+
+
+def owners(target: Path) -> set[int]:
+    """How many rows the places have."""
+    with sqlite3.connect(target / ".pantograph/manifest.sqlite") as database:
+        return {count for (count,) in database.execute("SELECT count(*) FROM dirs GROUP BY local")}
 
 
 async def changed_and_back(target: Path, *, meanwhile: str = "Report") -> Stage:
@@ -271,3 +278,29 @@ async def test_nobody_takes_the_place_of_one_that_may_be_among_what_did_not_come
     stage.tree.heal()
     await stage.run()
     assert stage.digest() == before
+
+
+async def test_a_place_that_changes_hands_while_a_run_is_down_has_one_owner_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def end_at_the_seasons(path: str) -> None:
+        if path.startswith(f"{ROOT}/A_ B/"):
+            raise Killed
+
+    stage = Stage(tmp_path, library("A_ B"), prune={**FREE, "mode": "Delete"}, target=PORTABLE)
+    await stage.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "MAX_DIRECTORIES", 1)  # what was seen before the end is stored
+        patch.setattr(stage.tree, "on_list", end_at_the_seasons)
+        with pytest.raises(Killed):
+            await stage.run()
+    for season in ("s1", "s2"):
+        stage.tree.add(*(f"{ROOT}/A: B/{season}/e{n}.mkv" for n in range(5)))
+    await stage.run()
+    assert owners(tmp_path) == {1}
+    stage.tree.remove(f"{ROOT}/A: B")
+    report = await stage.run()
+    assert (report.result, report.prune_candidates) == ("Succeeded", 0)
