@@ -159,7 +159,7 @@ class Lab:
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": "prod-token"},
-            "data": {"tokenId": _base64(self.pve.operator), "tokenSecret": _base64(secret or self.pve.token_secret)},
+            "data": {"tokenId": encoded(self.pve.operator), "tokenSecret": encoded(secret or self.pve.token_secret)},
         }
 
     def cluster(self, name: str = "prod", **spec: Any) -> Body:
@@ -318,5 +318,5 @@ def _named(what: str) -> tuple[ResourceType, str]:
     return RESOURCES[kind], name
 
 
-def _base64(text: str) -> str:
+def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pantograph.api.conditions import STALLED, is_true
 from pantograph.api.meta import Key
 from pantograph.api.templatereplica import TemplateReplica
 
@@ -56,10 +57,14 @@ def of(replica: TemplateReplica) -> list[Index]:
     if status.vmid is None:
         found.append(unmade(cluster, spec.node))
     found += [vmid(cluster, number) for number in numbers if number is not None]
-    if operation is not None or status.phase in ("Staging", "Importing", "Converting"):
-        found.append(making(Key("VMTemplate", namespace, spec.template_ref.name)))
-    if operation is None and status.phase == "Pending":
-        found.append(queued(Key("VMTemplate", namespace, spec.template_ref.name)))
+    template = Key("VMTemplate", namespace, spec.template_ref.name)
+    # Who failed for good holds no turn, and is not woken for one: that would try the same again and again. It asks for
+    # a turn when it looks again by itself.
+    stalled = is_true(status.conditions, STALLED)
+    if operation is not None or (status.phase in ("Staging", "Importing", "Converting") and not stalled):
+        found.append(making(template))
+    if operation is None and status.phase == "Pending" and not stalled:
+        found.append(queued(template))
     if operation is not None and operation.type == "Stage" and operation.volid:
         # Found by who knows that the storage is shared, and by who does not.
         found += [staging(cluster, spec.node, operation.volid), staging(cluster, None, operation.volid)]

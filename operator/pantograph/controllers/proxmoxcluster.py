@@ -25,6 +25,7 @@ from pantograph.engine.services import Services
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.connection import ProxmoxConnection
+from pantograph.providers.proxmox.observer import THOROUGH_S
 from pantograph.providers.proxmox.snapshot import ClusterSnapshot
 
 TICK_S: Final = 20.0
@@ -60,7 +61,8 @@ async def connect(scope: ClusterScope) -> None:
 async def observe(scope: ClusterScope) -> None:
     """After this the cluster was observed; `Reachable` says whether anybody answered."""
     try:
-        scope.world = await scope.connection.observer.snapshot()
+        # More patiently than the many who depend on it: a cluster that is slow is not called unreachable.
+        scope.world = await scope.connection.observer.snapshot(patience_s=THOROUGH_S)
     except provider.Unauthorized as refused:
         scope.outside.connections.refuse(scope.object, refused)
         raise _refused(scope, refused) from refused

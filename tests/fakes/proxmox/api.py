@@ -1,7 +1,7 @@
 """The in-process face: the adapter's own calls, carried to the model instead of over HTTP.
 
-Paths, parameters, decoding and the meaning of refusals are the adapter's, so that a simulation exercises them too and
-Proxmox's texts are the truth in both faces; sockets, threads and time-outs are not in it.
+Paths, parameters, decoding, limits and the meaning of refusals are the adapter's, so that a simulation exercises them
+too and Proxmox's texts are the truth in both faces; sockets, threads and time-outs are not in it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pantograph.providers.errors import OutcomeUnknown, Unreachable
+from pantograph.providers.limiter import Limiter
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
 from pantograph.providers.proxmox.errors import Call, http_error
 from pantograph.providers.proxmox.port import ProxmoxApi
@@ -44,6 +45,10 @@ class SimulatedTransport:
         self._cluster = cluster
         self._settings = settings
         self._endpoints = tuple(endpoints or cluster.nodes)
+        limits = settings.limits
+        self._limiter = Limiter(
+            cluster.clock, concurrent=limits.concurrent, per_second=limits.per_second, burst=limits.burst
+        )
 
     async def request(
         self,
@@ -68,10 +73,11 @@ class SimulatedTransport:
         )
         cluster = self._cluster
         try:
-            await self._authenticate()
-            data = await cluster.gate.call(
-                operation, user=self._settings.user, entry=self._entry(), path=path, params=values
-            )
+            async with self._limiter.turn():
+                await self._authenticate()
+                data = await cluster.gate.call(
+                    operation, user=self._settings.user, entry=self._entry(), path=path, params=values
+                )
         except PveAnswer as answer:
             raise http_error(answer.code, answer.text, answer.errors, call=call) from None
         except ConnectionLost as lost:

@@ -186,6 +186,9 @@ class SimulatedCluster:
         until = self.clock.monotonic() if node.up else node.changed_at
         if self.faults.broadcasts_stopped_at is not None:
             until = min(until, self.faults.broadcasts_stopped_at)
+        frozen = self.faults.frozen(node_name)
+        if frozen is not None and frozen.silent_since is not None:
+            until = min(until, frozen.silent_since)
         phase = (node.id * 3.7) % self.broadcast_s
         return (until - phase) // self.broadcast_s * self.broadcast_s + phase
 

@@ -64,6 +64,8 @@ class _Loss:
 class _Freeze:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     acts: Literal["at once", "when thawed", "never"] = "at once"
+    silent_since: float | None = None
+    """Monotonic seconds since when it tells nobody of its guests; None: it still does."""
 
 
 class Faults:
@@ -107,6 +109,10 @@ class Faults:
     def freeze(self, node: str, *, acts: Literal["at once", "when thawed", "never"] = "at once") -> None:
         """The node takes requests and does not answer: 596 after 30 s. `acts`: when the action happens all the same."""
         self._frozen[node] = _Freeze(acts=acts)
+
+    def hang(self, node: str) -> None:
+        """As `freeze`, and nothing ever happens; the node tells nobody of its guests either, and stays a member."""
+        self._frozen[node] = _Freeze(acts="never", silent_since=self._cluster.clock.monotonic())
 
     def thaw(self, node: str) -> None:
         frozen = self._frozen.pop(node, None)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.fakes.proxmox import disks
 from tests.fakes.proxmox.cluster import SimulatedCluster
 from tests.fakes.proxmox.gate import Request
+from tests.fakes.proxmox.guests import Guest, options_of, with_options
 from tests.fakes.proxmox.operations import OPERATIONS
+from tests.fakes.proxmox.storages import Place, StoredVolume
+from tests.fakes.proxmox.tasks import Task
 
 
 class People:
@@ -58,6 +62,40 @@ class People:
         self._cluster.before_change(guest)
         guest.node = node
 
+    async def move_disk(self, vmid: int, key: str, storage: str) -> None:
+        """`qm disk move --delete`: of a template it is a base volume there as well, where the storage holds such."""
+        cluster, guest = self._cluster, self._cluster.guests[vmid]
+        volid, options = options_of(guest.config[key])
+        located = cluster.storages.locate(volid, guest.node)
+        assert located is not None, f"{volid} is on no storage"
+        source, volume = located
+        target = cluster.storages.on_node(storage, guest.node)
+        upid = cluster.fork(
+            node=guest.node,
+            type="qmmove",
+            id=str(vmid),
+            user="root@pam",
+            body=lambda task: self._move(task, guest, key, (source, volume), target, options),
+        )
+        await self._ended("move_disk", upid)
+
+    async def _move(
+        self,
+        task: Task,
+        guest: Guest,
+        key: str,
+        source: tuple[Place, StoredVolume],
+        target: Place,
+        options: dict[str, str],
+    ) -> None:
+        cluster = self._cluster
+        format = source[1].format if target.storage.is_file_based else "raw"
+        moved = await disks.copy_volume(cluster, task, *source, target, guest, format=format)
+        if guest.is_template and target.storage.holds_base_volumes:
+            moved = target.to_base(moved, cluster.blobs)
+        source[0].drop(source[1], cluster.blobs)
+        cluster.write_config(guest, guest.config | {key: with_options(moved.volid, options)})
+
     def remove_staged_file(self, node: str, storage: str, name: str) -> None:
         self._cluster.faults.remove_file(node, f"{storage}:import/{name}")
 
@@ -73,8 +111,10 @@ class People:
         operation.check(params)
         request = Request(self._cluster, "root@pam", path, params, entry=path["node"])
         upid = await operation.handler(request)
-        if not isinstance(upid, str):
-            return
+        if isinstance(upid, str):
+            await self._ended(name, upid)
+
+    async def _ended(self, name: str, upid: str) -> None:
         task = self._cluster.task(upid)
         await task.done.wait()
         if task.exitstatus != "OK":

@@ -12,6 +12,8 @@ from tests.fakes.proxmox.images import GIB
 
 _FOLDERS = {"import": "import", "iso": "template/iso", "vztmpl": "template/cache"}
 _FILE_TYPES = frozenset({"dir", "nfs", "cifs", "cephfs", "btrfs"})
+_TYPES_WITH_BASE_VOLUMES = frozenset({"dir", "nfs", "cifs", "btrfs", "lvmthin", "zfspool", "zfs", "rbd"})
+"""Those whose plugin has the feature `template`; thick LVM and iSCSI have not, nor has every plugin of others."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,10 @@ class Storage:
     @property
     def is_file_based(self) -> bool:
         return self.type in _FILE_TYPES
+
+    @property
+    def holds_base_volumes(self) -> bool:
+        return self.type in _TYPES_WITH_BASE_VOLUMES
 
     @property
     def path(self) -> str:

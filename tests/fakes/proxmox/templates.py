@@ -47,8 +47,8 @@ async def _convert(cluster: SimulatedCluster, guest: Guest, disk: str | None) ->
         if located is None:
             raise TaskError(f"volume '{volid}' does not exist")
         place, volume = located
-        if place.storage.type == "lvm" or volume.is_base:
-            continue  # thick LVM has no base volumes: the task says OK all the same
+        if volume.is_base or not place.storage.holds_base_volumes:
+            continue  # without base volumes the task says OK all the same
         base = place.to_base(volume, cluster.blobs)
         cluster.write_config(guest, guest.config | {key: with_options(base.volid, options_of(guest.config[key])[1])})
 

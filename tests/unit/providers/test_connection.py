@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import cast
 
@@ -11,7 +12,7 @@ from pantograph.providers.errors import Unreachable
 from pantograph.providers.proxmox.connection import ConnectionPool
 from pantograph.providers.proxmox.port import ClusterNode, ProxmoxApi
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings
-from tests.unit.providers.clocks import ManualClock
+from tests.unit.providers.clocks import ManualClock, settle
 from tests.unit.providers.fakeport import FakePort, node
 
 
@@ -25,7 +26,8 @@ class Lab:
     def __init__(self, **ports: FakePort) -> None:
         self.opened: list[ConnectionSettings] = []
         self.ports = ports
-        self.pool = ConnectionPool(ManualClock(), open_api=self._open)
+        self.clock = ManualClock()
+        self.pool = ConnectionPool(self.clock, open_api=self._open)
 
     def _open(self, settings: ConnectionSettings) -> ProxmoxApi:
         self.opened.append(settings)
@@ -77,6 +79,34 @@ async def test_a_cluster_that_was_never_reached_is_asked_again_through_the_same_
     port.errors.clear()
     assert (await lab.pool.get(settings("a"))).api is cast(ProxmoxApi, port)
     assert len(lab.opened) == 1
+
+
+async def test_all_who_ask_for_a_connection_share_one_attempt_and_nobody_waits_long_for_it() -> None:
+    lab = Lab(a=(port := FakePort()))
+    port.held["cluster_status"] = asyncio.Event()
+    askers = [asyncio.create_task(lab.pool.get(settings("a"))) for _ in range(20)]
+    await lab.clock.advance(5.1)
+    assert {str(error) for error in await asyncio.gather(*askers, return_exceptions=True)} == {
+        "Proxmox has not answered for 5 s"
+    }
+    assert port.calls["cluster_status"] == 1
+    port.held["cluster_status"].set()
+    await settle()
+    await lab.pool.get(settings("a"))
+    assert port.calls["cluster_status"] == 1
+
+
+async def test_a_connection_released_while_it_is_opened_is_not_kept() -> None:
+    lab = Lab(a=(port := FakePort()))
+    port.held["cluster_status"] = asyncio.Event()
+    asker = asyncio.create_task(lab.pool.get(settings("a")))
+    await settle()
+    await lab.pool.release(settings("a"))
+    with pytest.raises(Unreachable, match="was closed"):
+        await asker
+    del port.held["cluster_status"]
+    await lab.pool.get(settings("a"))
+    assert len(lab.opened) == 2
 
 
 async def test_the_observer_goes_on_when_the_connection_it_looked_through_is_released() -> None:

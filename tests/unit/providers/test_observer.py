@@ -103,6 +103,39 @@ async def test_a_node_that_was_slow_to_fail_is_left_alone_for_a_while() -> None:
     assert port.calls["storages pve3"] == 2
 
 
+async def test_nobody_waits_long_for_a_silent_cluster_and_the_look_serves_who_comes_back() -> None:
+    port, clock = FakePort(), ManualClock()
+    port.held["guests"] = asyncio.Event()
+    watch = observer(port, clock)
+    asker = asyncio.create_task(watch.snapshot())
+    await clock.advance(5.1)
+    with pytest.raises(Unreachable, match="has not answered for 5 s"):
+        await asker
+    with pytest.raises(Unreachable, match="has not answered for 5 s"):
+        await watch.snapshot()  # at once: the clock stands still
+    await clock.advance(20)
+    port.held["guests"].set()
+    await clock.advance(30)
+    snapshot = await watch.snapshot()
+    assert snapshot.complete
+    assert port.calls["guests"] == 1
+
+    await clock.advance(20)
+    assert await watch.snapshot() is not snapshot
+
+
+async def test_a_cluster_that_answers_slowly_but_steadily_is_waited_for() -> None:
+    port, clock = FakePort(), ManualClock()
+    names = ("permissions", "cluster_status", "guests", "storage_rows", "version")
+    for name in names:
+        port.held[name] = asyncio.Event()
+    asker = asyncio.create_task(observer(port, clock).snapshot())
+    for name in names:
+        await clock.advance(4)
+        port.held[name].set()
+    assert (await asker).complete
+
+
 async def test_an_offline_node_is_unknown_and_not_asked() -> None:
     port = FakePort(nodes=[node("pve1"), node("pve2", online=False)])
     snapshot = await observer(port, ManualClock()).snapshot()

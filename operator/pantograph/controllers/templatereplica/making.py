@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pantograph.api.conditions import STALLED, find
 from pantograph.api.templatereplica import StagedStatus
 from pantograph.api.units import parse_quantity
 from pantograph.controllers import indexes
@@ -105,7 +106,7 @@ async def ensure_template(scope: ReplicaScope) -> None:
     machine = scope.machine
     if machine is None:
         return
-    unconverted = places.unconverted_disks(machine)
+    unconverted = places.unconverted_disks(scope, machine)
     if machine.is_template and not unconverted:
         return
     scope.status.phase = "NotTemplate" if scope.status.phase in ("Ready", "NotTemplate") else "Converting"
@@ -118,11 +119,30 @@ async def ensure_template(scope: ReplicaScope) -> None:
         scope.machine = await scope.pve.vm_config(machine.node, machine.vmid)
         return
     # The flag is written before the disks are converted: a conversion that broke off is finished disk by disk.
-    disk = unconverted[0] if machine.is_template else None
+    disk, volid = next(iter(unconverted.items())) if machine.is_template else (None, None)
+    _refuse_converting_in_vain(scope, machine, disk, volid)
     await scope.begin(
         "Convert",
         lambda: scope.pve.convert_to_template(machine.node, machine.vmid, disk=disk),
         vmid=machine.vmid,
+        volid=volid,
+    )
+
+
+def _refuse_converting_in_vain(scope: ReplicaScope, machine: VmConfig, disk: str | None, volid: str | None) -> None:
+    """Proxmox calls the conversion of a disk OK also where its storage holds no base volumes (pve-storage: the disk is
+    skipped). Once told, it is not asked for again unless people ask: a disk that they move becomes a base volume."""
+    settled = scope.settled
+    in_vain = settled is not None and settled.type == "Convert" and settled.handle and settled.volid == volid
+    stalled = find(scope.object.status.conditions, STALLED)
+    told = stalled is not None and stalled.reason == "NoBaseVolumes" and scope.requested is None
+    if disk is None or not (in_vain or told):
+        return
+    raise Terminal(
+        "NoBaseVolumes",
+        f"disk {volid} ({disk}) of template {machine.vmid} on node {machine.node} was converted and is no base volume:"
+        " its storage holds none",
+        remedy=f"qm disk move {machine.vmid} {disk} STORAGE --delete 1; or {places.NAME_ANOTHER}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from pantograph.api.conditions import READY, is_true
-from pantograph.controllers.templatereplica.resolving import note_leftover, own_config, unknown
+from pantograph.controllers.templatereplica.resolving import note_leftover, own_config, require_answering, unknown
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers import errors as provider
@@ -57,6 +57,7 @@ async def _read_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | 
     """The configuration; where it may not be read, or nobody answers, the copy is Unknown."""
     if scope.world.node_online(node) is None:
         return None
+    require_answering(scope, node)
     try:
         return await own_config(scope, node, vmid)
     except (provider.MissingPrivilege, provider.Unreachable) as unseen:
@@ -95,7 +96,9 @@ async def _observe_unconfirmed(scope: ReplicaScope) -> None:
     if settled is None or settled.type != "Import" or settled.vmid is None:
         return
     row = scope.world.guests.get(settled.vmid)
-    config = await own_config(scope, row.node if row else scope.node, settled.vmid)
+    where = row.node if row else scope.node
+    require_answering(scope, where)
+    config = await own_config(scope, where, settled.vmid)
     if config is None:
         # The record stays until the create is repeated: a wait in between must not lose its VMID.
         scope.status.operation = settled

@@ -15,11 +15,19 @@ from pantograph.providers.proxmox.remedies import allow_content
 IMPORT_SINCE: Final = (8, 4)
 """qcow2, raw and vmdk are taken as content to import from libpve-storage 8.3.6, which is Proxmox VE 8.4."""
 
+BASELESS: Final = frozenset({"lvm", "iscsi", "iscsidirect"})
+"""Storage types without base volumes: their plugins lack the feature `template`, so that Proxmox calls a conversion OK
+and leaves the disk as it was (libpve-storage, `volume_has_feature`). A plugin of others may lack it as well."""
+NAME_ANOTHER: Final = (
+    "name a storage of another type, such as dir, nfs, lvmthin, zfspool or rbd (placements[].proxmox.storage of the"
+    " VMTemplate)"
+)
+
 _DISK = re.compile(r"^(scsi|virtio|sata|ide|efidisk|tpmstate)\d+$")
 
 
 def require_usable_target(scope: ReplicaScope) -> None:
-    """Refuses a target storage that is not there, not active, or takes no disk images."""
+    """Refuses a target storage that is not there, not active, takes no disk images, or holds no base volumes."""
     if (why := scope.world.unread.get(scope.node)) is not None:
         raise Waiting("NodeUnreachable", why, 30)
     storage = scope.object.spec.storage
@@ -39,6 +47,12 @@ def require_usable_target(scope: ReplicaScope) -> None:
             "PlaceUnusable",
             f"storage {storage} on node {scope.node} does not take disk images",
             remedy=allow_content(storage, found.content, "images"),
+        )
+    if found.type in BASELESS:
+        raise Terminal(
+            "NoBaseVolumes",
+            f"storage {storage} of type {found.type} holds no base volumes, so no linked clone could be made there",
+            remedy=NAME_ANOTHER,
         )
 
 
@@ -68,13 +82,20 @@ def staging_storage(scope: ReplicaScope) -> str:
     raise _lacks_import(scope, _candidate(scope))
 
 
-def unconverted_disks(machine: VmConfig) -> list[str]:
-    """The keys of disks that are no base volume yet: a template flag alone makes no linked clones possible."""
-    return [
-        key
+def unconverted_disks(scope: ReplicaScope, machine: VmConfig) -> dict[str, str]:
+    """The disks, volume by key, that can be base volumes and are none yet: the flag alone makes no linked clones
+    possible. One that people moved to a storage without base volumes is as it can be: full clones are made of it."""
+    return {
+        key: volid
         for key, value in machine.values.items()
         if _DISK.match(key) and key != CLOUD_INIT_DRIVE and "media=cdrom" not in value and not _is_base(value)
-    ]
+        if _type_of(scope, machine.node, volid := value.partition(",")[0].removeprefix("file=")) not in BASELESS
+    }
+
+
+def _type_of(scope: ReplicaScope, node: str, volid: str) -> str | None:
+    storage = scope.world.storages.get((node, volid.partition(":")[0]))
+    return storage.type if storage else None
 
 
 def has_base_volumes(machine: VmConfig) -> bool:

@@ -11,6 +11,7 @@ from pantograph.api.templatereplica import StagedStatus, TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica.guards import refuse_unsafe
+from pantograph.controllers.templatereplica.resolving import require_answering
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.mark import staged_name
@@ -37,6 +38,7 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     if _is_needed_by_others(scope, staged):
         scope.look_again(NEEDED_RETRY_S)
         return
+    require_answering(scope, scope.node)
     files = await scope.pve.content(scope.node, staged.storage, content="import")
     if all(file.volid != staged.volid for file in files):
         scope.status.staged = None

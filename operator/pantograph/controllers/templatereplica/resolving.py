@@ -13,7 +13,7 @@ from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import operations
 from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.secrets import SecretNotFound
-from pantograph.controllers.templatereplica.follower import TaskFollower
+from pantograph.controllers.templatereplica.follower import TaskFollower, in_time
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers import errors as provider
@@ -86,9 +86,13 @@ async def require_node(scope: ReplicaScope) -> None:
 async def settle_operation(scope: ReplicaScope) -> None:
     """After this nothing of ours is under way here; `settled` is the work that has just ended, or came to nothing."""
     operation = scope.status.operation
+    if operation is not None and operation.node is not None:
+        require_answering(scope, operation.node)
     storage = scope.status.staged.storage if scope.status.staged else None
     try:
         scope.settled = await operations.settle(scope, TaskFollower(scope.pve, storage))
+    except provider.Unreachable:
+        raise  # how the work ended is not known
     except provider.ProviderError:
         if operation is not None and operation.type == "Import":
             await note_leftover(scope, operation)
@@ -111,9 +115,15 @@ async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:
 async def own_config(scope: ReplicaScope, node: str, vmid: int) -> VmConfig | None:
     """The machine's own configuration; None: this node has no machine with that VMID."""
     try:
-        return await scope.pve.vm_config(node, vmid)
+        return await in_time(scope.pve.vm_config(node, vmid), node)
     except provider.NotFound:
         return None
+
+
+def require_answering(scope: ReplicaScope, node: str) -> None:
+    """Raises for a node that did not answer the observer: each call to it would hold a worker for half a minute."""
+    if (why := scope.world.unread.get(node)) is not None:
+        raise unknown(scope, "NodeUnreachable", why)
 
 
 def unknown(scope: ReplicaScope, reason: str, message: str, *, remedy: str | None = None) -> Waiting:

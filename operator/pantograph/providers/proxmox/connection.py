@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pantograph.clock import Clock
+from pantograph.providers.errors import Unreachable
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
-from pantograph.providers.proxmox.observer import Observer
+from pantograph.providers.proxmox.observer import PATIENCE_S, Observer, wait_for
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
 from pantograph.providers.proxmox.transport import CallHook, CircuitHook, no_circuit_hook, no_hook
@@ -52,6 +53,14 @@ class ProxmoxConnection:
         return self.cluster.vmid_lock
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """An attempt to open a connection."""
+
+    began: float
+    task: asyncio.Task[ProxmoxConnection]
+
+
 OpenApi = Callable[[ConnectionSettings], ProxmoxApi]
 
 
@@ -74,27 +83,34 @@ class ConnectionPool:
         self._observer_ttl_s = observer_ttl_s
         self._connections: dict[ConnectionSettings, ProxmoxConnection] = {}
         self._clusters: list[RealCluster] = []
-        self._opening = asyncio.Lock()
+        self._openings: dict[ConnectionSettings, _Opening] = {}
         self._apis: dict[ConnectionSettings, ProxmoxApi] = {}
 
     async def get(self, settings: ConnectionSettings) -> ProxmoxConnection:
-        """The connection for these settings. Raises what `cluster_status` raises if it was never open."""
+        """The connection for these settings. All who ask share one attempt to open it.
+
+        Raises what `cluster_status` raises if it was never open, and `Unreachable` when nobody has answered for
+        `PATIENCE_S`: the attempt goes on, and serves who asks later.
+        """
         known = self._connections.get(settings)
         if known is not None:
             return known
-        if settings not in self._apis:
-            # Kept also while it cannot be reached: its circuit breaker must remember.
-            self._apis[settings] = self._open_api(settings)
-        api = self._apis[settings]
-        status = await api.cluster_status()
-        user = await api.user()
-        async with self._opening:
-            if settings not in self._connections:
-                self._connections[settings] = self._connect(api, user, status)
-            return self._connections[settings]
+        opening = self._begin(settings)
+        left_s = opening.began + PATIENCE_S - self._clock.monotonic()
+        if left_s > 0:
+            await wait_for(opening.task, left_s, self._clock)
+        if not opening.task.done():
+            raise Unreachable(f"Proxmox has not answered for {PATIENCE_S:g} s")
+        if opening.task.cancelled():
+            raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
+        return opening.task.result()
 
     async def release(self, settings: ConnectionSettings) -> None:
         """These settings are no longer used. An observer that others share goes on over one of theirs."""
+        opening = self._openings.pop(settings, None)
+        if opening is not None:
+            opening.task.cancel()
+            await asyncio.wait({opening.task})
         connection = self._connections.pop(settings, None)
         api = self._apis.pop(settings, None)
         if connection is not None and connection.observer.api is api:
@@ -105,6 +121,25 @@ class ConnectionPool:
     async def close(self) -> None:
         for settings in list(self._apis):
             await self.release(settings)
+
+    def _begin(self, settings: ConnectionSettings) -> _Opening:
+        opening = self._openings.get(settings)
+        if opening is not None and not opening.task.done():
+            return opening
+        if settings not in self._apis:
+            # Kept also while it cannot be reached: its circuit breaker must remember.
+            self._apis[settings] = self._open_api(settings)
+        task = asyncio.create_task(self._open(settings, self._apis[settings]))
+        # How it ended may be asked by nobody.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._openings[settings] = opening = _Opening(self._clock.monotonic(), task)
+        return opening
+
+    async def _open(self, settings: ConnectionSettings, api: ProxmoxApi) -> ProxmoxConnection:
+        status = await api.cluster_status()
+        user = await api.user()
+        self._connections[settings] = self._connect(api, user, status)
+        return self._connections[settings]
 
     def _connect(self, api: ProxmoxApi, user: str, status: ClusterStatus) -> ProxmoxConnection:
         cluster = self._cluster(identities(status))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError, Unreachable
@@ -12,8 +15,17 @@ from pantograph.providers.proxmox.nodes import NodePart, NodeReader
 from pantograph.providers.proxmox.port import ProxmoxApi
 from pantograph.providers.proxmox.snapshot import ClusterSnapshot, completeness_problem
 
+T = TypeVar("T")
+
 FAILURE_TTL_S = 5.0
 """For so long a failed look answers everybody who asks: a refused token alone costs 3 s a try."""
+PATIENCE_S = 5.0
+"""Those who ask wait no longer for a cluster that gives no answer at all; the look goes on without them."""
+THOROUGH_S = 45.0
+"""The same for whoever must know: longer than a call to one endpoint may take (`Timeouts.read_s`)."""
+LATE_TTL_S = 45.0
+"""For so long after its end a look serves from which somebody was turned away: he comes back after 30 s, and a look of
+a cluster as slow as that would never be fresh."""
 
 
 class Observer:
@@ -43,33 +55,36 @@ class Observer:
         self._readers: dict[str, NodeReader] = {}
         self._wanted = 0
         """Rises with each invalidation; a look serves those whose number it has reached when it begins."""
+        self._heard_at = 0.0
+        """When the cluster last answered within the look that is being taken, or that look began."""
         self._last: _Look | None = None
-        self._flight: tuple[int, asyncio.Task[_Look]] | None = None
+        self._flight: _Flight | None = None
 
     @property
     def latest(self) -> ClusterSnapshot | None:
         """The last successful look, of whatever age; None before the first."""
         return self._last.snapshot if self._last is not None else None
 
-    async def snapshot(self) -> ClusterSnapshot:
-        """A look no older than `ttl_s` and no older than the last `invalidate()`.
+    async def snapshot(self, *, patience_s: float = PATIENCE_S) -> ClusterSnapshot:
+        """A look no older than `ttl_s` (a slow one: `LATE_TTL_S`) and no older than the last `invalidate()`.
 
-        Raises the `ProviderError` that kept it from seeing the cluster at all. A node that does not answer, a lost
-        quorum and a missing right raise nothing: the snapshot says what is not known.
+        Raises the `ProviderError` that kept it from seeing the cluster at all, and `Unreachable` when the cluster has
+        answered nothing for `patience_s`: the look goes on, and its outcome serves who asks later. A node that does
+        not answer, a lost quorum and a missing right raise nothing: the snapshot says what is not known.
         """
         wanted = self._wanted
         if self._last is not None and self._last.number >= wanted and self._is_fresh(self._last):
             return self._last.result()
         while True:
-            number, flight = self._begin()
-            look = await _outcome(flight)
-            if number >= wanted:
+            flight = self._begin()
+            look = await self._outcome(flight, patience_s)
+            if flight.number >= wanted:
                 return look.result()
 
     async def fresh(self) -> ClusterSnapshot:
-        """A look that began after this call."""
+        """A look that began after this call. Raises as `snapshot`, more patiently: the next one would begin anew."""
         self.invalidate()
-        return await self.snapshot()
+        return await self.snapshot(patience_s=THOROUGH_S)
 
     def invalidate(self) -> None:
         """We changed something: what was seen before, or is being looked at now, no longer answers for it."""
@@ -82,38 +97,65 @@ class Observer:
 
     async def close(self) -> None:
         if self._flight is not None:
-            self._flight[1].cancel()
-            await asyncio.wait({self._flight[1]})
+            self._flight.task.cancel()
+            await asyncio.wait({self._flight.task})
         for reader in self._readers.values():
             await reader.close()
 
     # -- one look -----------------------------------------------------------------
 
     def _is_fresh(self, look: _Look) -> bool:
-        ttl_s = self._ttl_s if look.error is None else min(self._ttl_s, FAILURE_TTL_S)
-        return self._clock.monotonic() - look.at < ttl_s
+        if look.error is not None:
+            return self._clock.monotonic() - look.ended < min(self._ttl_s, FAILURE_TTL_S)
+        if look.is_late:
+            return self._clock.monotonic() - look.ended < LATE_TTL_S
+        return self._clock.monotonic() - look.began < self._ttl_s
 
-    def _begin(self) -> tuple[int, asyncio.Task[_Look]]:
-        if self._flight is None or self._flight[1].done():
-            self._flight = (self._wanted, asyncio.create_task(self._look(self._wanted)))
+    def _begin(self) -> _Flight:
+        if self._flight is None or self._flight.task.done():
+            self._heard_at = self._clock.monotonic()
+            self._flight = _Flight(self._wanted, asyncio.create_task(self._look(self._wanted)))
         return self._flight
+
+    async def _outcome(self, flight: _Flight, patience_s: float) -> _Look:
+        """How the look ended, for one of those who wait for it. `close` cancels the look, not those who wait."""
+        while not flight.task.done():
+            left_s = self._heard_at + patience_s - self._clock.monotonic()
+            if left_s <= 0:
+                flight.is_late = True
+                raise Unreachable(f"Proxmox has not answered for {patience_s:g} s")
+            await wait_for(flight.task, None if left_s == math.inf else left_s, self._clock)
+        if flight.task.cancelled():
+            raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
+        return flight.task.result()
 
     async def _look(self, number: int) -> _Look:
         began = self._clock.monotonic()
+        snapshot, error = self.latest, None
         try:
-            self._last = _Look(number, began, await self._read(), None)
+            snapshot = await self._read()
         except ProviderError as failure:
-            self._last = _Look(number, began, self.latest, failure)
+            error = failure
+        is_late = self._flight is not None and self._flight.is_late
+        self._last = _Look(number, began, self._clock.monotonic(), is_late, snapshot, error)
         return self._last
+
+    async def _heard(self, call: Awaitable[T]) -> T:
+        """What the cluster answers: it is not silent, however slow."""
+        answer = await call
+        self._heard_at = self._clock.monotonic()
+        return answer
 
     async def _read(self) -> ClusterSnapshot:
         taken_at = self._clock.now()
         # The rights first: a right that is lost on the way then shows in the next step, as a refused configuration.
-        permissions = await self.api.permissions()
-        status = await self.api.cluster_status()
-        guests = await self.api.guests()
-        storage_rows = await self.api.storage_rows()
-        version = await self.api.version()
+        permissions = await self._heard(self.api.permissions())
+        status = await self._heard(self.api.cluster_status())
+        guests = await self._heard(self.api.guests())
+        storage_rows = await self._heard(self.api.storage_rows())
+        version = await self._heard(self.api.version())
+        # Silence of a node is not the cluster's, and its reader has a patience of its own.
+        self._heard_at = math.inf
         parts = await self._parts([member.name for member in status.nodes if member.online])
         read = {node: part for node, part in parts.items() if isinstance(part, NodePart)}
         unread = {node: part for node, part in parts.items() if isinstance(part, str)}
@@ -153,24 +195,38 @@ class Observer:
         )
 
 
-async def _outcome(flight: asyncio.Task[_Look]) -> _Look:
-    """How the look ended, for one of those who wait for it. `close` cancels the look, not those who wait."""
-    await asyncio.wait({flight})
-    if flight.cancelled():
-        raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
-    return flight.result()
+async def wait_for(task: asyncio.Task[Any], seconds: float | None, clock: Clock) -> None:
+    """Until the task has ended, but no longer; neither its error nor the caller's cancellation touches the other."""
+    if seconds is None:
+        await asyncio.wait({task})
+        return
+    timer = asyncio.create_task(clock.sleep(seconds))
+    try:
+        await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A look that is being taken; it serves those whose number it has reached."""
+
+    number: int
+    task: asyncio.Task[_Look]
+    is_late: bool = False
+    """Somebody was turned away from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Look:
     """How a look ended. `snapshot` is then the one before, where it failed."""
 
-    __slots__ = ("at", "error", "number", "snapshot")
-
-    def __init__(self, number: int, at: float, snapshot: ClusterSnapshot | None, error: ProviderError | None) -> None:
-        self.number = number
-        self.at = at
-        self.snapshot = snapshot
-        self.error = error
+    number: int
+    began: float
+    ended: float
+    is_late: bool
+    snapshot: ClusterSnapshot | None
+    error: ProviderError | None
 
     def result(self) -> ClusterSnapshot:
         if self.error is not None:
