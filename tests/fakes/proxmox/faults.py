@@ -200,6 +200,10 @@ class Faults:
     def disable_storage(self, name: str, *, enabled: bool = False) -> None:
         self._cluster.storages.get(name).enabled = enabled
 
+    def restrict_storage(self, name: str, *nodes: str) -> None:
+        """`pvesm set NAME --nodes …`; without nodes: no restriction any more."""
+        self._cluster.storages.get(name).nodes = frozenset(nodes) or None
+
     def remove_content_type(self, storage: str, content: str) -> None:
         defined = self._cluster.storages.get(storage)
         defined.content = defined.content - {content}

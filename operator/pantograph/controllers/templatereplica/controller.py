@@ -22,7 +22,7 @@ from pantograph.controllers.templatereplica.making import (
 )
 from pantograph.controllers.templatereplica.observing import observe
 from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged, report_left_behind
-from pantograph.controllers.templatereplica.reporting import report
+from pantograph.controllers.templatereplica.reporting import report, require_storage
 from pantograph.controllers.templatereplica.resolving import (
     require_node,
     resolve_cluster,
@@ -52,6 +52,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         ensure_template,
         ensure_settings,
         ensure_unstaged,
+        require_storage,
         report,
     )
     undo: ClassVar = (
@@ -75,8 +76,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         """A view has nothing outside; a copy of which no intent was ever stored has nothing to undo."""
         if obj.spec.type == "Logical":
             return () if obj.deleting else (mirror_copy,)
-        status = obj.status
-        if obj.deleting and not (status.operation or status.vmid or status.staged or status.leftovers):
+        if obj.deleting and not obj.status.holds_anything:
             return ()
         return super().recipe(obj)
 

@@ -37,7 +37,7 @@ async def ensure_staged(scope: ReplicaScope) -> None:
     """After this the image lies as a file on a storage of the node, verified by the node's own sum over it."""
     if scope.made:
         return
-    places.require_usable_target(scope)
+    await places.require_usable_target(scope)
     storage = places.staging_storage(scope)
     staged = StagedStatus(storage=storage, volid=f"{storage}:import/{scope.image_file}")
     files = await scope.pve.content(scope.node, storage, content="import")

@@ -1,11 +1,19 @@
-"""The last step of a copy: it is there, verified; say so."""
+"""The last steps of a copy: it is there, verified, and can be used; say so."""
 
 from __future__ import annotations
 
+from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.resolving import unknown
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Waiting
 
 SETTLE_S = 5.0
+
+
+async def require_storage(scope: ReplicaScope) -> None:
+    """After this the storage that holds the copy can be used on its node; otherwise the copy is Unknown, and stays."""
+    if (unusable := await places.unusable_storage(scope)) is not None:
+        raise unknown(scope, unusable.reason, unusable.message, remedy=unusable.remedy)
 
 
 async def report(scope: ReplicaScope) -> None:
