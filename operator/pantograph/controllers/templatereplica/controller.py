@@ -21,7 +21,12 @@ from pantograph.controllers.templatereplica.making import (
     ensure_template,
 )
 from pantograph.controllers.templatereplica.observing import observe
-from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged, report_left_behind
+from pantograph.controllers.templatereplica.removing import (
+    ensure_purged,
+    ensure_unstaged,
+    report_left_behind,
+    report_left_disks,
+)
 from pantograph.controllers.templatereplica.reporting import report, require_storage
 from pantograph.controllers.templatereplica.resolving import (
     require_node,
@@ -61,6 +66,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         settle_operation,
         observe,
         ensure_purged,
+        report_left_disks,
         ensure_unstaged,
         report_left_behind,
     )
