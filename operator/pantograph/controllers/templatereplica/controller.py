@@ -11,6 +11,7 @@ from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults, indexes
 from pantograph.controllers.outside import Outside
+from pantograph.controllers.templatereplica.leftovers import report_left_behind, report_left_disks
 from pantograph.controllers.templatereplica.logical import mirror_copy
 from pantograph.controllers.templatereplica.making import (
     await_turn,
@@ -21,12 +22,7 @@ from pantograph.controllers.templatereplica.making import (
     ensure_template,
 )
 from pantograph.controllers.templatereplica.observing import observe
-from pantograph.controllers.templatereplica.removing import (
-    ensure_purged,
-    ensure_unstaged,
-    report_left_behind,
-    report_left_disks,
-)
+from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged
 from pantograph.controllers.templatereplica.reporting import report, require_storage
 from pantograph.controllers.templatereplica.resolving import (
     require_node,

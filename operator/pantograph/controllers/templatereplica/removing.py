@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from pantograph.api.base import InvalidObject
-from pantograph.api.conditions import STALLED, is_true, name_some
+from pantograph.api.conditions import STALLED, is_true
 from pantograph.api.meta import Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica.guards import refuse_unsafe
 from pantograph.controllers.templatereplica.scope import ReplicaScope
-from pantograph.providers import errors as provider
 from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.mark import staged_name
 
@@ -27,35 +26,6 @@ async def ensure_purged(scope: ReplicaScope) -> None:
     await refuse_unsafe(scope, machine)
     scope.status.phase = "Pending"
     await scope.begin("Destroy", lambda: scope.pve.destroy_vm(machine.node, machine.vmid), vmid=machine.vmid)
-
-
-async def report_left_disks(scope: ReplicaScope) -> None:
-    """After this it was said which disks the template that has just been removed left under its number."""
-    destroyed = scope.settled
-    if destroyed is not None and destroyed.type == "Destroy" and destroyed.vmid is not None and scope.machine is None:
-        await tell_left_disks(scope, destroyed.node or scope.home, destroyed.vmid)
-
-
-async def tell_left_disks(scope: ReplicaScope, node: str, vmid: int) -> None:
-    """Of a machine that is gone: Proxmox removes what the configuration refers to, and a failure is only in its log.
-
-    We remove nothing here: a number is no mark, and the disks may be an earlier guest's or another cluster's.
-    """
-    storage = scope.object.spec.storage
-    try:
-        volumes = await scope.pve.content(node, storage, content="images", vmid=vmid)
-    except provider.ProviderError as unseen:
-        told = f"whether VM {vmid}, which was removed from node {node}, left disks on {storage} cannot be told"
-        message = f"{told}: {unseen.message}; to see: pvesm list {storage} --vmid {vmid}"
-        await _warn(scope, reason="DisksLeft", message=message)
-        return
-    if volumes:
-        named = name_some(sorted(volume.volid for volume in volumes))
-        message = (
-            f"VM {vmid} was removed from node {node}, and disks of its number are there still: {named}; they may be an "
-            "earlier guest's, or another cluster's on the same storage; if nobody needs them: pvesm free VOLUME"
-        )
-        await _warn(scope, reason="DisksLeft", message=message)
 
 
 async def ensure_unstaged(scope: ReplicaScope) -> None:
@@ -82,15 +52,6 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
         node=scope.node,
         volid=staged.volid,
     )
-
-
-async def report_left_behind(scope: ReplicaScope) -> None:
-    """After this it was said which stubs stay: nobody can read it in the status of an object that is gone."""
-    for leftover in scope.status.leftovers or ():
-        if leftover.vmid not in scope.world.guests:
-            continue
-        message = f"VM {leftover.vmid} on node {leftover.node} stays; no token may remove it; there: {leftover.command}"
-        await _warn(scope, reason="LeftBehind", message=message)
 
 
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
@@ -138,10 +99,4 @@ async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
         return
-    await _warn(scope, reason="StagedFileKept", message=message)
-
-
-async def _warn(scope: ReplicaScope, *, reason: str, message: str) -> None:
-    await scope.services.events.record(
-        scope.object.info.resource, scope.object.metadata, type="Warning", reason=reason, message=message
-    )
+    await scope.warn(reason="StagedFileKept", message=message)

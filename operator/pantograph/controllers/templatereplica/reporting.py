@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.leftovers import forget_removed
 from pantograph.controllers.templatereplica.resolving import unknown
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Waiting
@@ -20,11 +21,7 @@ async def report(scope: ReplicaScope) -> None:
     """After this the status says Ready, and the next look costs no call of its own."""
     uid = scope.object.metadata.uid
     scope.status.phase = "Ready"
-    scope.status.leftovers = [
-        leftover
-        for leftover in scope.status.leftovers or ()
-        if leftover.vmid in scope.world.guests or not scope.world.complete
-    ] or None
+    await forget_removed(scope)
     vmid = scope.status.vmid
     if vmid is None:
         raise Waiting("Importing", "the machine is not visible yet", SETTLE_S)
