@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.fakes.proxmox import OPERATOR_TOKEN, Storage
 from tests.simulation.lab import Lab
 
 GIB = 2**30
+SHARED = [Storage("local", total_bytes=512 * GIB), Storage("shared", shared=True, total_bytes=512 * GIB)]
 LOCAL = "/storage/local"
 
 
@@ -83,8 +86,7 @@ async def test_a_storage_that_drops_out_of_the_listing_costs_no_copy_and_is_name
 
 
 async def test_a_view_on_a_node_that_may_not_use_the_shared_storage_any_more_says_so() -> None:
-    shared = Storage("shared", shared=True, total_bytes=512 * GIB)
-    async with Lab(storages=[Storage("local", total_bytes=512 * GIB), shared]) as lab:
+    async with shared_lab() as lab:
         await lab.make_ready(storage="shared")
         (machine,) = lab.truth.machines_marked()
         made = uids(lab)
@@ -101,8 +103,7 @@ async def test_a_view_on_a_node_that_may_not_use_the_shared_storage_any_more_say
 
 
 async def test_the_copy_on_a_disabled_shared_storage_stays_the_one_copy() -> None:
-    shared = Storage("shared", shared=True, total_bytes=512 * GIB)
-    async with Lab(storages=[Storage("local", total_bytes=512 * GIB), shared]) as lab:
+    async with shared_lab() as lab:
         await lab.make_ready(storage="shared", nodes=["pve1", "pve2"])
         made, machines = uids(lab), lab.truth.machines()
         lab.pve.faults.disable_storage("shared")
@@ -138,3 +139,89 @@ async def test_people_strike_a_restricted_node_from_the_spec_when_its_copy_shall
         await lab.apply(lab.template("debian", nodes=["pve1", "pve2"]))
         await lab.until(lambda: len(lab.all("templatereplica")) == 2)
         assert sorted(machine.node for machine in lab.truth.machines()) == ["pve1", "pve2"]
+
+
+def excluding(lab: Lab, *nodes: str) -> dict[str, Any]:
+    template = lab.template("debian", storage="shared")
+    template["spec"]["placements"][0]["proxmox"]["excludeNodes"] = list(nodes)
+    return template
+
+
+def types(lab: Lab) -> dict[str, str]:
+    return {body["spec"]["node"]: body["spec"]["type"] for body in lab.all("templatereplica")}
+
+
+def shared_lab() -> Lab:
+    return Lab(storages=[dataclasses.replace(storage) for storage in SHARED])
+
+
+@pytest.mark.parametrize("leaves", ["the spec", "the cluster"])
+async def test_when_the_node_of_the_one_copy_goes_another_node_makes_it(leaves: str) -> None:
+    async with shared_lab() as lab:
+        await lab.make_ready(storage="shared")
+        assert types(lab) == {"pve1": "Copy", "pve2": "Logical", "pve3": "Logical"}
+        if leaves == "the spec":
+            await lab.apply(excluding(lab, "pve1"))
+        else:
+            lab.pve.faults.remove_node("pve1")
+        await lab.until(lambda: types(lab) == {"pve2": "Copy", "pve3": "Logical"})
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian") and lab.is_ready(lab.replica("pve3")))
+        (machine,) = lab.truth.machines_marked()
+        assert machine.node == "pve2"
+        assert machine.is_real_template
+        assert {lab.status(lab.replica(node))["vmid"] for node in ("pve2", "pve3")} == {machine.vmid}
+        assert lab.status("vmtemplate/debian")["replicas"]["summary"] == "2/2"
+
+
+async def test_the_node_of_a_former_copy_comes_back_as_a_view() -> None:
+    async with shared_lab() as lab:
+        await lab.make_ready(storage="shared")
+        await lab.apply(excluding(lab, "pve1"))
+        await lab.until(lambda: types(lab) == {"pve2": "Copy", "pve3": "Logical"})
+        await lab.apply(excluding(lab))
+        await lab.until(lambda: types(lab) == {"pve1": "Logical", "pve2": "Copy", "pve3": "Logical"})
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        assert [machine.node for machine in lab.truth.machines_marked()] == ["pve2"]
+
+
+async def test_a_former_copy_that_cannot_go_yet_does_not_keep_another_node_from_making_it() -> None:
+    async with shared_lab() as lab:
+        await lab.make_ready(storage="shared")
+        vmid = lab.vmid("pve1")
+        await lab.people.linked_clone(vmid, 5000)
+        await lab.apply(excluding(lab, "pve1"))
+        await lab.until(lambda: types(lab).get("pve2") == "Copy" and lab.is_ready("vmtemplate/debian"))
+        await lab.until_reason(lab.replica("pve1"), "InUse")
+        assert vmid in {machine.vmid for machine in lab.truth.machines_marked()}
+        await lab.people.destroy(5000)
+        await lab.until(lambda: types(lab) == {"pve2": "Copy", "pve3": "Logical"})
+        assert [machine.node for machine in lab.truth.machines_marked()] == ["pve2"]
+
+
+async def test_copies_that_are_there_stay_when_their_storage_is_called_shared() -> None:
+    async with Lab() as lab:
+        await lab.make_ready()
+        machines, made = lab.truth.machines(), uids(lab)
+        lab.pve.storages.get("local").shared = True
+        await lab.until(lambda: lab.status("proxmoxcluster/prod")["storages"][0]["shared"])
+        await lab.quiet(for_s=3600)
+        assert uids(lab) == made
+        assert not any("deletionTimestamp" in body["metadata"] for body in lab.all("templatereplica"))
+        lab.pve.storages.get("local").shared = False
+        await lab.quiet(for_s=1200)
+        assert uids(lab) == made
+        assert lab.truth.machines() == machines
+        assert lab.is_ready("vmtemplate/debian")
+
+
+async def test_copies_planned_while_nobody_knew_that_the_storage_is_shared_become_views_of_one() -> None:
+    async with shared_lab() as lab:
+        lab.pve.faults.disable_storage("shared")
+        await lab.apply(lab.template("debian", storage="shared", nodes=["pve1", "pve2", "pve3"], maxParallel=1))
+        await lab.until(lambda: types(lab) == dict.fromkeys(lab.pve.nodes, "Copy"))
+        await lab.quiet(for_s=600)
+        lab.pve.faults.disable_storage("shared", enabled=True)
+        await lab.until(lambda: sorted(types(lab).values()) == ["Copy", "Logical", "Logical"])
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        await lab.quiet(for_s=1200)
+        assert len(lab.truth.machines()) == 1

@@ -51,6 +51,11 @@ async def ensure_replicas(scope: TemplateScope) -> None:
         child = existing.get(place.name)
         if child is not None and (child.deleting or _agrees(child, wanted)):
             continue
+        if child is not None and child.spec.type != wanted["spec"]["type"]:
+            # The type is immutable, so another replica takes its name when it is gone. Nothing is lost: a view has
+            # nothing outside, and the plan makes no view of a copy that has.
+            await _delete(scope, child)
+            continue
         answer = await scope.kube.apply(
             TemplateReplica.info.resource, scope.object.metadata.namespace, place.name, wanted
         )
