@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.proxmox import Storage
+from tests.fakes.proxmox import People, SimulatedCluster, Storage, Truth
 from tests.simulation.lab import NAMESPACE, Lab
 
 GIB = 2**30
@@ -157,6 +157,69 @@ async def test_quorum_lost_between_observation_and_destruction_is_seen_by_the_gu
         lab.pve.faults.hooks.remove(hook)
         lab.pve.faults.regain_quorum()
         await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+
+
+async def test_a_disk_under_our_number_that_is_not_the_templates_stays_and_an_event_names_it() -> None:
+    async with Lab() as lab:
+        await lab.make_ready()
+        left = lab.pve.faults.leave_disk("local", "pve2", lab.vmid("pve2"))
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.truth.machines() == []
+        assert lab.truth.leftover_volumes() == [f"pve2 {left}"]
+        (message,) = lab.events("DisksLeft")
+        assert left in message
+        assert "node pve2" in message
+
+
+async def test_the_disks_of_a_template_that_proxmox_could_not_remove_are_named_in_an_event() -> None:
+    async with Lab(nodes=["pve1"]) as lab:
+        await lab.make_ready()
+        vmid = lab.vmid("pve1")
+        base = lab.truth.machine(vmid).disks["scsi0"]
+        lab.pve.faults.hold_disk(base)
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.truth.leftover_volumes() == [f"pve1 {base}"]
+        (message,) = lab.events("DisksLeft")
+        assert base in message
+
+
+async def test_nothing_is_said_of_disks_when_all_went_with_their_template() -> None:
+    async with Lab() as lab:
+        await lab.make_ready()
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.truth.leftover_volumes() == []
+        assert lab.events("DisksLeft") == []
+
+
+async def test_a_number_under_which_disks_lie_is_not_taken() -> None:
+    async with Lab(nodes=["pve1"]) as lab:
+        left = [lab.pve.faults.leave_disk("local", "pve1", vmid) for vmid in (100, 101)]
+        await lab.make_ready()
+        assert lab.vmid("pve1") == 102
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.truth.leftover_volumes() == [f"pve1 {disk}" for disk in left]
+
+
+async def test_two_clusters_over_one_storage_make_and_delete_templates_without_touching_each_others_disks() -> None:
+    storages = [Storage("local", total_bytes=512 * GIB), Storage("nfs", type="nfs", shared=True)]
+    async with Lab(storages=storages) as lab:
+        other = SimulatedCluster(clock=lab.clock, random=lab.random, storages=[Storage("nfs", type="nfs", shared=True)])
+        lab.pve.faults.share_storage("nfs", other)
+        await lab.make_ready(storage="nfs")
+        (ours,) = lab.truth.machines_marked()
+        await People(other).create(ours.vmid, "pve1", scsi0="nfs:8", name="theirs")
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        theirs = set(Truth(other).machine(ours.vmid).disks.values())
+        assert theirs == {volume.volid for place in other.storages.places() for volume in place.volumes.values()}
+
+        await lab.make_ready("alma", storage="nfs")
+        assert ours.vmid not in {machine.vmid for machine in lab.truth.machines()}
+        await other.close()
 
 
 async def test_a_node_struck_from_the_spec_loses_its_copy_and_only_that() -> None:

@@ -25,11 +25,12 @@ def freeze_at(lab: Lab, verb: str, node: str, *, acts: Any) -> None:
 
 
 async def kill_import(lab: Lab, node: str) -> int:
-    """Kill the worker that imports on `node`; returns the VMID of the stub that it leaves."""
+    """Kill the worker that copies the disk on `node`; returns the VMID of the stub that it leaves."""
     lab.pve.faults.slow_copies(50)
     await lab.until(
         lambda: any(task.type == "qmcreate" and task.node == node for task in lab.pve.tasks.running()), within_s=600
     )
+    await lab.until(lambda: any(volume.startswith(node) for volume in lab.truth.leftover_volumes()), within_s=600)
     (task,) = [task for task in lab.pve.tasks.running() if task.type == "qmcreate" and task.node == node]
     lab.pve.faults.kill_task(task.upid)
     lab.pve.faults.slow_copies(1)
@@ -206,6 +207,91 @@ async def test_a_stub_of_a_killed_worker_is_listed_with_its_command_and_work_goe
         await lab.people.destroy(stub)
         await lab.until(lambda: "leftovers" not in lab.status(lab.replica("pve2")), within_s=1200)
         assert len(lab.truth.machines()) == 3
+
+
+@pytest.mark.parametrize("read", ["task_status", "task_log"])
+async def test_our_own_import_is_no_leftover_because_a_look_at_its_task_went_unanswered(read: str) -> None:
+    async with Lab() as lab:
+        lab.pve.faults.slow_copies(50)
+        await lab.apply(lab.template("debian", nodes=["pve2"]))
+        await lab.until(lambda: lab.truth.stubs() and lab.status(lab.replica("pve2"))["operation"].get("handle"))
+        looks = lab.truth.calls.get(read, 0)
+        lab.pve.faults.lose_answer(read, kind="596")
+        await lab.until(lambda: lab.truth.calls.get(read, 0) > looks)
+        await lab.quiet(for_s=60)
+        assert lab.truth.stubs()
+        assert "leftovers" not in lab.status(lab.replica("pve2"))
+
+        lab.pve.faults.slow_copies(1)
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        assert "leftovers" not in lab.status(lab.replica("pve2"))
+
+
+@pytest.mark.parametrize("lock", ["create", "backup"])
+async def test_a_locked_machine_of_somebody_else_under_our_number_is_never_called_a_leftover(lock: str) -> None:
+    async with Lab() as lab:
+
+        def restore(call: Call, when: When) -> None:
+            if when == "before" and call.verb == "create_vm":
+                lab.pve.faults.hooks.remove(restore)
+                lab.pve.faults.take_vmid(int(call.params["vmid"]), "pve1")
+                lab.pve.faults.lock_vm(int(call.params["vmid"]), lock)
+
+        lab.pve.faults.hooks.append(restore)
+        await lab.apply(lab.template("debian", nodes=["pve1"]))
+        await lab.until(lab.truth.stubs)
+        (theirs,) = lab.truth.machines()
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        assert lab.vmid("pve1") != theirs.vmid
+        assert "leftovers" not in lab.status(lab.replica("pve1"))
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.events("LeftBehind") == []
+        assert lab.truth.machines() == [theirs]
+
+
+async def test_a_leftover_whose_number_somebody_took_is_not_listed_any_more() -> None:
+    async with Lab() as lab:
+        await lab.apply(lab.template("debian"))
+        stub = await kill_import(lab, "pve2")
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        assert [each["vmid"] for each in lab.status(lab.replica("pve2"))["leftovers"]] == [stub]
+        lab.pve.faults.unlock_vm(stub)
+        await lab.people.destroy(stub)
+        await lab.people.create(stub, "pve2", name="theirs")
+
+        await lab.until(lambda: "leftovers" not in lab.status(lab.replica("pve2")), within_s=1200)
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert [machine.name for machine in lab.truth.machines()] == ["theirs"]
+
+
+async def test_a_deletion_does_not_name_a_machine_that_took_a_leftovers_number() -> None:
+    async with Lab() as lab:
+        await lab.apply(lab.template("debian"))
+        stub = await kill_import(lab, "pve2")
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        lab.pve.faults.unlock_vm(stub)
+        await lab.people.destroy(stub)
+        await lab.people.create(stub, "pve2", name="theirs")
+        await lab.delete("vmtemplate/debian")
+        await lab.until(lambda: lab.get("vmtemplate/debian") is None)
+        assert lab.events("LeftBehind") == []
+        assert [machine.name for machine in lab.truth.machines()] == ["theirs"]
+
+
+async def test_the_disk_that_a_removed_stub_leaves_is_named_in_an_event() -> None:
+    async with Lab() as lab:
+        await lab.apply(lab.template("debian"))
+        stub = await kill_import(lab, "pve2")
+        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+        lab.pve.faults.unlock_vm(stub)
+        await lab.people.destroy(stub, unreferenced=False)
+        await lab.until(lambda: "leftovers" not in lab.status(lab.replica("pve2")), within_s=1200)
+        left = [volume.partition(" ")[2] for volume in lab.truth.leftover_volumes()]
+        assert left
+        (message,) = lab.events("DisksLeft")
+        assert [volume for volume in left if volume not in message] == []
 
 
 async def test_a_replica_deleted_while_its_stub_is_locked_says_in_an_event_what_stays() -> None:

@@ -111,7 +111,7 @@ async def test_trouble_outside_is_named_with_its_remedy_and_the_remedy_alone_com
     async with Lab() as lab:
         await lab.until_ready("proxmoxcluster/prod")
         trouble.break_(lab)
-        await lab.apply(lab.template("debian"))
+        await lab.apply(lab.template("debian", nodes=list(lab.pve.nodes)))
         await lab.until(lambda: len(lab.all("templatereplica")) == 3)
         for node in lab.pve.nodes:
             replica = lab.replica(node)

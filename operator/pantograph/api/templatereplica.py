@@ -87,6 +87,11 @@ class TemplateReplicaStatus(CommonStatus):
     """Of the hardware and cloud-init settings last applied, secrets by HMAC."""
     leftovers: Annotated[list[Leftover], Field(max_length=16), ListMap("node", "vmid")] | None = None
 
+    @property
+    def holds_anything(self) -> bool:
+        """Whether anything of it is outside, or was at least intended: without a stored intent nothing is ever made."""
+        return bool(self.operation or self.vmid or self.staged or self.leftovers)
+
 
 class TemplateReplica(Resource[TemplateReplicaSpec, TemplateReplicaStatus]):
     """One copy of a template in one place."""

@@ -30,6 +30,19 @@ async def test_versions_rise_and_generations_count_changes_of_spec_only(api: Kub
     assert len({body["metadata"]["uid"] for body in bodies}) == 1
 
 
+async def test_a_field_that_a_rule_freezes_can_be_set_and_taken_away_but_not_changed(
+    api: KubeApi, namespace: str
+) -> None:
+    await api.create(WIDGETS, namespace, widget("a"))
+    for born in ({"place": "x"}, {"place": "x", "weight": "1"}):
+        await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"born": born}})
+    with pytest.raises(Invalid, match="place is immutable"):
+        await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"born": {"place": "y"}}})
+    await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"born": None}})
+    changed = await api.merge_patch(WIDGETS, namespace, "a", {"spec": {"born": {"place": "y"}}})
+    assert changed["spec"]["born"] == {"place": "y"}
+
+
 async def test_a_merge_patch_removes_by_null_and_replaces_lists_whole(api: KubeApi, namespace: str) -> None:
     await api.create(WIDGETS, namespace, widget("a", marks={"x": "1", "y": "2"}, parts=[{"name": "p"}, {"name": "q"}]))
     patch = {"spec": {"marks": {"x": None}, "parts": [{"name": "r"}]}}

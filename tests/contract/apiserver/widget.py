@@ -33,6 +33,12 @@ _SPEC: dict[str, Any] = {
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["name"],
         },
+        "born": {
+            "type": "object",
+            "required": ["place"],
+            "properties": {"place": _TEXT, "weight": _TEXT},
+            "x-kubernetes-validations": [{"rule": "self.place == oldSelf.place", "message": "place is immutable"}],
+        },
         "port": {"x-kubernetes-int-or-string": True},
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         "note": {"type": "string", "maxLength": 8, "nullable": True},

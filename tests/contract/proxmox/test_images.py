@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 
@@ -10,7 +11,7 @@ from pantograph.providers.errors import MissingPrivilege, Rejected
 from pantograph.providers.proxmox.errors import Call, task_error
 from pantograph.providers.proxmox.tasks import progress
 from tests.contract.proxmox.world import GIB, IMAGE, IMAGE_SHA256, STAGED, SimulatedWorld
-from tests.fakes.proxmox import People, Storage, qcow2, serving
+from tests.fakes.proxmox import People, SimulatedCluster, Storage, Truth, qcow2, serving
 
 SHA256 = f"sha256:{IMAGE_SHA256}"
 
@@ -156,6 +157,35 @@ async def test_cloud_init_efi_and_tpm_get_volumes_of_their_own(sim: SimulatedWor
     assert values["tpmstate0"].endswith("version=v2.0,size=4M")
     assert (await sim.world.done(await sim.api.destroy_vm("pve1", 100))).ok
     assert sim.truth.leftover_volumes() == []
+
+
+async def test_a_destroy_removes_what_the_configuration_refers_to_and_no_other_disk_of_its_number(
+    sim: SimulatedWorld,
+) -> None:
+    left = sim.sim.faults.leave_disk("local", "pve1", 100)
+    await sim.template(100)
+    assert (await sim.world.done(await sim.api.destroy_vm("pve1", 100))).ok
+    assert sim.truth.leftover_volumes() == [f"pve1 {left}"]
+
+
+async def test_a_create_that_fails_takes_back_what_it_made_and_no_other_disk_of_its_number(sim: SimulatedWorld) -> None:
+    left = sim.sim.faults.leave_disk("local", "pve1", 100)
+    config = {"ide2": "local:cloudinit", "scsi0": "local:0,import-from=local:import/nope.qcow2"}
+    assert not (await sim.world.done(await sim.api.create_vm("pve1", 100, config))).ok
+    assert sim.truth.leftover_volumes() == [f"pve1 {left}"]
+
+
+async def test_a_destroy_keeps_the_disks_of_another_cluster_on_the_same_storage(sim: SimulatedWorld) -> None:
+    other = SimulatedCluster(
+        clock=sim.sim.clock, random=random.Random(8), storages=[Storage("shared", type="nfs", shared=True)]
+    )
+    sim.sim.faults.share_storage("shared", other)
+    await People(other).create(100, "pve1", scsi0="shared:8", name="theirs")
+    await sim.world.created(100, scsi0="shared:4", name="ours")
+    assert (await sim.world.done(await sim.api.destroy_vm("pve1", 100))).ok
+    disks = {volume.volid for place in other.storages.places() for volume in place.volumes.values()}
+    assert disks == set(Truth(other).machine(100).disks.values())
+    await other.close()
 
 
 async def test_clones_copy_tags_and_description(sim: SimulatedWorld) -> None:

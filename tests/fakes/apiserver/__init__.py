@@ -13,9 +13,10 @@ Modelled: identity, versions and generations, status subresource, conflicts and 
 owner collection, forced server-side apply, structural schemas (pruning, defaults, bounds), label selectors, watches.
 Secret, ConfigMap, Event and Lease are known without a schema.
 
-Not modelled: CEL rules and `format`; authentication, rights and admission (hence OwnerReferencesPermissionEnforcement);
-namespaces as objects, and kinds without a namespace; several versions of one kind; quotas and rate limits; paging and
-field selectors; foreground and orphan deletion; conflicts of unforced applies; Secret's `stringData`; Event expiry.
+Not modelled: CEL rules but those that freeze a field, and `format`; authentication, rights and admission (hence
+OwnerReferencesPermissionEnforcement); namespaces as objects, and kinds without a namespace; several versions of one
+kind; quotas and rate limits; paging and field selectors; foreground and orphan deletion; conflicts of unforced applies;
+Secret's `stringData`; Event expiry.
 """
 
 from tests.fakes.apiserver.faults import Call, Crash, Hook, Verb, Write

@@ -90,6 +90,7 @@ def refuse_faults(kind: Kind, body: Body, *, old: Body | None = None) -> None:
         judged: dict[str, schema.Schema] = {field: {} for field in _same_parts(body, old)}
         properties = {**kind.schema.get("properties", {}), **judged}
         faults += schema.faults(own, {**kind.schema, "properties": properties})
+        faults += schema.frozen_faults(own, old, kind.schema)
     if faults:
         raise refusals.invalid(kind.resource, body["metadata"]["name"], faults)
 

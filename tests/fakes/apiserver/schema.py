@@ -1,6 +1,7 @@
 """The structural schema of a CRD version, as the server uses it: prune, default, validate.
 
-Not evaluated: CEL rules, `format`, and the bounds of metadata that a CRD may add.
+Of CEL rules only those that freeze a field (`self.node == oldSelf.node`) are evaluated. Not evaluated: `format`, and
+the bounds of metadata that a CRD may add.
 """
 
 from __future__ import annotations
@@ -54,6 +55,22 @@ def _prepared(value: Any, schema: Schema) -> Any:
         if name not in result and "default" in child:
             result[name] = _prepared(copied(child["default"]), child)
     return result
+
+
+_FREEZES = re.compile(r"^self\.(\w+) == oldSelf\.\1$")
+
+
+def frozen_faults(value: Any, old: Any, schema: Schema, path: str = "") -> Iterator[str]:
+    """Which frozen fields differ from those of `old`."""
+    if value is old or not isinstance(value, dict) or not isinstance(old, dict):
+        return
+    for rule in schema.get("x-kubernetes-validations", ()):
+        field = _FREEZES.match(rule["rule"])
+        if field is not None and value.get(field[1]) != old.get(field[1]):
+            yield f"{path}: Invalid value: {rule['message']}"
+    for name, child in schema.get("properties", {}).items():
+        if name in value and name in old:
+            yield from frozen_faults(value[name], old[name], child, f"{path}.{name}".lstrip("."))
 
 
 def faults(value: Any, schema: Schema, path: str = "") -> Iterator[str]:

@@ -90,7 +90,12 @@ class SimulatedTransport:
         """Nothing is held."""
 
     def _entry(self) -> str:
-        return next((node for node in self._endpoints if self._cluster.nodes[node].up), self._endpoints[0])
+        return next((node for node in self._endpoints if self._is_up(node)), self._endpoints[0])
+
+    def _is_up(self, endpoint: str) -> bool:
+        """A node that was removed from the cluster answers no more than one that is down."""
+        node = self._cluster.nodes.get(endpoint)
+        return node is not None and node.up
 
     async def _authenticate(self) -> None:
         access, credentials = self._cluster.access, self._settings.credentials
@@ -98,7 +103,7 @@ class SimulatedTransport:
             accepted = access.login(credentials.username, credentials.password) is not None
         else:
             accepted = access.token_is_valid(credentials.token_id, credentials.secret)
-        if not accepted and self._cluster.nodes[self._entry()].up:
+        if not accepted and self._is_up(self._entry()):
             await self._cluster.clock.sleep(REFUSED_AFTER_S)
             raise PveAnswer(401, "Authentication failed!")
 

@@ -64,7 +64,7 @@ async def _create(
     except BaseException as error:
         if task.killed:
             raise
-        disks.drop_volumes(cluster, guest.node, guest.vmid)
+        disks.drop_made(cluster, guest.node, made.values())
         del cluster.guests[guest.vmid]
         if isinstance(error, TaskError):
             raise TaskError(f"unable to create VM {guest.vmid} - {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tests.fakes.proxmox.answers import TaskError, forbidden, parameter_error, refusal
@@ -220,9 +220,20 @@ def _human(size: float) -> str:
     raise AssertionError
 
 
+def drop_made(cluster: SimulatedCluster, node: str, values: Iterable[str]) -> None:
+    """What a failed create takes back: the volumes that it made, and no other of this number."""
+    for value in values:
+        located = cluster.storages.locate(options_of(value)[0], node)
+        if located is not None:
+            place, volume = located
+            place.drop(volume, cluster.blobs)
+
+
 def drop_volumes(cluster: SimulatedCluster, node: str, vmid: int) -> None:
-    """Remove every volume of this guest that `node` sees."""
+    """Remove every volume of this number on the enabled storages of `node`, whosever it is (`vdisk_free`)."""
     for storage in cluster.storages.visible_on(node):
+        if not storage.enabled:
+            continue
         place = cluster.storages.place(storage, node)
         for volume in place.of_guest(vmid):
             place.drop(volume, cluster.blobs)

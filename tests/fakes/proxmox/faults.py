@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tests.fakes.proxmox.answers import ConnectionLost
+from tests.fakes.proxmox.storages import StoredVolume
 
 if TYPE_CHECKING:
     from tests.fakes.proxmox.cluster import Node, SimulatedCluster
@@ -81,6 +82,8 @@ class Faults:
         self._losses: list[_Loss] = []
         self._unreachable_urls: dict[str, set[str]] = {}
         self.copy_slowness = 1.0
+        self.held_disks: set[str] = set()
+        """Volumes that cannot be removed."""
 
     # -- nodes -------------------------------------------------------------------------------------------------------
     def cut(self, node: str, *, power: bool = False, ago_s: float = 0.0) -> None:
@@ -206,6 +209,10 @@ class Faults:
     def disable_storage(self, name: str, *, enabled: bool = False) -> None:
         self._cluster.storages.get(name).enabled = enabled
 
+    def restrict_storage(self, name: str, *nodes: str) -> None:
+        """`pvesm set NAME --nodes …`; without nodes: no restriction any more."""
+        self._cluster.storages.get(name).nodes = frozenset(nodes) or None
+
     def remove_content_type(self, storage: str, content: str) -> None:
         defined = self._cluster.storages.get(storage)
         defined.content = defined.content - {content}
@@ -223,6 +230,22 @@ class Faults:
     def empty_storage(self, storage: str, node: str) -> None:
         """Somebody else's files are gone."""
         self._cluster.storages.place(self._cluster.storages.get(storage), node).ballast = 0
+
+    def leave_disk(self, storage: str, node: str, vmid: int) -> str:
+        """Somebody's disk of this number, to which no configuration of this cluster refers; its volume id."""
+        place = self._cluster.storages.place(self._cluster.storages.get(storage), node)
+        name = place.next_disk(vmid, "raw")
+        path = place.file_path("images", name)
+        ctime = int(self._cluster.clock.now().timestamp())
+        return place.put(StoredVolume(storage, name, "images", "raw", path, 1 << 30, 4096, ctime, vmid)).volid
+
+    def hold_disk(self, volid: str) -> None:
+        """The storage fails to remove this volume: to Proxmox that is a warning in the log, not an error."""
+        self.held_disks.add(volid)
+
+    def share_storage(self, storage: str, other: SimulatedCluster) -> None:
+        """One NFS export: what lies on the other cluster's storage of this name is seen, named and removed here too."""
+        self._cluster.storages.share(storage, other.storages)
 
     def remove_file(self, node: str, volid: str) -> None:
         """A file is deleted on the node, behind the API."""

@@ -104,7 +104,7 @@ class Gate:
         cluster, faults = self._cluster, self._cluster.faults
         call = self._count(operation, user=user, path=path, params=params)
         await self._hook(call, "before")
-        if not cluster.nodes[entry].up:
+        if entry not in cluster.nodes or not cluster.nodes[entry].up:
             raise ConnectionLost("Connection refused", sent=False)
         target = path.get("node")
         if delay := max(faults.delay(target), faults.delay(entry)):

@@ -31,8 +31,10 @@ class People:
     async def make_template(self, vmid: int) -> None:
         await self._do("convert_to_template", {}, **self._where(vmid))
 
-    async def destroy(self, vmid: int) -> None:
-        await self._do("destroy_vm", {"purge": "1", "destroy-unreferenced-disks": "1"}, **self._where(vmid))
+    async def destroy(self, vmid: int, *, unreferenced: bool = True) -> None:
+        """With `unreferenced` as the web interface offers it, else as `qm destroy --purge` does it."""
+        params = {"purge": "1", "destroy-unreferenced-disks": str(int(unreferenced))}
+        await self._do("destroy_vm", params, **self._where(vmid))
 
     async def set_config(self, vmid: int, **config: str) -> None:
         """`delete=` removes keys."""

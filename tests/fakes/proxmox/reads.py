@@ -108,10 +108,12 @@ def resource_row(cluster: SimulatedCluster, guest: Guest) -> dict[str, Any]:
 
 
 def _storage_resources(r: Request) -> Iterable[dict[str, Any]]:
+    """A disabled storage has no rows, and none is shown without Datastore.Audit (PVE/API2/Cluster.pm, resources)."""
     for node in r.cluster.nodes.values():
         stale = not node.up and r.cluster.clock.monotonic() - node.changed_at > BROADCAST_EXPIRES_S
         for storage in r.cluster.storages.visible_on(node.name):
-            if not _sees_storage(r, storage):
+            audited = r.cluster.access.allows(r.user, f"/storage/{storage.name}", "Datastore.Audit")
+            if not audited or not storage.enabled:
                 continue
             row: dict[str, Any] = {"type": "storage", "id": f"storage/{node.name}/{storage.name}",
                                    "storage": storage.name, "node": node.name, "shared": int(storage.shared),

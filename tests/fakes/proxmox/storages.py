@@ -211,6 +211,10 @@ class Storages:
         place.storage = storage
         return place
 
+    def share(self, name: str, other: Storages) -> None:
+        """From now on both clusters have the same shared storage."""
+        self._places[name, "*"] = other.place(other.get(name), "*")
+
     def places(self) -> Iterator[Place]:
         """Every place that was ever used."""
         yield from self._places.values()

@@ -218,12 +218,12 @@ async def destroy_vm(r: Request) -> Any:
             check_not_locked(guest.lock)
             if r.flag("purge"):
                 task.say(f"purging VM {r.vmid} from related configurations..")
-            await _destroy(r.cluster, guest, unreferenced=r.flag("destroy-unreferenced-disks"))
+            await _destroy(r.cluster, task, guest, unreferenced=r.flag("destroy-unreferenced-disks"))
 
     return r.cluster.fork(node=r.node, type="qmdestroy", id=str(r.vmid), user=r.user, body=body)
 
 
-async def _destroy(cluster: SimulatedCluster, guest: Guest, *, unreferenced: bool) -> None:
+async def _destroy(cluster: SimulatedCluster, task: Task, guest: Guest, *, unreferenced: bool) -> None:
     found = [
         located for _, volid in guest.disks() if (located := cluster.storages.locate(volid, guest.node)) is not None
     ]
@@ -232,7 +232,9 @@ async def _destroy(cluster: SimulatedCluster, guest: Guest, *, unreferenced: boo
             raise TaskError(f"base volume '{volume.volid}' is still in use by linked cloned")
     await cluster.clock.sleep(cluster.pace.task_s)
     for place, volume in found:
-        if volume.vmid == guest.vmid:
+        if volume.volid in cluster.faults.held_disks:
+            task.say(f"Could not remove disk '{volume.volid}', check manually: it is busy")
+        elif volume.vmid == guest.vmid:
             place.drop(volume, cluster.blobs)
     if unreferenced:
         disks.drop_volumes(cluster, guest.node, guest.vmid)

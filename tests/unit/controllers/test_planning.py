@@ -8,7 +8,7 @@ import pytest
 
 from pantograph.api.names import replica_name
 from pantograph.api.vmtemplate import Placement
-from pantograph.controllers.vmtemplate.planning import ClusterId, ClusterView, Plan, StorageView, make_plan
+from pantograph.controllers.vmtemplate.planning import Child, ClusterId, ClusterView, Plan, StorageView, make_plan
 
 PROD: ClusterId = ("lab", "prod")
 REVISION = "0123456789"
@@ -25,10 +25,28 @@ def view(online: dict[str, bool] | None = None, *, shared: bool = False, on: set
     return ClusterView(nodes, {"local": StorageView(frozenset(on or nodes), shared)})
 
 
-def plan(*placements: Placement, seen: ClusterView | None, holders: frozenset[str] = frozenset()) -> Plan:
+def unlisting(online: dict[str, bool] | None = None) -> ClusterView:
+    """The listing lacks the storage, for whatever reason."""
+    return ClusterView(view(online).online, {})
+
+
+def plan(*placements: Placement, seen: ClusterView | None, children: dict[str, Child] | None = None) -> Plan:
+    """`children`: by node."""
     return make_plan(
-        "debian", "lab", revision=REVISION, placements=placements or [placement()], views={PROD: seen}, holders=holders
+        "debian",
+        "lab",
+        revision=REVISION,
+        placements=placements or [placement()],
+        views={PROD: seen},
+        children={name_on(node): child for node, child in (children or {}).items()},
     )
+
+
+COPY, BARE, VIEW = Child("Copy", holds=True), Child("Copy", holds=False), Child("Logical", holds=False)
+
+
+def owners(planned: Plan) -> list[str]:
+    return [place.node for place in planned.places if place.copy_of is None]
 
 
 def nodes_of(planned: Plan) -> list[str]:
@@ -96,8 +114,56 @@ def test_on_shared_storage_the_first_online_node_holds_the_one_real_copy() -> No
 
 def test_on_shared_storage_who_holds_the_copy_already_goes_on_holding_it_even_offline() -> None:
     seen = view({"pve1": True, "pve2": True, "pve3": False}, shared=True)
-    planned = plan(seen=seen, holders=frozenset({name_on("pve3")}))
-    assert [place.node for place in planned.places if place.copy_of is None] == ["pve3"]
+    planned = plan(seen=seen, children={"pve1": VIEW, "pve2": VIEW, "pve3": COPY})
+    assert owners(planned) == ["pve3"]
+
+
+@pytest.mark.parametrize("seen", [unlisting(), view(on={"pve1"})], ids=["not listed", "restricted to pve1"])
+def test_a_replica_that_is_there_keeps_its_place_when_the_listing_lacks_the_storage(seen: ClusterView) -> None:
+    planned = plan(seen=seen, children={"pve1": COPY, "pve2": COPY})
+    assert nodes_of(planned) == ["pve1", "pve2"]
+    assert owners(planned) == ["pve1", "pve2"]
+
+
+def test_the_plan_names_the_storages_that_are_not_listed() -> None:
+    assert plan(seen=unlisting()).unlisted == ((PROD, "local"),)
+    assert plan(seen=view(on={"pve1"})).unlisted == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "online", "expected"),
+    [
+        ({"excludeNodes": ["pve2"]}, None, ["pve1"]),
+        ({"nodes": ["pve2"]}, None, ["pve2"]),
+        ({"storage": "other"}, None, []),
+        ({}, {"pve1": True, "pve3": True}, ["pve1"]),
+    ],
+    ids=["excluded", "not named any more", "another storage", "its node has left"],
+)
+def test_a_replica_on_a_storage_that_is_not_listed_goes_when_the_spec_or_its_node_goes(
+    wanted: dict[str, Any], online: dict[str, bool] | None, expected: list[str]
+) -> None:
+    children = {"pve1": COPY, "pve2": COPY}
+    assert nodes_of(plan(placement(**wanted), seen=unlisting(online), children=children)) == expected
+
+
+def test_views_stay_views_when_the_listing_lacks_their_shared_storage() -> None:
+    planned = plan(seen=unlisting(), children={"pve1": VIEW, "pve2": COPY, "pve3": VIEW})
+    assert {place.node: place.copy_of for place in planned.places} == {
+        "pve1": name_on("pve2"),
+        "pve2": None,
+        "pve3": name_on("pve2"),
+    }
+
+
+def test_no_listing_turns_a_copy_that_is_there_into_a_view() -> None:
+    children = {"pve1": BARE, "pve2": COPY, "pve3": COPY}
+    assert owners(plan(seen=view(shared=True), children=children)) == ["pve2", "pve3"]
+
+
+def test_when_the_owner_on_shared_storage_goes_a_view_becomes_the_copy() -> None:
+    planned = plan(placement(excludeNodes=["pve1"]), seen=view(shared=True), children={"pve2": VIEW, "pve3": VIEW})
+    assert owners(planned) == ["pve2"]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ async def test_a_deletion_has_its_parameters_in_the_query_and_no_body(wire: Wire
     wire.first.script = always(Answer(UPID))
     await wire.api().destroy_vm("pve1", 120)
     asked = wire.first.asked[0]
-    assert asked.path == "/api2/json/nodes/pve1/qemu/120?purge=1&destroy-unreferenced-disks=1"
+    assert asked.path == "/api2/json/nodes/pve1/qemu/120?purge=1&destroy-unreferenced-disks=0"
     assert asked.body == ""
     assert "Content-Length" not in asked.headers or asked.headers["Content-Length"] == "0"
 

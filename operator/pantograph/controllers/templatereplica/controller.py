@@ -11,6 +11,7 @@ from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 from pantograph.controllers import faults, indexes
 from pantograph.controllers.outside import Outside
+from pantograph.controllers.templatereplica.leftovers import report_left_behind, report_left_disks
 from pantograph.controllers.templatereplica.logical import mirror_copy
 from pantograph.controllers.templatereplica.making import (
     await_turn,
@@ -21,8 +22,8 @@ from pantograph.controllers.templatereplica.making import (
     ensure_template,
 )
 from pantograph.controllers.templatereplica.observing import observe
-from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged, report_left_behind
-from pantograph.controllers.templatereplica.reporting import report
+from pantograph.controllers.templatereplica.removing import ensure_purged, ensure_unstaged
+from pantograph.controllers.templatereplica.reporting import report, require_storage
 from pantograph.controllers.templatereplica.resolving import (
     require_node,
     resolve_cluster,
@@ -52,6 +53,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         ensure_template,
         ensure_settings,
         ensure_unstaged,
+        require_storage,
         report,
     )
     undo: ClassVar = (
@@ -60,6 +62,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         settle_operation,
         observe,
         ensure_purged,
+        report_left_disks,
         ensure_unstaged,
         report_left_behind,
     )
@@ -75,8 +78,7 @@ class TemplateReplicaController(Controller[TemplateReplica]):
         """A view has nothing outside; a copy of which no intent was ever stored has nothing to undo."""
         if obj.spec.type == "Logical":
             return () if obj.deleting else (mirror_copy,)
-        status = obj.status
-        if obj.deleting and not (status.operation or status.vmid or status.staged or status.leftovers):
+        if obj.deleting and not obj.status.holds_anything:
             return ()
         return super().recipe(obj)
 

@@ -32,6 +32,7 @@ async def mirror_copy(scope: ReplicaScope) -> None:
         message = f"node {owner}, which holds the template, is offline: nobody could clone from it"
         scope.ready(status=ConditionStatus.UNKNOWN, reason="OwnerNodeOffline", message=message)
         raise Waiting("OwnerNodeOffline", message, CHANGE_WAKES_S)
+    _require_storage(scope)
     scope.status.phase = copy.status.phase
     if ready is None or ready.status is not ConditionStatus.TRUE:
         reason = ready.reason if ready else "Progressing"
@@ -39,6 +40,29 @@ async def mirror_copy(scope: ReplicaScope) -> None:
         if ready is not None and ready.status is ConditionStatus.UNKNOWN and copy.status.vmid is not None:
             scope.ready(status=ConditionStatus.UNKNOWN, reason=reason, message=message)
         raise Waiting(reason, message, CHANGE_WAKES_S)
+
+
+def _require_storage(scope: ReplicaScope) -> None:
+    """After this the node can use the storage, or that is not listed at all: then its copy says why.
+
+    A view that was ready once is Unknown meanwhile; one that never was waits.
+    """
+    cluster = scope.services.cache.read(scope.cluster_key, ProxmoxCluster)
+    storages = (cluster.status.storages or []) if cluster else []
+    node, storage = scope.object.spec.node, scope.object.spec.storage
+    if all(each.name != storage or node in each.nodes for each in storages):
+        return
+    remedy = (
+        f"make it available there: pvesm set {storage} --nodes NODES,{node}; or leave the node out of the placement"
+    )
+    waiting = Waiting("PlaceUnusable", f"node {node} has no storage {storage}", CHANGE_WAKES_S, remedy=remedy)
+    known = find(scope.object.status.conditions, READY)
+    if known is None or known.status is ConditionStatus.FALSE:
+        scope.status.phase = "Pending"
+        raise waiting
+    scope.status.phase = "Unknown"
+    scope.ready(status=ConditionStatus.UNKNOWN, reason=waiting.reason, message=waiting.text)
+    raise waiting
 
 
 def _is_online(scope: ReplicaScope, node: str) -> bool:

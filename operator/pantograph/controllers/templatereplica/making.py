@@ -38,7 +38,7 @@ async def ensure_staged(scope: ReplicaScope) -> None:
     """After this the image lies as a file on a storage of the node, verified by the node's own sum over it."""
     if scope.made:
         return
-    places.require_usable_target(scope)
+    await places.require_usable_target(scope)
     storage = places.staging_storage(scope)
     staged = StagedStatus(storage=storage, volid=f"{storage}:import/{scope.image_file}")
     files = await scope.pve.content(scope.node, storage, content="import")
@@ -181,19 +181,26 @@ async def _create(scope: ReplicaScope, vmid: int, config: Mapping[str, str]) -> 
 
 
 async def _free_vmid(scope: ReplicaScope) -> int:
-    """A VMID that nobody has, nobody has announced, and the range allows. Call it under the cluster's VMID lock."""
+    """A VMID that nobody has, nobody has announced, and the range allows. Call it under the cluster's VMID lock.
+
+    Nor one whose number disks on the target storage bear: they are an earlier guest's, or another cluster's.
+    """
     world = scope.world
     if not world.complete:
         raise Waiting("ClusterIncomplete", f"which VMIDs are free cannot be told now: {world.problem}", 10)
     limits = scope.cluster.spec.vmid_range
     first, last = (limits.min, limits.max) if limits else (100, 999_999)
-    leftovers = {leftover.vmid for leftover in scope.status.leftovers or ()}
+    refused = {leftover.vmid for leftover in scope.status.leftovers or ()}
 
     def is_taken(vmid: int) -> bool:
         announced = scope.services.cache.indexed(indexes.vmid(scope.cluster_key, vmid))
-        return vmid in world.guests or vmid in leftovers or bool(announced)
+        return vmid in world.guests or vmid in refused or bool(announced)
 
-    return scope.connection.vmids.choose(range(first, last + 1), is_taken)
+    while True:
+        vmid = scope.connection.vmids.choose(range(first, last + 1), is_taken)
+        if not await scope.pve.content(scope.node, scope.object.spec.storage, content="images", vmid=vmid):
+            return vmid
+        refused.add(vmid)
 
 
 def _making(scope: ReplicaScope) -> indexes.Index:

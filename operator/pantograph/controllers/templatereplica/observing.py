@@ -118,7 +118,8 @@ async def _wait_for_unfinished(scope: ReplicaScope, config: VmConfig) -> None:
     if (scope.now - settled.started_at).total_seconds() < ABANDONED_S:
         scope.status.operation = settled
         raise Waiting("Importing", f"VMID {config.vmid} on node {config.node} is held by an unfinished machine", 10)
-    await note_leftover(scope, settled)
+    if settled.handle is not None:
+        await note_leftover(scope, settled)
     scope.settled = None
 
 

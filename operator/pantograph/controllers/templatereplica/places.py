@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pantograph.api.conditions import name_some
 from pantograph.api.units import parse_quantity
 from pantograph.controllers.templatereplica.hardware import CLOUD_INIT_DRIVE
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
+from pantograph.providers.proxmox import privileges
 from pantograph.providers.proxmox.port import NodeStorage, VmConfig
 from pantograph.providers.proxmox.remedies import allow_content
 
@@ -26,20 +28,38 @@ NAME_ANOTHER: Final = (
 _DISK = re.compile(r"^(scsi|virtio|sata|ide|efidisk|tpmstate)\d+$")
 
 
-def require_usable_target(scope: ReplicaScope) -> None:
+async def unusable_storage(scope: ReplicaScope) -> Terminal | None:
+    """Why nobody can use the target storage on the node: not for us to see, not there, or disabled. None: they can."""
+    if scope.node in scope.world.unread:
+        return None  # nothing is known of the node's storages
+    storage = scope.object.spec.storage
+    found = scope.world.storages.get((scope.node, storage))
+    if found is not None and found.enabled:
+        return None
+    if found is not None:
+        return Terminal("PlaceUnusable", f"storage {storage} is disabled", remedy=f"pvesm set {storage} --disable 0")
+    hidden = privileges.missing_for(scope.world.permissions, privileges.observe_storage(storage))
+    if hidden:
+        return Terminal(
+            "PlaceUnusable",
+            f"whether node {scope.node} has storage {storage} cannot be told: the credentials lack {name_some(hidden)}",
+            remedy=privileges.remedy(hidden, await scope.pve.user()),
+        )
+    return Terminal(
+        "PlaceUnusable",
+        f"node {scope.node} has no storage {storage}",
+        remedy=f"name another storage, or make it available there: pvesm set {storage} --nodes NODES,{scope.node}",
+    )
+
+
+async def require_usable_target(scope: ReplicaScope) -> None:
     """Refuses a target storage that is not there, not active, takes no disk images, or holds no base volumes."""
     if (why := scope.world.unread.get(scope.node)) is not None:
         raise Waiting("NodeUnreachable", why, 30)
+    if (unusable := await unusable_storage(scope)) is not None:
+        raise unusable
     storage = scope.object.spec.storage
-    found = scope.world.storages.get((scope.node, storage))
-    if found is None:
-        raise Terminal(
-            "PlaceUnusable",
-            f"node {scope.node} has no storage {storage}",
-            remedy=f"name another storage, or make it available there: pvesm set {storage} --nodes NODES,{scope.node}",
-        )
-    if not found.enabled:
-        raise Terminal("PlaceUnusable", f"storage {storage} is disabled", remedy=f"pvesm set {storage} --disable 0")
+    found = scope.world.storages[scope.node, storage]
     if not found.active:
         raise Waiting("PlaceUnusable", f"storage {storage} is not active on node {scope.node}", 30)
     if "images" not in found.content:

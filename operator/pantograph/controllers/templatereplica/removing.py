@@ -56,17 +56,6 @@ async def ensure_unstaged(scope: ReplicaScope) -> None:
     )
 
 
-async def report_left_behind(scope: ReplicaScope) -> None:
-    """After this it was said which stubs stay: nobody can read it in the status of an object that is gone."""
-    for leftover in scope.status.leftovers or ():
-        if leftover.vmid not in scope.world.guests:
-            continue
-        message = f"VM {leftover.vmid} on node {leftover.node} stays; no token may remove it; there: {leftover.command}"
-        await scope.services.events.record(
-            scope.object.info.resource, scope.object.metadata, type="Warning", reason="LeftBehind", message=message
-        )
-
-
 def _is_needed_by_others(scope: ReplicaScope, staged: StagedStatus) -> bool:
     """Whether a replica that reads the same file has not imported it yet, also one that waits for its turn."""
     storage = scope.world.storages.get((scope.node, staged.storage))
@@ -112,6 +101,4 @@ async def _report_kept(scope: ReplicaScope, staged: StagedStatus, remedy: str) -
     if not scope.object.deleting:
         scope.set_condition("StagedFileKept", True, reason="MissingPrivilege", message=message)
         return
-    await scope.services.events.record(
-        scope.object.info.resource, scope.object.metadata, type="Warning", reason="StagedFileKept", message=message
-    )
+    await scope.warn(reason="StagedFileKept", message=message)

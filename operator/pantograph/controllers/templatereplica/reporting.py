@@ -1,22 +1,27 @@
-"""The last step of a copy: it is there, verified; say so."""
+"""The last steps of a copy: it is there, verified, and can be used; say so."""
 
 from __future__ import annotations
 
+from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.leftovers import forget_removed
+from pantograph.controllers.templatereplica.resolving import unknown
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Waiting
 
 SETTLE_S = 5.0
 
 
+async def require_storage(scope: ReplicaScope) -> None:
+    """After this the storage that holds the copy can be used on its node; otherwise the copy is Unknown, and stays."""
+    if (unusable := await places.unusable_storage(scope)) is not None:
+        raise unknown(scope, unusable.reason, unusable.message, remedy=unusable.remedy)
+
+
 async def report(scope: ReplicaScope) -> None:
     """After this the status says Ready, and the next look costs no call of its own."""
     uid = scope.object.metadata.uid
     scope.status.phase = "Ready"
-    scope.status.leftovers = [
-        leftover
-        for leftover in scope.status.leftovers or ()
-        if leftover.vmid in scope.world.guests or not scope.world.complete
-    ] or None
+    await forget_removed(scope)
     vmid = scope.status.vmid
     if vmid is None:
         raise Waiting("Importing", "the machine is not visible yet", SETTLE_S)

@@ -14,7 +14,7 @@ from pantograph.controllers import operations
 from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.secrets import SecretNotFound
 from pantograph.controllers.templatereplica.follower import TaskFollower, in_time
-from pantograph.controllers.templatereplica.scope import ReplicaScope
+from pantograph.controllers.templatereplica.scope import STUB_LOCK, ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox.port import VmConfig
@@ -91,19 +91,23 @@ async def settle_operation(scope: ReplicaScope) -> None:
     storage = scope.status.staged.storage if scope.status.staged else None
     try:
         scope.settled = await operations.settle(scope, TaskFollower(scope.pve, storage))
-    except provider.Unreachable:
-        raise  # how the work ended is not known
+    except provider.AlreadyExists:
+        raise  # what stands there is somebody else's
     except provider.ProviderError:
-        if operation is not None and operation.type == "Import":
+        # A look that failed says nothing: only a task that has ended, and badly, leaves something.
+        if operation is not None and operation.type == "Import" and scope.status.operation is None:
             await note_leftover(scope, operation)
         raise
 
 
 async def note_leftover(scope: ReplicaScope, operation: Operation) -> None:
-    """List the locked stub that a killed create leaves: no token can clear its lock (pve-access-control: root only)."""
+    """List the locked stub that a killed create of ours leaves: no token can clear its lock (`qm unlock` is root's).
+
+    Only for work that was seen to be ours, as a task: the command that is told destroys whatever has the number.
+    """
     assert operation.vmid is not None
     config = await own_config(scope, scope.node, operation.vmid)
-    if config is None or config.lock is None or scope.owns(config):
+    if config is None or config.lock != STUB_LOCK or scope.owns(config):
         return
     kept = [leftover for leftover in scope.status.leftovers or () if leftover.vmid != operation.vmid]
     command = f"qm unlock {operation.vmid} && qm destroy {operation.vmid} --purge"

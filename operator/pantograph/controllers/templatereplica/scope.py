@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from pantograph.api import operation as records
 from pantograph.api.meta import Key
@@ -22,6 +22,9 @@ from pantograph.providers.proxmox.connection import ProxmoxConnection
 from pantograph.providers.proxmox.mark import Mark, carrier_tag, foreign_mark, own_mark, staged_name
 from pantograph.providers.proxmox.port import ProxmoxApi, VmConfig
 from pantograph.providers.proxmox.snapshot import ClusterSnapshot
+
+STUB_LOCK: Final = "create"
+"""The lock of a machine whose create has not ended, or was killed: then nobody but root can clear it."""
 
 
 @dataclass(kw_only=True)
@@ -128,6 +131,12 @@ class ReplicaScope(Scope[TemplateReplica, TemplateReplicaStatus]):
             uid=metadata.uid,
             vmid=vmid,
             revision=self.status.revision or "",
+        )
+
+    async def warn(self, *, reason: str, message: str) -> None:
+        """Say it in an Event."""
+        await self.services.events.record(
+            self.object.info.resource, self.object.metadata, type="Warning", reason=reason, message=message
         )
 
     async def announce(

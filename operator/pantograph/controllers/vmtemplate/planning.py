@@ -1,7 +1,8 @@
 """Which places must hold a copy: pure, from the placements and what is known of their clusters.
 
 A place leaves the plan only when the spec stops naming it or, while the cluster is quorate, its node is no longer a
-member. Anything that merely cannot be used now keeps its place: the replica there says why.
+member. Anything that merely cannot be used now keeps its place: the replica there says why. A listing of storages only
+adds places: Proxmox leaves out what is disabled, restricted to other nodes, or not for these credentials to see.
 """
 
 from __future__ import annotations
@@ -36,6 +37,19 @@ class ClusterView:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """A replica of this template that is there and is not being deleted."""
+
+    type: Literal["Copy", "Logical"]
+    holds: bool
+    """Whether anything of it is outside."""
+
+    @property
+    def holds_copy(self) -> bool:
+        return self.type == "Copy" and self.holds
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """One wanted copy."""
 
@@ -52,10 +66,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Plan:
-    """All wanted places, and the clusters about which nothing may be concluded now."""
+    """All wanted places, and the clusters and storages about which nothing may be concluded now."""
 
     places: Sequence[Place]
     unknown: frozenset[ClusterId]
+    unlisted: Sequence[tuple[ClusterId, str]] = ()
+    """Storages that a placement names and their cluster does not list: they may be there all the same."""
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -74,11 +90,12 @@ def make_plan(
     revision: str,
     placements: Sequence[Placement],
     views: Mapping[ClusterId, ClusterView | None],
-    holders: frozenset[str],
+    children: Mapping[str, Child],
 ) -> Plan:
-    """The places of `placements`; `holders` are the names of places that already hold, or are making, a real copy."""
+    """The places of `placements`; `children` are the replicas that there are already, by name."""
     places: dict[str, Place] = {}
     unknown: set[ClusterId] = set()
+    unlisted: set[tuple[ClusterId, str]] = set()
     for placement in placements:
         reference = placement.proxmox.cluster_ref
         cluster = (reference.namespace or namespace, reference.name)
@@ -86,10 +103,14 @@ def make_plan(
         if view is None:
             unknown.add(cluster)
             continue
-        for place in _places_of(template, cluster, placement, revision=revision, view=view, holders=holders):
+        if placement.proxmox.storage not in view.storages:
+            unlisted.add((cluster, placement.proxmox.storage))
+        for place in _places_of(template, cluster, placement, revision=revision, view=view, children=children):
             places.setdefault(place.name, place)
     return Plan(
-        tuple(sorted(places.values(), key=lambda place: (place.cluster, place.node, place.storage))), frozenset(unknown)
+        tuple(sorted(places.values(), key=lambda place: (place.cluster, place.node, place.storage))),
+        frozenset(unknown),
+        tuple(sorted(unlisted)),
     )
 
 
@@ -100,12 +121,11 @@ def _places_of(
     *,
     revision: str,
     view: ClusterView,
-    holders: frozenset[str],
+    children: Mapping[str, Child],
 ) -> list[Place]:
     proxmox = placement.proxmox
     storage = view.storages.get(proxmox.storage)
-    nodes = [node for node in _nodes_of(placement, view, storage) if node not in (proxmox.exclude_nodes or ())]
-    places = [
+    members = [
         Place(
             name=replica_name(template, cluster=cluster, node=node, storage=proxmox.storage, revision=revision),
             cluster=cluster,
@@ -114,21 +134,48 @@ def _places_of(
             staging_storage=proxmox.staging_storage,
             transfer=placement.transfer or "Auto",
         )
-        for node in nodes
+        for node in sorted(view.online)
+        if node not in (proxmox.exclude_nodes or ())
     ]
-    if storage is None or not storage.shared or not places:
+    places = [place for place in members if _is_wanted(place, placement, storage, children)]
+    if not places or not _is_shared(places, storage, children):
         return places
-    owner = _owner(places, view, holders)
-    return [place if place is owner else replace(place, copy_of=owner.name) for place in places]
+    owner = _owner(places, view, children)
+    return [place if place is owner or _holds_copy(place, children) else _view_of(owner, place) for place in places]
 
 
-def _nodes_of(placement: Placement, view: ClusterView, storage: StorageView | None) -> list[str]:
-    """Named nodes as named; otherwise the members that have the storage (a restricted storage is no place of all)."""
+def _is_wanted(place: Place, placement: Placement, storage: StorageView | None, children: Mapping[str, Child]) -> bool:
+    """Named nodes as named; otherwise the members that have the storage, and those that hold a replica there already.
+
+    A restricted storage is no new place of the other nodes; a replica goes only when the spec stops naming its place.
+    """
     if placement.proxmox.nodes is not None:
-        return sorted(node for node in placement.proxmox.nodes if node in view.online)
-    return sorted(view.online.keys() & storage.nodes) if storage else []
+        return place.node in placement.proxmox.nodes
+    return place.name in children or (storage is not None and place.node in storage.nodes)
 
 
-def _owner(places: Sequence[Place], view: ClusterView, holders: frozenset[str]) -> Place:
-    """Who holds the one real copy on shared storage: whoever does already, else the first node that is online."""
-    return min(places, key=lambda place: (place.name not in holders, not view.online[place.node], place.node))
+def _is_shared(places: Sequence[Place], storage: StorageView | None, children: Mapping[str, Child]) -> bool:
+    """What the listing says; of a storage that is not listed, what it said when the replicas were made."""
+    if storage is not None:
+        return storage.shared
+    return any(place.name in children and children[place.name].type == "Logical" for place in places)
+
+
+def _owner(places: Sequence[Place], view: ClusterView, children: Mapping[str, Child]) -> Place:
+    """Who holds the one real copy on shared storage: whoever does or will, else the first node that is online."""
+
+    def rank(place: Place) -> tuple[bool, bool, bool, str]:
+        child = children.get(place.name)
+        is_copy = child is not None and child.type == "Copy"
+        return (not _holds_copy(place, children), not is_copy, not view.online[place.node], place.node)
+
+    return min(places, key=rank)
+
+
+def _holds_copy(place: Place, children: Mapping[str, Child]) -> bool:
+    """Whether a real copy is there, or being made: no listing turns it into a view, for that would destroy it."""
+    return place.name in children and children[place.name].holds_copy
+
+
+def _view_of(owner: Place, place: Place) -> Place:
+    return replace(place, copy_of=owner.name)

@@ -12,7 +12,7 @@ from pantograph.api.proxmoxcluster import ProxmoxCluster
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.controllers import indexes
 from pantograph.controllers.namespaces import refuse_foreign_namespace
-from pantograph.controllers.vmtemplate.planning import ClusterId, ClusterView, Place, StorageView, make_plan
+from pantograph.controllers.vmtemplate.planning import Child, ClusterId, ClusterView, Place, StorageView, make_plan
 from pantograph.controllers.vmtemplate.scope import TemplateScope
 from pantograph.engine.errors import Waiting
 from pantograph.engine.kube import Conflict, NotFound
@@ -34,7 +34,11 @@ async def plan_places(scope: TemplateScope) -> None:
         namespace=namespace,
         placements=scope.object.spec.placements,
         views={cluster: _view(scope, cluster) for cluster in clusters},
-        holders=frozenset(child.metadata.name for child in scope.children() if child.spec.type == "Copy"),
+        children={
+            child.metadata.name: Child(child.spec.type, child.status.holds_anything)
+            for child in scope.children()
+            if not child.deleting
+        },
     )
 
 
@@ -48,6 +52,11 @@ async def ensure_replicas(scope: TemplateScope) -> None:
         wanted = _replica(scope, place)
         child = existing.get(place.name)
         if child is not None and (child.deleting or _agrees(child, wanted)):
+            continue
+        if child is not None and child.spec.type != wanted["spec"]["type"]:
+            # The type is immutable, so another replica takes its name when it is gone. Nothing is lost: a view has
+            # nothing outside, and the plan makes no view of a copy that has.
+            await _delete(scope, child)
             continue
         answer = await scope.kube.apply(
             TemplateReplica.info.resource, scope.object.metadata.namespace, place.name, wanted

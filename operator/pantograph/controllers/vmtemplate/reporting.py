@@ -125,9 +125,10 @@ def _verdict(scope: TemplateScope, places: Sequence[_Standing], lacking: Sequenc
         message = f"which places there are cannot be told yet: ProxmoxCluster {named} is not ready"
         return Waiting("ClusterNotReady", message, CHANGE_WAKES_S)
     if not places:
+        detail = f": {_unlisted(scope)}" if scope.plan.unlisted else ""
         return Terminal(
             "NoPlaces",
-            "no node of the placements' clusters has the storage that they name",
+            f"no node of the placements' clusters has the storage that they name{detail}",
             remedy="correct spec.placements[].proxmox.storage or nodes",
         )
     if len(places) - len(lacking) >= _min_ready(scope, len(places)):
@@ -168,7 +169,20 @@ def _judge_degraded(scope: TemplateScope, places: Sequence[_Standing]) -> None:
             "Degraded", True, reason="PlacesUnreachable", message=name_some((place.says() for place in unseen), limit=3)
         )
         return
+    if scope.plan.unlisted:
+        message = f"no further copy is placed there: {_unlisted(scope)}"
+        scope.set_condition("Degraded", True, reason="StorageUnlisted", message=message)
+        return
     scope.drop_condition("Degraded")
+
+
+def _unlisted(scope: TemplateScope) -> str:
+    """Which storages the listings lack, and what keeps a storage out of them; Proxmox does not tell which it is."""
+    return name_some(
+        f"storage {storage} of ProxmoxCluster {'/'.join(cluster)} is not listed: it is not there, disabled "
+        f"(pvesm set {storage} --disable 0), or the credentials lack Datastore.Audit on /storage/{storage}"
+        for cluster, storage in scope.plan.unlisted
+    )
 
 
 def _progress(scope: TemplateScope, places: Sequence[_Standing]) -> TemplateProgress | None:

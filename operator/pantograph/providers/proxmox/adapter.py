@@ -202,8 +202,10 @@ class ProxmoxerApi:
         return await self._begin("POST", "/nodes/{node}/qemu/{vmid}/template", values, at={"node": node, "vmid": vmid})
 
     async def destroy_vm(self, node: str, vmid: int) -> Upid:
+        # What the configuration does not refer to is not proved ours: Proxmox would take every volume of this number on
+        # all enabled storages, also those of an earlier guest, or of another cluster on the same storage.
+        values = {"purge": "1", "destroy-unreferenced-disks": "0"}
         # No other endpoint in its place: the caller saw quorum at this one.
-        values = {"purge": "1", "destroy-unreferenced-disks": "1"}
         return await self._begin(
             "DELETE", "/nodes/{node}/qemu/{vmid}", values, fail_over=False, at={"node": node, "vmid": vmid}
         )

@@ -230,8 +230,8 @@ class ProxmoxApi(Protocol):
     async def convert_to_template(self, node: str, vmid: int, *, disk: str | None = None) -> Upid: ...
 
     async def destroy_vm(self, node: str, vmid: int) -> Upid:
-        """With purge=1 and destroy-unreferenced-disks=1. Without quorum Proxmox destroys the disks and then fails:
-        callers check quorum first."""
+        """With purge=1, and no disks but those that the configuration refers to. Without quorum Proxmox destroys the
+        disks and then fails: callers check quorum first. A disk that cannot be removed is only a line in the log."""
         ...
 
     async def delete_volume(self, node: str, storage: str, volid: str) -> Upid: ...
