@@ -29,7 +29,7 @@ from pantograph.providers.proxmox.connection import ConnectionPool
 from tests.simulation.crashpoints import Tap
 from tests.simulation.depot import SimulatedDepot
 from tests.simulation.jobs.world import FakeRuns, Mailbox, MediaServerWorld, Runners
-from tests.simulation.lab import NAMESPACE, Lab, _base64, _object
+from tests.simulation.lab import NAMESPACE, Lab, encoded, _object
 
 
 class MediaLab(Lab):
@@ -108,7 +108,7 @@ class MediaLab(Lab):
         return self.secret("openlist", username="anna", password=password)
 
     def secret(self, name: str, **values: str) -> Body:
-        data = {key: _base64(value) for key, value in values.items()}
+        data = {key: encoded(value) for key, value in values.items()}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
     def data_server(self, name: str = "openlist", **spec: Any) -> Body:
