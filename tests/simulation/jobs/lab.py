@@ -29,7 +29,7 @@ from pantograph.providers.proxmox.connection import ConnectionPool
 from tests.simulation.crashpoints import Tap
 from tests.simulation.depot import SimulatedDepot
 from tests.simulation.jobs.world import FakeRuns, Mailbox, MediaServerWorld, Runners
-from tests.simulation.lab import NAMESPACE, Lab, encoded, _object
+from tests.simulation.lab import NAMESPACE, Lab, _object, encoded
 
 
 class MediaLab(Lab):
