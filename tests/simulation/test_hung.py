@@ -8,6 +8,8 @@ from typing import Any
 
 from pantograph.api.meta import Body
 from tests.fakes.proxmox import SimulatedCluster
+from tests.fakes.proxmox.answers import ConnectionLost
+from tests.fakes.proxmox.faults import Call
 from tests.fakes.proxmox.gate import PROXY_TIMEOUT_S
 from tests.simulation.lab import IMAGE_URL, Lab, encoded
 
@@ -102,6 +104,31 @@ async def test_work_on_a_node_that_hangs_is_not_asked_after_and_is_followed_when
         for template in busy:
             await lab.until_ready(f"vmtemplate/{template['metadata']['name']}")
         assert lab.truth.mutation_counts()["create_vm"] == 1 + COPIES + 12
+
+
+async def test_a_node_that_hangs_when_it_is_asked_for_a_lost_create_loses_no_vmid() -> None:
+    async with Lab() as lab:
+        await lab.until_ready("proxmoxcluster/prod")
+        created: list[str] = []
+
+        def lose_create_then_hang(call: Call, when: str) -> None:
+            if call.verb == "create_vm" and when == "before":
+                created.append(call.params["vmid"])
+                if len(created) == 1:
+                    raise ConnectionLost("Connection reset by peer", sent=True)
+            if call.verb == "vm_config" and when == "before" and len(created) == 1:
+                lab.pve.faults.hang("pve1")
+
+        lab.pve.faults.hooks.append(lose_create_then_hang)
+        await lab.apply(lab.template("debian", nodes=["pve1"]))
+        await lab.until(lambda: lab.pve.faults.frozen("pve1") is not None)
+        await lab.quiet(for_s=600)
+        assert str(lab.vmid("pve1")) == created[0]
+
+        lab.pve.faults.hooks.clear()
+        lab.pve.faults.thaw("pve1")
+        await lab.until_ready("vmtemplate/debian")
+        assert [str(machine.vmid) for machine in lab.truth.machines_marked()] == created
 
 
 async def test_a_cluster_that_takes_calls_and_never_answers_delays_no_other_cluster() -> None:

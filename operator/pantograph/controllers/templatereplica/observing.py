@@ -97,8 +97,12 @@ async def _observe_unconfirmed(scope: ReplicaScope) -> None:
         return
     row = scope.world.guests.get(settled.vmid)
     where = row.node if row else scope.node
-    require_answering(scope, where)
-    config = await own_config(scope, where, settled.vmid)
+    try:
+        require_answering(scope, where)
+        config = await own_config(scope, where, settled.vmid)
+    except (Waiting, provider.Unreachable):
+        scope.status.operation = settled  # the question stays open, and with it the VMID
+        raise
     if config is None:
         # The record stays until the create is repeated: a wait in between must not lose its VMID.
         scope.status.operation = settled
