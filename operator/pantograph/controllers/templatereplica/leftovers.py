@@ -22,7 +22,10 @@ async def report_left_behind(scope: ReplicaScope) -> None:
     for leftover in scope.status.leftovers or ():
         if not _is_left(scope, leftover):
             continue
-        message = f"VM {leftover.vmid} on node {leftover.node} stays; no token may remove it; there: {leftover.command}"
+        message = (
+            f"VM {leftover.vmid} on node {leftover.node} stays; no token may remove it; there: {leftover.command}; "
+            f"what disks it leaves: pvesm list {scope.object.spec.storage} --vmid {leftover.vmid}"
+        )
         await scope.warn(reason="LeftBehind", message=message)
 
 
