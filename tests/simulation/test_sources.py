@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
+from pantograph.api.meta import RECONCILE_AT
 from tests.fakes.proxmox import qcow2
 from tests.simulation.lab import IMAGE_URL, Lab
 
@@ -61,7 +64,8 @@ async def test_a_fetch_that_ended_before_the_process_did_is_found_again() -> Non
         assert (lab.disk.fetches, lab.disk.confirmations) == ([IMAGE_URL], [])
 
 
-async def test_a_lost_image_is_back_as_soon_as_the_origin_serves_the_former_file_again() -> None:
+@pytest.mark.parametrize("a_person_asks", [True, False])
+async def test_a_lost_image_is_back_when_the_origin_serves_the_former_file_again(a_person_asks: bool) -> None:
     async with Lab() as lab:
         former = original(lab)
         await lab.make_ready(nodes=["pve1"])
@@ -69,12 +73,28 @@ async def test_a_lost_image_is_back_as_soon_as_the_origin_serves_the_former_file
         lab.disk.origin[IMAGE_URL] = NEWER
         await lab.apply(lab.template(nodes=["pve1", "pve2"]))
         await lab.until_reason("vmtemplate/debian", "SourceGone")
-        await lab.quiet(for_s=3600)
-        assert lab.disk.fetches == [IMAGE_URL] * 2, "that it is still the other file is asked, not fetched"
+        asked = len(lab.disk.confirmations)
+        await lab.quiet(for_s=5 * 3600)
+        assert (lab.disk.fetches, len(lab.disk.confirmations)) == ([IMAGE_URL] * 2, asked), "nobody asks all the time"
         lab.disk.origin[IMAGE_URL] = former
-        await lab.until_ready("vmtemplate/debian")
+        if a_person_asks:
+            await lab.patch("vmtemplate/debian", {"metadata": {"annotations": {RECONCILE_AT: "now"}}})
+        await lab.until_ready("vmtemplate/debian", within_s=60 if a_person_asks else 2 * 3600)
         assert {machine.node for machine in lab.truth.machines_marked()} == {"pve1", "pve2"}
         assert served(lab, "debian") == digest(former)
+
+
+async def test_an_image_that_is_too_large_for_the_disk_is_not_asked_for_again_before_the_spec_changes() -> None:
+    async with Lab() as lab:
+        await lab.apply(lab.template(hardware={"disk": {"size": "1Mi"}}))
+        await lab.until_reason("vmtemplate/debian", "DiskTooSmall")
+        await lab.quiet(for_s=60)
+        writes = len(lab.server.writes)
+        await lab.quiet(for_s=5 * 3600)
+        assert (lab.disk.fetches, lab.disk.confirmations) == ([IMAGE_URL], [])
+        assert lab.server.writes[writes:] == []
+        await lab.apply(lab.template())
+        await lab.until_ready("vmtemplate/debian", within_s=300)
 
 
 async def test_a_corrected_url_does_not_wait_for_the_fetch_of_the_old_one() -> None:

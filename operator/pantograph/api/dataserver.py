@@ -41,8 +41,8 @@ class ServerTls(Model):
     """How the endpoint's certificate is verified."""
 
     ca_ref: LocalReference
-    """A Secret in this namespace whose key `ca.crt` holds the authority's certificate (PEM); for a certificate that
-    signed itself, that one."""
+    """A Secret in this namespace whose key `ca.crt` holds the authority's certificate (PEM), trusted beside the
+    system's authorities; for a certificate that signed itself, that one."""
 
 
 class ServerLimits(Model):

@@ -18,6 +18,7 @@ from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import KubeApi
 from pantograph.providers import errors as provider
 from pantograph.providers.proxmox.connection import ConnectionPool, ProxmoxConnection
+from pantograph.providers.proxmox.observer import PATIENCE_S
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings, Credentials, Limits, Tls, UserPassword
 
 SECRET_INTERVAL_S: Final = 600.0
@@ -42,12 +43,19 @@ class Connections:
         self._open: dict[str, _Open] = {}
 
     async def open(
-        self, cluster: ProxmoxCluster, kube: KubeApi, *, finalising: bool = False, afresh: bool = False
+        self,
+        cluster: ProxmoxCluster,
+        kube: KubeApi,
+        *,
+        finalising: bool = False,
+        afresh: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> ProxmoxConnection:
         """The cluster's connection, opened or opened anew if its spec or a Secret of it has changed.
 
         `afresh`: read the Secrets now, and try credentials that were refused once more. `finalising`: the credentials
-        last read serve, should their Secret be gone (a namespace ends in any order).
+        last read serve, should their Secret be gone (a namespace ends in any order). `patience_s`: as in
+        `ConnectionPool.get`.
         Raises Waiting if a Secret is missing, Terminal if it lacks keys or its credentials were refused.
         """
         uid = cluster.metadata.uid
@@ -64,7 +72,7 @@ class Connections:
         if known.refused is not None:
             raise known.refused
         try:
-            return await self._pool.get(known.settings)
+            return await self._pool.get(known.settings, patience_s=patience_s)
         except provider.Unauthorized as refused:
             known.refused = refused
             raise

@@ -48,7 +48,7 @@ async def connect(scope: ClusterScope) -> None:
     """After this the connection is open, with the credentials as they are now."""
     try:
         scope.connection = await scope.outside.connections.open(
-            scope.object, scope.kube, afresh=scope.requested is not None
+            scope.object, scope.kube, afresh=scope.requested is not None, patience_s=THOROUGH_S
         )
     except provider.Unauthorized as refused:
         raise _refused(scope, refused) from refused
@@ -185,7 +185,8 @@ def _refused(scope: ClusterScope, refused: provider.Unauthorized) -> StepError:
         refused.message,
         remedy=(
             f"put valid credentials into Secret {secret}; they are read again within a minute. If they were mended on"
-            f" Proxmox: kubectl annotate proxmoxcluster {scope.key.name} {RECONCILE_AT}=now --overwrite"
+            f" Proxmox: kubectl annotate proxmoxcluster {scope.key.name} -n {scope.key.namespace}"
+            f' {RECONCILE_AT}="$(date)" --overwrite'
         ),
     )
 

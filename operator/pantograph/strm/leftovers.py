@@ -75,6 +75,11 @@ class Leftovers:
         """When the first of them is due; None: nothing is left."""
         return min((left.due for left in self._left.values()), default=None)
 
+    def until_whole_s(self, now: float) -> float:
+        """How long until the whole is looked at again; 0: it is not left, or due."""
+        whole = self._left.get(Subtrees())
+        return 0.0 if whole is None else max(0.0, whole.due - now)
+
     def due(self, now: float) -> list[Subtrees]:
         """The parts that are to be looked at."""
         return [part for part in self.parts if self._left[part].due <= now]

@@ -42,9 +42,10 @@ async def mirror(run: Opened) -> None:
         report.fail(error)
     except OSError as error:
         report.fail(fault_of_target(run.target.root, error))
-    # What cannot be settled now may never be, and the source goes on: the next run lists it anew.
-    is_cut_short = report.result == "Failed" and not is_listed
     conclude(run, walk)
+    # What cannot be settled now may never be, and the source goes on: the next run lists it anew. And before a root
+    # that fails nothing was listed, but by an earlier life.
+    is_cut_short = report.result == "Failed" and not is_listed and (begun.resumed or not walk.root_error)
     is_stopped = report.result == "Cancelled"
     whole = was_whole(run, walk)
     if request.scope.is_whole and not request.rewrite_only and report.result not in ("Failed", "Cancelled"):
@@ -56,7 +57,7 @@ async def mirror(run: Opened) -> None:
         directories=run.progress.dirs_done,
         job=run.job if whole else None,
         resumable=is_cut_short or is_stopped,
-        again=walk.again if is_stopped else (),
+        again=[item for item in walk.again if is_stopped or not item.path],
     )
 
 
@@ -85,6 +86,7 @@ def _begin(run: Opened) -> Begun:
         shape=run.job.shape,
         now=run.around.clock.now().timestamp(),
         afresh=run.report.dry_run,
+        removes=run.job.prune.mode in ("Trash", "Delete") or request.approve_prune is not None,
     )
 
 

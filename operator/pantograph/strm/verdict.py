@@ -12,11 +12,11 @@ def conclude(run: Opened, walk: Walk) -> None:
     report.inventory_strm, report.inventory_sidecars = inventory.get("strm", 0), inventory.get("sidecar", 0)
     if report.result == "Failed":
         return
-    if walk.root_error:
+    if run.stopped():
+        report.result, report.reason = "Cancelled", "Cancelled"
+    elif walk.root_error:
         report.result, report.reason = "Failed", "SourceUnusable"
         report.message = f"{run.job.source} cannot be listed: {walk.root_error}"
-    elif run.stopped():
-        report.result, report.reason = "Cancelled", "Cancelled"
     elif report.reason == "RewriteLimit":
         report.result = "Blocked"
     elif report.prune_blocked:

@@ -223,7 +223,7 @@ class Walk:
             fd = self.target.open(item.local)
             disk = {} if fd is None else scan_all(fd)
         except OSError as error:
-            self._incomplete(item, f"target: {error.strerror}")
+            self._incomplete(item, f"target: {fault_of_file(self.target.root, error)}")
             return None
         if item.local and STATE_DIR in disk:
             self._incomplete(item, "target: the directory belongs to another job")

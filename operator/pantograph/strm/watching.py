@@ -99,6 +99,7 @@ class Hints:
         """Nothing that was heard or left need be looked at."""
         self._heard.clear()
         self._directories, self._whole = set(), False
+        self._at_work = self._taken = None
         self.left.clear()
 
     def _give_back(self) -> None:
@@ -151,7 +152,9 @@ async def follow(
             hints.end(ended, now=clock.monotonic(), took_s=clock.monotonic() - began)
             has_failed = ended.result == "Failed"
             pause_s = max(min_interval_s, min(pause_s * 2, LONGEST_PAUSE_S)) if has_failed else min_interval_s
-            await clock.sleep(pause_s)
+            # A run over a part in between would end the whole one that was cut short, which goes on where it was.
+            until_whole_s = hints.left.until_whole_s(clock.monotonic()) if has_failed else 0.0
+            await clock.sleep(max(pause_s, until_whole_s))
         await listener
     finally:
         listener.cancel()

@@ -312,3 +312,15 @@ async def test_ten_directories_that_cannot_be_listed_are_named_by_the_last_and_t
     assert "/broken09" in report.message
     report = await stage.run()
     assert (report.result, len(stage.names())) == ("Degraded", 15)
+
+
+async def test_a_root_that_fails_when_a_run_goes_on_does_not_send_it_back_to_the_beginning(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(300))
+    await stopped(stage, 20)
+    stage.tree.faults[ROOT] = mediatree.server_error
+    assert (await stage.run()).reason == "SourceUnusable"
+    stage.tree.faults.clear()
+    stage.tree.listed.clear()
+    assert (await stage.run()).result == "Succeeded"
+    assert len(stage.tree.listed) <= DIRECTORIES - 20 + 4
+    assert len(stage.names()) == 300

@@ -119,6 +119,23 @@ async def test_what_a_run_has_left_is_looked_at_again_as_deep_as_it_was_and_hold
     ]
 
 
+async def test_a_change_does_not_end_a_whole_run_that_goes_on_soon() -> None:
+    tree = Watched()
+    tree.told.put_nowait(Hint(HintKind.RESCAN, ROOT))
+    change = Hint(HintKind.CHANGED, f"{ROOT}/b/film.mkv")
+    runs = await runs_of(tree, *[ended("Failed")] * 2, meanwhile=lambda _: tree.told.put_nowait(change))
+    assert [(run.scope.is_whole, run.at_s) for run in runs] == [(True, 0), (True, 30), (True, 90)]
+
+
+async def test_what_is_dropped_is_not_given_back_by_a_run_that_never_began() -> None:
+    hints = Hints(ROOT)
+    hints.hear(Hint(HintKind.RESCAN, ROOT))
+    hints.begin(Subtrees())
+    hints.clear()
+    hints.begin(Subtrees(("a",), shallow=True))
+    assert hints.pending is None
+
+
 async def test_a_run_that_cannot_say_what_it_has_left_is_repeated_deeper_than_it_was() -> None:
     tree = Watched()
     tree.told.put_nowait(Hint(HintKind.CHANGED, f"{ROOT}/new/film.mkv"))

@@ -27,7 +27,7 @@ class Pool:
         self.asked: list[ConnectionSettings] = []
         self.released: list[ConnectionSettings] = []
 
-    async def get(self, settings: ConnectionSettings) -> object:
+    async def get(self, settings: ConnectionSettings, *, patience_s: float) -> object:
         self.asked.append(settings)
         assert isinstance(settings.credentials, ApiToken)
         if settings.credentials.secret == self.refused:

@@ -148,12 +148,25 @@ def test_a_replica_on_a_storage_that_is_not_listed_goes_when_the_spec_or_its_nod
 
 
 def test_views_stay_views_when_the_listing_lacks_their_shared_storage() -> None:
-    planned = plan(seen=unlisting(), children={"pve1": VIEW, "pve2": COPY, "pve3": VIEW})
+    shown = Child("Logical", holds=False, copy_of=name_on("pve2"))
+    planned = plan(placement(nodes=["pve1", "pve2", "pve3"]), seen=unlisting(), children={"pve1": shown, "pve2": COPY})
     assert {place.node: place.copy_of for place in planned.places} == {
         "pve1": name_on("pve2"),
         "pve2": None,
         "pve3": name_on("pve2"),
     }
+
+
+def test_no_view_becomes_the_copy_while_the_storage_is_not_listed() -> None:
+    view_of_gone = Child("Logical", holds=False, copy_of=name_on("pve1"))
+    planned = plan(placement(excludeNodes=["pve1"]), seen=unlisting(), children={"pve2": view_of_gone})
+    assert {place.node: place.copy_of for place in planned.places} == {"pve2": name_on("pve1")}
+
+
+def test_a_node_that_lost_the_storage_makes_no_copy_for_the_others() -> None:
+    children = {"pve1": BARE, "pve2": VIEW, "pve3": VIEW}
+    assert owners(plan(seen=view(shared=True, on={"pve2", "pve3"}), children=children)) == ["pve2"]
+    assert owners(plan(placement(nodes=["pve1", "pve2"]), seen=view(shared=True, on={"pve2"}))) == ["pve2"]
 
 
 def test_no_listing_turns_a_copy_that_is_there_into_a_view() -> None:

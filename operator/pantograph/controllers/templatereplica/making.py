@@ -14,6 +14,7 @@ from pantograph.api.templatereplica import StagedStatus
 from pantograph.api.units import parse_quantity
 from pantograph.controllers import indexes
 from pantograph.controllers.templatereplica import places
+from pantograph.controllers.templatereplica.follower import in_time
 from pantograph.controllers.templatereplica.guards import refuse_while_cloned
 from pantograph.controllers.templatereplica.hardware import creation, difference
 from pantograph.controllers.templatereplica.scope import ReplicaScope
@@ -25,6 +26,8 @@ TURN_S: Final = 5.0
 DEPOT_RETRY_S: Final = 60.0
 """Whether a node reaches the depot shows in nothing that is observed, so it is asked again this often."""
 QUEUED_S: Final = 60.0
+MAX_NUMBERS: Final = 5
+"""So many VMIDs are asked about in a row, while all others of the cluster wait for theirs."""
 """Who is not woken looks by itself: people's own copies, and all if their template is suspended."""
 
 
@@ -196,11 +199,14 @@ async def _free_vmid(scope: ReplicaScope) -> int:
         announced = scope.services.cache.indexed(indexes.vmid(scope.cluster_key, vmid))
         return vmid in world.guests or vmid in refused or bool(announced)
 
-    while True:
+    for _ in range(MAX_NUMBERS):
         vmid = scope.connection.vmids.choose(range(first, last + 1), is_taken)
-        if not await scope.pve.content(scope.node, scope.object.spec.storage, content="images", vmid=vmid):
+        question = scope.pve.content(scope.node, scope.object.spec.storage, content="images", vmid=vmid)
+        if not await in_time(question, scope.node):
             return vmid
         refused.add(vmid)
+    # The next look goes on behind it; meanwhile others have their turn at the lock.
+    raise Waiting("VmidsInUse", f"storage {scope.object.spec.storage} holds disks under the VMIDs up to {vmid}", 1)
 
 
 def _making(scope: ReplicaScope) -> indexes.Index:

@@ -100,7 +100,7 @@ async def _observe_unconfirmed(scope: ReplicaScope) -> None:
     try:
         require_answering(scope, where)
         config = await own_config(scope, where, settled.vmid)
-    except (Waiting, provider.Unreachable):
+    except (Waiting, provider.ProviderError):
         scope.status.operation = settled  # the question stays open, and with it the VMID
         raise
     if config is None:

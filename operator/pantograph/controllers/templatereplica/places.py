@@ -8,6 +8,7 @@ from typing import Final
 from pantograph.api.conditions import name_some
 from pantograph.api.units import parse_quantity
 from pantograph.controllers.templatereplica.hardware import CLOUD_INIT_DRIVE
+from pantograph.controllers.templatereplica.resolving import require_answering
 from pantograph.controllers.templatereplica.scope import ReplicaScope
 from pantograph.engine.errors import Terminal, Waiting
 from pantograph.providers.proxmox import privileges
@@ -54,8 +55,7 @@ async def unusable_storage(scope: ReplicaScope) -> Terminal | None:
 
 async def require_usable_target(scope: ReplicaScope) -> None:
     """Refuses a target storage that is not there, not active, takes no disk images, or holds no base volumes."""
-    if (why := scope.world.unread.get(scope.node)) is not None:
-        raise Waiting("NodeUnreachable", why, 30)
+    require_answering(scope, scope.node)
     if (unusable := await unusable_storage(scope)) is not None:
         raise unusable
     storage = scope.object.spec.storage

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from pantograph.api import operation as records
+from pantograph.api.conditions import STALLED, find
 from pantograph.api.meta import Key
 from pantograph.api.operation import Operation
 from pantograph.api.units import parse_quantity
@@ -20,6 +22,9 @@ from pantograph.depot.port import ImageDepot
 from pantograph.engine.errors import Terminal, Waiting
 
 FETCH: Final = "Fetch"
+REFUSAL_LASTS: Final = timedelta(hours=6)
+"""So long an image that was refused is not asked for again, unless the spec changes or a person asks."""
+_REFUSALS: Final = ("DiskTooSmall", "SourceGone")
 
 
 def owner_of(key: Key) -> str:
@@ -51,7 +56,7 @@ async def ensure_image(scope: TemplateScope) -> None:
         _keep(scope)
         return
     followed = ended is not None and ended.handle == scope.request.key
-    state = depot.state(scope.request, since=ended.started_at if ended and followed else scope.now)
+    state = depot.state(scope.request, since=ended.started_at if ended and followed else _wished_at(scope))
     if state is not None and state.image is not None:
         _take(scope, state.image)
         _keep(scope)
@@ -122,6 +127,17 @@ class FetchFollower:
             done_bytes=state.bytes_done,
             total_bytes=state.bytes_total,
         )
+
+
+def _wished_at(scope: TemplateScope) -> datetime:
+    """When an image was wished for of which no fetch tells: now, unless it was refused lately for what it is.
+
+    Then what the depot has still answers: an origin that cannot tell whether its file is the same sends it each time.
+    """
+    stalled = find(scope.object.status.conditions, STALLED)
+    is_refused = stalled is not None and stalled.reason in _REFUSALS
+    same_spec = scope.object.status.observed_generation == scope.generation
+    return scope.now - REFUSAL_LASTS if is_refused and same_spec and scope.requested is None else scope.now
 
 
 def _needs_image(scope: TemplateScope) -> bool:

@@ -43,6 +43,8 @@ class Child:
     type: Literal["Copy", "Logical"]
     holds: bool
     """Whether anything of it is outside."""
+    copy_of: str | None = None
+    """Of a view: the replica whose copy it shows."""
 
     @property
     def holds_copy(self) -> bool:
@@ -138,10 +140,15 @@ def _places_of(
         if node not in (proxmox.exclude_nodes or ())
     ]
     places = [place for place in members if _is_wanted(place, placement, storage, children)]
-    if not places or not _is_shared(places, storage, children):
+    if storage is None:
+        return _as_they_are(places, children)
+    if not places or not storage.shared:
         return places
-    owner = _owner(places, view, children)
-    return [place if place is owner or _holds_copy(place, children) else _view_of(owner, place) for place in places]
+    owner = _owner(places, view, storage, children)
+    return [
+        place if place is owner or _holds_copy(place, children) else replace(place, copy_of=owner.name)
+        for place in places
+    ]
 
 
 def _is_wanted(place: Place, placement: Placement, storage: StorageView | None, children: Mapping[str, Child]) -> bool:
@@ -154,20 +161,27 @@ def _is_wanted(place: Place, placement: Placement, storage: StorageView | None, 
     return place.name in children or (storage is not None and place.node in storage.nodes)
 
 
-def _is_shared(places: Sequence[Place], storage: StorageView | None, children: Mapping[str, Child]) -> bool:
-    """What the listing says; of a storage that is not listed, what it said when the replicas were made."""
-    if storage is not None:
-        return storage.shared
-    return any(place.name in children and children[place.name].type == "Logical" for place in places)
+def _as_they_are(places: Sequence[Place], children: Mapping[str, Child]) -> list[Place]:
+    """On a storage that is not listed: whether it is shared is not known, so views stay views, of the same copy."""
+    shown = {child.copy_of for place in places if (child := children.get(place.name)) and child.copy_of}
+    joined = min(shown, default=None)
+    return [
+        replace(place, copy_of=children[place.name].copy_of if place.name in children else joined) for place in places
+    ]
 
 
-def _owner(places: Sequence[Place], view: ClusterView, children: Mapping[str, Child]) -> Place:
-    """Who holds the one real copy on shared storage: whoever does or will, else the first node that is online."""
+def _owner(places: Sequence[Place], view: ClusterView, storage: StorageView, children: Mapping[str, Child]) -> Place:
+    """Who holds the one real copy on shared storage: whoever does; else, of the nodes that have the storage, who is
+    about to make it, or the first that is online.
+    """
 
-    def rank(place: Place) -> tuple[bool, bool, bool, str]:
+    def rank(place: Place) -> tuple[bool, bool, bool, bool, str]:
         child = children.get(place.name)
         is_copy = child is not None and child.type == "Copy"
-        return (not _holds_copy(place, children), not is_copy, not view.online[place.node], place.node)
+        lacks_storage = place.node not in storage.nodes
+        return (
+            not _holds_copy(place, children), lacks_storage, not is_copy, not view.online[place.node], place.node,
+        )  # fmt: skip
 
     return min(places, key=rank)
 
@@ -175,7 +189,3 @@ def _owner(places: Sequence[Place], view: ClusterView, children: Mapping[str, Ch
 def _holds_copy(place: Place, children: Mapping[str, Child]) -> bool:
     """Whether a real copy is there, or being made: no listing turns it into a view, for that would destroy it."""
     return place.name in children and children[place.name].holds_copy
-
-
-def _view_of(owner: Place, place: Place) -> Place:
-    return replace(place, copy_of=owner.name)

@@ -35,7 +35,11 @@ async def plan_places(scope: TemplateScope) -> None:
         placements=scope.object.spec.placements,
         views={cluster: _view(scope, cluster) for cluster in clusters},
         children={
-            child.metadata.name: Child(child.spec.type, child.status.holds_anything)
+            child.metadata.name: Child(
+                child.spec.type,
+                child.status.holds_anything,
+                copy_of=child.spec.copy_ref.name if child.spec.copy_ref else None,
+            )
             for child in scope.children()
             if not child.deleting
         },

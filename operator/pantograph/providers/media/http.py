@@ -84,7 +84,9 @@ class Http:
             raise Rejected(f"{settings.name}: the endpoint {settings.endpoint!r} is no http(s) address")
         connector = None
         if settings.ca_pem is not None:
-            connector = aiohttp.TCPConnector(ssl=trusting(settings.ca_pem, remedy=NAME_AUTHORITY))
+            context = trusting(settings.ca_pem, remedy=NAME_AUTHORITY)
+            context.load_default_certs()  # a file may be redirected to a cloud's own servers
+            connector = aiohttp.TCPConnector(ssl=context)
         self.name = settings.name
         self.endpoint = settings.endpoint.rstrip("/")
         self._clock = clock
@@ -172,7 +174,7 @@ class Http:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             refused = getattr(error.certificate_error, "verify_message", "") or "it was not verified"
             return Unreachable(
-                f"{self.name}: the certificate of {self.endpoint} is not trusted: {refused}",
+                f"{self.name}: the certificate of {error.host}:{error.port} is not trusted: {refused}",
                 reason="CertificateRefused",
                 remedy=NAME_AUTHORITY,
             )

@@ -19,7 +19,7 @@ class ServerSettings:
     """The directory of a mounted Secret, or a Secret's values, with `token`, or `username`, `password` and perhaps
     `otp`; None: a guest."""
     ca_pem: str | None = None
-    """Authorities to trust in place of the system's, PEM."""
+    """Authorities to trust beside the system's, PEM."""
     list_timeout_s: float = 120.0
     """For one whole answer; a cloud behind the server may take its time over a big directory."""
 

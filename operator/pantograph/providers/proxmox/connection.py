@@ -86,21 +86,21 @@ class ConnectionPool:
         self._openings: dict[ConnectionSettings, _Opening] = {}
         self._apis: dict[ConnectionSettings, ProxmoxApi] = {}
 
-    async def get(self, settings: ConnectionSettings) -> ProxmoxConnection:
+    async def get(self, settings: ConnectionSettings, *, patience_s: float = PATIENCE_S) -> ProxmoxConnection:
         """The connection for these settings. All who ask share one attempt to open it.
 
         Raises what `cluster_status` raises if it was never open, and `Unreachable` when nobody has answered for
-        `PATIENCE_S`: the attempt goes on, and serves who asks later.
+        `patience_s`: the attempt goes on, and serves who asks later.
         """
         known = self._connections.get(settings)
         if known is not None:
             return known
         opening = self._begin(settings)
-        left_s = opening.began + PATIENCE_S - self._clock.monotonic()
+        left_s = opening.began + patience_s - self._clock.monotonic()
         if left_s > 0:
             await wait_for(opening.task, left_s, self._clock)
         if not opening.task.done():
-            raise Unreachable(f"Proxmox has not answered for {PATIENCE_S:g} s")
+            raise Unreachable(f"Proxmox has not answered for {patience_s:g} s")
         if opening.task.cancelled():
             raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
         return opening.task.result()

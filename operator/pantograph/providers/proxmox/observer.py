@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 FAILURE_TTL_S = 5.0
 """For so long a failed look answers everybody who asks: a refused token alone costs 3 s a try."""
-PATIENCE_S = 5.0
-"""Those who ask wait no longer for a cluster that gives no answer at all; the look goes on without them."""
+PATIENCE_S = 12.0
+"""Those who ask wait no longer for a cluster that gives no answer at all; the look goes on without them. Two
+endpoints that are switched off hold up a call for less (`Timeouts.connect_s`)."""
 THOROUGH_S = 45.0
 """The same for whoever must know: longer than a call to one endpoint may take (`Timeouts.read_s`)."""
 LATE_TTL_S = 45.0
