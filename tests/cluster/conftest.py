@@ -25,7 +25,7 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     """The name of a fresh namespace, ready for Pods. Its removal is begun after the test and not waited for."""
     name = f"test-{secrets.token_hex(5)}"
     control_plane.kubectl("create", "namespace", name)
-    control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
+    control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=180s")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 

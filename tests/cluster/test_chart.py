@@ -247,7 +247,7 @@ def test_definitions_and_objects_outlive_the_release_and_are_taken_over_by_the_n
 def test_definitions_go_with_the_release_if_that_was_asked_for(clean: ControlPlane) -> None:
     install(clean, "--set", "crds.keep=false")
     clean.helm("uninstall", "pantograph", "--namespace", SYSTEM)
-    clean.kubectl("wait", "--for=delete", *(f"crd/{name}" for name in CRDS), "--timeout=60s")
+    clean.kubectl("wait", "--for=delete", *(f"crd/{name}" for name in CRDS), "--timeout=180s")
 
 
 def documented_commands(*, after: str, before: str) -> list[str]:

@@ -48,7 +48,7 @@ def test_an_owned_object_is_collected_after_its_owner(control_plane: ControlPlan
     owned = config_map("owned", ownerReferences=[owner("owner", uid)])
     control_plane.kubectl("create", "-n", namespace, "-f", "-", stdin=owned)
     control_plane.kubectl("delete", "configmap", "owner", "-n", namespace)
-    control_plane.kubectl("wait", "--for=delete", "configmap/owned", "-n", namespace, "--timeout=60s")
+    control_plane.kubectl("wait", "--for=delete", "configmap/owned", "-n", namespace, "--timeout=180s")
 
 
 def test_a_token_is_the_service_account_and_nothing_more(control_plane: ControlPlane, namespace: str) -> None:

@@ -88,7 +88,7 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     names = [f"crd/{kind.info.resource.plural}.{kind.info.resource.group}" for kind in KINDS]
     control_plane.kubectl("delete", *names, "--ignore-not-found")  # a chart that another test removed keeps its own
     control_plane.kubectl("apply", "-f", "-", "--warnings-as-errors", stdin=manifests)
-    control_plane.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")
+    control_plane.kubectl("wait", "--for=condition=Established", *names, "--timeout=180s")
     yield control_plane
     control_plane.kubectl("delete", *names)
 

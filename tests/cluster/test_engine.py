@@ -40,7 +40,7 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     for crd in crds:
         control_plane.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}")
     yield control_plane
-    control_plane.kubectl("delete", "crd", *(crd["metadata"]["name"] for crd in crds), "--timeout=60s")
+    control_plane.kubectl("delete", "crd", *(crd["metadata"]["name"] for crd in crds), "--timeout=180s")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def test_a_toy_lives_and_dies_and_kopf_writes_nothing(
     await kube.create(TOYS, namespace, {"metadata": {"name": "before"}, "spec": {"colour": "blue"}})
     async with running(new_manager(kube, login, wall, namespace)):
         await kube.create(TOYS, namespace, {"metadata": {"name": "x"}, "spec": {"colour": "red"}})
-        wait = ("wait", "--for=condition=Ready", f"{TOY}/x", f"{TOY}/before", "-n", namespace, "--timeout=60s")
+        wait = ("wait", "--for=condition=Ready", f"{TOY}/x", f"{TOY}/before", "-n", namespace, "--timeout=180s")
         await asyncio.to_thread(plane.kubectl, *wait)
         await kube.merge_patch(TOYS, namespace, "x", {"spec": {"colour": "green"}})
         await until(lambda: "green" in wall.paint.values())
@@ -120,7 +120,7 @@ async def test_a_restart_on_converged_toys_writes_nothing(
     wall = Wall()
     for n in range(20):
         await kube.create(TOYS, namespace, {"metadata": {"name": f"x{n}"}, "spec": {"colour": "red"}})
-    wait = ("wait", "--for=condition=Ready", TOY, "--all", "-n", namespace, "--timeout=60s")
+    wait = ("wait", "--for=condition=Ready", TOY, "--all", "-n", namespace, "--timeout=180s")
     async with running(new_manager(kube, login, wall, namespace)):
         await asyncio.to_thread(plane.kubectl, *wait)
     versions = {

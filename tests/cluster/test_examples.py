@@ -26,7 +26,7 @@ NAMES = (
 def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The control plane with the definitions as they are committed, put there as a person would."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=condition=Established", *(f"crd/{name}" for name in NAMES), "--timeout=60s")
+    control_plane.kubectl("wait", "--for=condition=Established", *(f"crd/{name}" for name in NAMES), "--timeout=180s")
     yield control_plane
     control_plane.kubectl("delete", "crd", *NAMES)
 

@@ -102,7 +102,7 @@ def test_changes_are_seen_after_every_watch_was_cut(stage: Stage) -> None:
         stage.await_ready("vmtemplate/debian")
         until(lambda: proxy.watches == len(WATCHED), "all watched again")
         assert proxy.drop_watches() == len(WATCHED)
-        stage.kubectl("delete", "vmtemplate/debian", "--timeout=60s")
+        stage.kubectl("delete", "vmtemplate/debian", "--timeout=180s")
         cut = [event for event in audited(stage, since=mark) if event["verb"] == "watch"]
         assert {event["objectRef"]["resource"] for event in cut} == WATCHED
         operator.process.check()

@@ -75,7 +75,7 @@ def test_the_verbs_in_the_audit_log_equal_those_that_the_chart_grants(
             "patch", "vmtemplate/debian", "--type=merge", "-p", json.dumps({"spec": {"placements": [placement]}})
         )
         until(lambda reason=reason: stage.condition("vmtemplate/debian").get("reason") == reason, reason)  # type: ignore[misc]
-    stage.kubectl("delete", "vmtemplate/debian", "proxmoxcluster/pve", "--timeout=60s")
+    stage.kubectl("delete", "vmtemplate/debian", "proxmoxcluster/pve", "--timeout=180s")
     run_twice(stage, openlist, kubelet)
 
     events = audited(stage)
