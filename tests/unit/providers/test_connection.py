@@ -10,6 +10,7 @@ import pytest
 
 from pantograph.providers.errors import Unreachable
 from pantograph.providers.proxmox.connection import ConnectionPool
+from pantograph.providers.proxmox.observer import PATIENCE_S
 from pantograph.providers.proxmox.port import ClusterNode, ProxmoxApi
 from pantograph.providers.proxmox.settings import ApiToken, ConnectionSettings
 from tests.unit.providers.clocks import ManualClock, settle
@@ -85,9 +86,9 @@ async def test_all_who_ask_for_a_connection_share_one_attempt_and_nobody_waits_l
     lab = Lab(a=(port := FakePort()))
     port.held["cluster_status"] = asyncio.Event()
     askers = [asyncio.create_task(lab.pool.get(settings("a"))) for _ in range(20)]
-    await lab.clock.advance(5.1)
+    await lab.clock.advance(PATIENCE_S + 0.1)
     assert {str(error) for error in await asyncio.gather(*askers, return_exceptions=True)} == {
-        "Proxmox has not answered for 5 s"
+        f"Proxmox has not answered for {PATIENCE_S:g} s"
     }
     assert port.calls["cluster_status"] == 1
     port.held["cluster_status"].set()

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from pantograph.providers.errors import MissingPrivilege, NotFound, Unauthorized, Unreachable
-from pantograph.providers.proxmox.observer import Observer
+from pantograph.providers.proxmox.observer import PATIENCE_S, Observer
 from pantograph.providers.proxmox.port import ProxmoxApi
 from pantograph.providers.proxmox.snapshot import absence
 from tests.unit.providers.clocks import ManualClock, settle
@@ -108,10 +108,10 @@ async def test_nobody_waits_long_for_a_silent_cluster_and_the_look_serves_who_co
     port.held["guests"] = asyncio.Event()
     watch = observer(port, clock)
     asker = asyncio.create_task(watch.snapshot())
-    await clock.advance(5.1)
-    with pytest.raises(Unreachable, match="has not answered for 5 s"):
+    await clock.advance(PATIENCE_S + 0.1)
+    with pytest.raises(Unreachable, match=f"has not answered for {PATIENCE_S:g} s"):
         await asker
-    with pytest.raises(Unreachable, match="has not answered for 5 s"):
+    with pytest.raises(Unreachable, match=f"has not answered for {PATIENCE_S:g} s"):
         await watch.snapshot()  # at once: the clock stands still
     await clock.advance(20)
     port.held["guests"].set()
