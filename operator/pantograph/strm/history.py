@@ -53,11 +53,11 @@ class Begun:
 
 
 def begin_run(
-    manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float, afresh: bool, removes: bool
+    manifest: Manifest, *, name: str, trigger: str, scope: str, shape: str, now: float, afresh: bool
 ) -> Begun:
     """Go on with the unfinished run if it had the same spec and scope and is not too old, else begin a new one.
 
-    `afresh`: begin a new one in any case. `removes`: it may remove what it finds gone.
+    `afresh`: begin a new one in any case.
     """
     row = manifest.execute(
         "SELECT id, shape, scope, started FROM runs WHERE state='Running' ORDER BY id DESC LIMIT 1"
@@ -65,7 +65,7 @@ def begin_run(
     if not afresh and row is not None and (row[1], row[2]) == (shape, scope) and 0 <= now - row[3] < LONGEST_RUN_S:
         manifest.execute("UPDATE runs SET name=?, trigger=? WHERE id=?", (name, trigger, row[0]))
         manifest.commit()
-        return _resumed(manifest, row[0], removes=removes)
+        return _resumed(manifest, row[0])
     manifest.execute("UPDATE runs SET state='Abandoned' WHERE state='Running'")
     manifest.frontier.clear()
     manifest.execute(
@@ -77,7 +77,7 @@ def begin_run(
     return Begun(identity)
 
 
-def _resumed(manifest: Manifest, run: int, *, removes: bool) -> Begun:
+def _resumed(manifest: Manifest, run: int) -> Begun:
     question = "SELECT incomplete, existing, result FROM runs WHERE id=?"
     incomplete, existing, result = manifest.execute(question, (run,)).fetchone()
     said = json.loads(result) if result else {}  # one that was killed said nothing
@@ -85,7 +85,7 @@ def _resumed(manifest: Manifest, run: int, *, removes: bool) -> Begun:
     # may be much: what no life has seen comes first.
     doubted = [
         FrontierItem(path, local, path.count("/") + 1, True)
-        for path, local in (manifest.select(_DOUBTED.strip(), (run,)) if removes else ())
+        for path, local in manifest.select(_DOUBTED.strip(), (run,))
         if not path.startswith(RETIRED)
     ]
     (listed,) = manifest.execute(_LISTED, (run,)).fetchone()

@@ -86,7 +86,6 @@ def _begin(run: Opened) -> Begun:
         shape=run.job.shape,
         now=run.around.clock.now().timestamp(),
         afresh=run.report.dry_run,
-        removes=run.job.prune.mode in ("Trash", "Delete") or request.approve_prune is not None,
     )
 
 
