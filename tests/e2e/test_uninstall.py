@@ -46,7 +46,9 @@ def estate(release: Release, stage: Stage, volumes: Volumes) -> Iterator[Estate]
         stage.apply(*declared(openlist))
         stage.apply(*stage.connection(simulator), template(origin.put("debian.qcow2", IMAGE)))
         stage.await_ready("vmtemplate/debian")
-        until(lambda: (status(stage).get("run") or {}).get("dirsDone"), "a run that reports progress", within_s=180)
+        # Where the definitions have just come back, the API server does not know the Job's owner for half a minute, and
+        # the operator tries again with its back-off.
+        until(lambda: (status(stage).get("run") or {}).get("dirsDone"), "a run that reports progress", within_s=400)
         yield Estate(stage, simulator, library)
 
 
