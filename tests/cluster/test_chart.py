@@ -47,6 +47,17 @@ def install(plane: ControlPlane, *flags: str, chart: Path = CHART) -> None:
         "upgrade", "--install", "pantograph", str(chart), "--namespace", SYSTEM,
         "--set", "replicas=0", *flags,
     )  # fmt: skip
+    # A definition that is deleted before the API server can list its kind is not gone before somebody touches it again.
+    until(lambda: is_served(plane))
+
+
+def is_served(plane: ControlPlane) -> bool:
+    try:
+        for name in CRDS:
+            plane.kubectl("get", "--raw", f"/apis/pantograph.dev/v1alpha1/{name.partition('.')[0]}")
+    except CommandError:
+        return False
+    return True
 
 
 def template(name: str = "debian", **metadata: Any) -> str:
