@@ -24,15 +24,15 @@ class Certificate:
     """Key and certificate."""
 
 
-def self_signed(directory: Path, *, host: str = "127.0.0.1") -> Certificate:
-    """A new certificate for `host`, an IPv4 address; the files it is loaded from stay in `directory`."""
+def self_signed(directory: Path, *, host: str = "127.0.0.1", name: str = "server") -> Certificate:
+    """A new certificate for `host`, an IPv4 address; `<name>.pem`, from which it is loaded, stays in `directory`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
@@ -48,7 +48,7 @@ def self_signed(directory: Path, *, host: str = "127.0.0.1") -> Certificate:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file = directory / "pve-ssl.pem"
+    file = directory / f"{name}.pem"
     file.touch(mode=0o600)
     file.write_bytes(private + pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

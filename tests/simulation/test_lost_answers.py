@@ -250,16 +250,20 @@ async def test_a_locked_machine_of_somebody_else_under_our_number_is_never_calle
         assert lab.truth.machines() == [theirs]
 
 
+async def take_the_number_of_a_leftover(lab: Lab) -> None:
+    """A killed create left a stub on pve2; a person removes it, and gives its number to a machine of theirs."""
+    await lab.apply(lab.template("debian"))
+    stub = await kill_import(lab, "pve2")
+    await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
+    assert [each["vmid"] for each in lab.status(lab.replica("pve2"))["leftovers"]] == [stub]
+    lab.pve.faults.unlock_vm(stub)
+    await lab.people.destroy(stub)
+    await lab.people.create(stub, "pve2", name="theirs")
+
+
 async def test_a_leftover_whose_number_somebody_took_is_not_listed_any_more() -> None:
     async with Lab() as lab:
-        await lab.apply(lab.template("debian"))
-        stub = await kill_import(lab, "pve2")
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
-        assert [each["vmid"] for each in lab.status(lab.replica("pve2"))["leftovers"]] == [stub]
-        lab.pve.faults.unlock_vm(stub)
-        await lab.people.destroy(stub)
-        await lab.people.create(stub, "pve2", name="theirs")
-
+        await take_the_number_of_a_leftover(lab)
         await lab.until(lambda: "leftovers" not in lab.status(lab.replica("pve2")), within_s=1200)
         await lab.delete("vmtemplate/debian")
         await lab.until(lambda: lab.get("vmtemplate/debian") is None)
@@ -268,12 +272,7 @@ async def test_a_leftover_whose_number_somebody_took_is_not_listed_any_more() ->
 
 async def test_a_deletion_does_not_name_a_machine_that_took_a_leftovers_number() -> None:
     async with Lab() as lab:
-        await lab.apply(lab.template("debian"))
-        stub = await kill_import(lab, "pve2")
-        await lab.until(lambda: lab.is_ready("vmtemplate/debian"))
-        lab.pve.faults.unlock_vm(stub)
-        await lab.people.destroy(stub)
-        await lab.people.create(stub, "pve2", name="theirs")
+        await take_the_number_of_a_leftover(lab)
         await lab.delete("vmtemplate/debian")
         await lab.until(lambda: lab.get("vmtemplate/debian") is None)
         assert lab.events("LeftBehind") == []

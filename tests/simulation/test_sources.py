@@ -97,13 +97,18 @@ async def test_an_image_that_is_too_large_for_the_disk_is_not_asked_for_again_be
         await lab.until_ready("vmtemplate/debian", within_s=300)
 
 
+async def begin_at_slow_mirror(lab: Lab, name: str, content: bytes) -> None:
+    """A template of this content whose URL takes a day."""
+    lab.disk.origin[MIRROR_URL] = content
+    lab.disk.delays_s[MIRROR_URL] = 86400
+    await lab.apply(lab.template(name, url=MIRROR_URL, checksum=digest(content)))
+    await lab.until(lambda: lab.disk.running == [MIRROR_URL])
+
+
 async def test_a_corrected_url_does_not_wait_for_the_fetch_of_the_old_one() -> None:
     async with Lab() as lab:
         content = original(lab)
-        lab.disk.origin[MIRROR_URL] = content
-        lab.disk.delays_s[MIRROR_URL] = 86400
-        await lab.apply(lab.template(url=MIRROR_URL, checksum=digest(content)))
-        await lab.until(lambda: lab.disk.running == [MIRROR_URL])
+        await begin_at_slow_mirror(lab, "debian", content)
         await lab.apply(lab.template(url=IMAGE_URL, checksum=digest(content)))
         await lab.until_ready("vmtemplate/debian", within_s=600)
         assert lab.disk.running == []
@@ -125,10 +130,7 @@ async def test_nobody_waits_for_the_fetch_that_somebody_else_declared_the_same_c
 async def test_an_image_of_the_declared_checksum_is_taken_whoever_brought_it_and_the_own_fetch_ends() -> None:
     async with Lab() as lab:
         content = original(lab)
-        lab.disk.origin[MIRROR_URL] = content
-        lab.disk.delays_s[MIRROR_URL] = 86400
-        await lab.apply(lab.template("slow", url=MIRROR_URL, checksum=digest(content)))
-        await lab.until(lambda: lab.disk.running == [MIRROR_URL])
+        await begin_at_slow_mirror(lab, "slow", content)
         await lab.make_ready("quick", url=IMAGE_URL, checksum=digest(content))
         await lab.until_ready("vmtemplate/slow", within_s=600)
         assert lab.disk.running == []

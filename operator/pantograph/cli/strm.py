@@ -29,7 +29,9 @@ from pantograph.providers.media.declared import bucket_of, limits_of, list_timeo
 from pantograph.providers.media.port import MediaSource
 from pantograph.providers.media.settings import LocalSettings
 from pantograph.providers.media.sources import Driver, open_folder, open_server
+from pantograph.providers.mounted import read_key
 from pantograph.providers.notify.port import MediaServer
+from pantograph.providers.trust import CA_KEY
 from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Report
 from pantograph.strm.run import Request, Surroundings, execute
@@ -257,7 +259,9 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
         )
     secret, namespace = spec.credentials_ref, server.metadata.namespace
     credentials = places.secret(secret.name, namespace=namespace) if secret else None
-    ca_pem = places.authority(spec.tls.ca_ref.name, namespace=namespace) if spec.tls else None
+    ca_pem = None
+    if spec.tls is not None:
+        ca_pem = read_key(places.secret(spec.tls.ca_ref.name, namespace=namespace), CA_KEY, name=bucket.name)
     settings = settings_of(server, credentials, ca_pem=ca_pem)
     return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
 

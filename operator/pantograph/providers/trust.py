@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import Final
 
 from pantograph.providers.errors import Rejected
 
 CA_KEY: Final = "ca.crt"
 """Of the Secret that a `caRef` names; as in those of type kubernetes.io/tls that cert-manager writes."""
-
-
-def authority_in(directory: Path, *, secret: str) -> str:
-    """The certificates (PEM) in a mounted Secret. Raises `Rejected` (`SecretKeyMissing`)."""
-    try:
-        return (directory / CA_KEY).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(
-            f"the key `{CA_KEY}` of Secret {secret} cannot be read: {type(error).__name__}",
-            reason="SecretKeyMissing",
-            remedy=f"put the authority's certificate there, PEM, under `{CA_KEY}`",
-        ) from error
 
 
 def trusting(ca_pem: str, *, remedy: str) -> ssl.SSLContext:

@@ -15,7 +15,6 @@ from pantograph.api.dataserver import DataServer, LocalFolder
 from pantograph.api.meta import GROUP
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
 from pantograph.providers.media.port import MediaSource
-from pantograph.providers.trust import authority_in
 from pantograph.strm.errors import StrmError
 from pantograph.strm.state import folder_identity
 from pantograph.strm.target import Target
@@ -43,10 +42,6 @@ class Places:
         """
         qualified = self.secrets.get(f"{namespace}/{name}")
         return qualified or _named(self.secrets, name, option="--secret")
-
-    def authority(self, name: str, *, namespace: str) -> str:
-        """The certificates (PEM) in that Secret. Raises StrmError, `Rejected`."""
-        return authority_in(self.secret(name, namespace=namespace), secret=name)
 
 
 @dataclass(frozen=True, slots=True)

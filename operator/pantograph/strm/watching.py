@@ -9,13 +9,11 @@ from typing import Final
 
 from pantograph.clock import Clock
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.leftovers import Ended, Leftovers, left_by
+from pantograph.strm.leftovers import MAX_PARTS, Ended, Leftovers, left_by
 from pantograph.strm.subtrees import Subtrees
 
 LONGEST_PAUSE_S: Final = 300.0
 """Between two runs while they fail: a server that is down for hours is asked a dozen times an hour at most."""
-MAX_DIRECTORIES: Final = 500
-"""More than that, and one whole run is cheaper and surer."""
 
 
 @dataclass(slots=True)
@@ -39,7 +37,7 @@ class Hints:
             self._whole = self._whole or hint.kind is HintKind.RESCAN
         else:
             self._concern(hint)
-        if len(self._directories) > MAX_DIRECTORIES:
+        if len(self._directories) > MAX_PARTS:
             self._whole = True
         if self._whole:
             self._directories.clear()

@@ -10,6 +10,7 @@ import lzma
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from backports import zstd
@@ -17,8 +18,9 @@ from backports import zstd
 from pantograph.depot import FetchPolicy, FetchRequest, SourceRefused
 from tests.contract.depot.conftest import EVER, Lab, begun, failure, fetched, files_of, sha256
 from tests.contract.depot.fetching import brought
+from tests.fakes.certificates import self_signed
 from tests.fakes.images import iso, qcow2, raw, vmdk
-from tests.fakes.origin import running_origin, self_signed
+from tests.fakes.origin import running_origin
 
 NOISE = random.Random(7).randbytes(768 << 10)
 IMAGE = qcow2(payload=NOISE)
@@ -322,8 +324,8 @@ async def test_a_name_that_comes_to_mean_loopback_is_refused_at_the_connection(
     assert lab.origin.requests == []
 
 
-async def test_a_certificate_that_nobody_trusts_is_said_to_be_so(lab: Lab) -> None:
-    async with running_origin(tls=self_signed()) as origin:
+async def test_a_certificate_that_nobody_trusts_is_said_to_be_so(lab: Lab, tmp_path: Path) -> None:
+    async with running_origin(tls=self_signed(tmp_path).context) as origin:
         error = await failure(await lab.depot(), FetchRequest(origin.put("x", IMAGE)))
     assert (error.reason, error.transient) == ("SourceUnreachable", True)
     assert "TLS with 127.0.0.1 failed: self-signed certificate" in error.message

@@ -24,6 +24,15 @@ async def following(lab: MediaLab) -> int:
     return len(lab.begun())
 
 
+async def following_in_vain(lab: MediaLab, reason: str) -> int:
+    """The same; then it hears of a change, and the run over that fails."""
+    began = await following(lab)
+    lab.runners.results = [failed(reason)]
+    lab.openlist.tell("/Films/A/a.mkv")
+    await lab.until(lambda: lab.last().get("result") == "Failed")
+    return began
+
+
 def tell_during_announcement(lab: MediaLab, path: str, kind: HintKind) -> None:
     """The server says it while the next run's announcement is on its way."""
 
@@ -63,10 +72,7 @@ def looks(lab: MediaLab) -> float:
 async def test_a_change_that_failed_and_is_heard_no_more_is_not_asked_for_all_the_time_and_not_lost() -> None:
     """Watching is switched off after the failure: what was heard is gone, and stands in no status."""
     async with MediaLab() as lab:
-        began = await following(lab)
-        lab.runners.results = [failed("UpstreamFailed")]
-        lab.openlist.tell("/Films/A/a.mkv")
-        await lab.until(lambda: lab.last().get("result") == "Failed")
+        began = await following_in_vain(lab, "UpstreamFailed")
         await lab.apply(lab.job(watch={"enabled": False}))
         before = looks(lab)
         await lab.quiet(for_s=600)
@@ -77,10 +83,7 @@ async def test_a_change_that_failed_and_is_heard_no_more_is_not_asked_for_all_th
 
 async def test_an_operator_that_begins_anew_while_the_server_is_down_waits_and_looks_at_everything_then() -> None:
     async with MediaLab() as lab:
-        began = await following(lab)
-        lab.runners.results = [failed("Unreachable")]
-        lab.openlist.tell("/Films/A/a.mkv")
-        await lab.until(lambda: lab.last().get("result") == "Failed")
+        began = await following_in_vain(lab, "Unreachable")
         await lab.kill()
         lab.openlist.fault = Unreachable("nobody answers")
         await lab.start()

@@ -318,3 +318,16 @@ def test_doctor_says_what_a_run_would_refuse(
     assert main(["strm", "doctor", "--spec", str(tmp_path / "spec.yaml"), *places, *words]) == 1
     assert fault in capsys.readouterr().out
     assert call("run", *words)[0] == 1
+
+
+def test_a_secret_without_the_authority_that_it_is_named_for_is_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = "{driver: Local, local: {root: {name: source}, sentinel: here}}"
+    server = "{driver: OpenList, endpoint: 'https://nas:5244', tls: {caRef: {name: home-ca}}}"
+    (tmp_path / "spec.yaml").write_text(SPEC.replace(local, server))
+    places = ["--root", f"target={tmp_path}", "--secret", f"home-ca={tmp_path}"]
+    assert main(["strm", "run", "--spec", str(tmp_path / "spec.yaml"), *places]) == 2
+    said = capsys.readouterr().err
+    assert "nas: the key `ca.crt` of its Secret cannot be read (FileNotFoundError)" in said
+    assert "--from-file=ca.crt=FILE" in said

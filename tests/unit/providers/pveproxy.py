@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.fakes.certificates import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +60,6 @@ class Node:
         return [f"{one.verb} {one.path}" for one in self.asked]
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A self-signed certificate for the loopback address, as a node makes for itself."""
-
-    file: Path
-    pem: str
-    fingerprint: str
-
-    @classmethod
-    def make(cls, folder: Path, name: str, *, address: str = "127.0.0.1") -> Certificate:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.now(UTC)
-        cert = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = cert.public_bytes(serialization.Encoding.PEM)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file = folder / f"{name}.pem"
-        file.write_bytes(private + pem)
-        return cls(file, pem.decode(), cert.fingerprint(hashes.SHA256()).hex(":").upper())
-
-
 @contextmanager
 def serving(node: Node) -> Iterator[Node]:
     """`node` answers on a free loopback port."""
@@ -145,9 +104,7 @@ def serving(node: Node) -> Iterator[Node]:
             """A client that refuses our certificate is what a test wants."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(node.certificate.file)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = node.certificate.context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     node.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -24,7 +24,6 @@ from pantograph.providers.errors import (
     Unreachable,
 )
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
-from pantograph.providers.proxmox.encoding import sshkeys_value
 from pantograph.providers.proxmox.port import Upid
 from pantograph.providers.proxmox.settings import (
     ApiToken,
@@ -35,7 +34,8 @@ from pantograph.providers.proxmox.settings import (
     Tls,
     UserPassword,
 )
-from tests.unit.providers.pveproxy import Answer, Asked, Certificate, Cut, Node, Script, serving
+from tests.fakes.certificates import Certificate, self_signed
+from tests.unit.providers.pveproxy import Answer, Asked, Cut, Node, Script, serving
 
 UPID = "UPID:pve1:00005C4B:0002AF18:6B033306:qmcreate:120:op@pve!tok:"
 TOKEN = ApiToken("op@pve!tok", "5ec2e7-token")
@@ -82,7 +82,7 @@ class Wire:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Certificate]:
     folder: Path = tmp_path_factory.mktemp("certificates")
-    return Certificate.make(folder, "pve1"), Certificate.make(folder, "pve2")
+    return self_signed(folder, name="pve1"), self_signed(folder, name="pve2")
 
 
 @pytest.fixture
@@ -197,12 +197,6 @@ async def test_the_tail_of_a_log_is_asked_for_by_its_length(wire: Wire) -> None:
 async def test_a_log_without_a_line_of_its_own_is_empty(wire: Wire, data: object) -> None:
     wire.first.script = always(Answer(data, total=1))
     assert await wire.api().task_log(Upid(UPID)) == []
-
-
-def test_ssh_keys_are_encoded_once_more_in_themselves() -> None:
-    assert sshkeys_value(["ssh-ed25519 AA+/= ann@x\n", "ssh-rsa B"]) == (
-        "ssh-ed25519%20AA%2B%2F%3D%20ann%40x%0Assh-rsa%20B"
-    )
 
 
 # -- what comes back --------------------------------------------------------------

@@ -9,10 +9,8 @@ from pantograph.providers.proxmox.mark import (
     carrier_tag,
     foreign_mark,
     marked_description,
-    marked_tags,
     own_mark,
     parse_line,
-    staged_digest16,
     staged_name,
     tagged_uid16,
 )
@@ -92,16 +90,8 @@ def test_the_tag_leads_to_the_carrier_alone() -> None:
     assert tagged_uid16(row(120, "pantograph")) is None
 
 
-def test_tags_of_people_stay_and_copied_ones_go() -> None:
-    tags = marked_tags(("web", "pg-aaaaaaaaaaaaaaaa-99", "Pantograph-lab"), MARK)
-    assert tags == ("pantograph", "Pantograph-lab", "pg-6f1c2d3e4a5b6c7d-120", "web")
-
-
-def test_a_staged_file_is_known_by_its_name() -> None:
-    name = staged_name("sha256:" + "AB" * 32, "qcow2")
-    assert name == "pantograph-abababababababab.qcow2"
-    assert staged_digest16(name) == "ab" * 8
-    assert staged_digest16("pantograph-notes.qcow2") is None
+def test_a_staged_file_is_named_after_its_content() -> None:
+    assert staged_name("sha256:" + "AB" * 32, "qcow2") == "pantograph-abababababababab.qcow2"
 
 
 @pytest.mark.parametrize(("digest", "image_format"), [("sha256:ab", "qcow2"), ("ab" * 32, "img"), ("../../x", "raw")])

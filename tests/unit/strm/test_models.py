@@ -11,7 +11,6 @@ from pantograph.api.base import InvalidObject
 from pantograph.api.dataserver import DataServer
 from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.cli.strm_reporting import result_of
-from pantograph.providers.errors import Rejected
 from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.runner import Places, read_declared
@@ -81,16 +80,6 @@ def test_a_volume_that_nobody_named_is_asked_for() -> None:
     with pytest.raises(StrmError) as error:
         Places().secret("openlist")
     assert "--secret openlist=DIR" in str(error.value)
-
-
-def test_an_authority_is_read_from_its_secret_and_the_error_names_the_key(tmp_path: Path) -> None:
-    places = Places(secrets={"home-ca": tmp_path})
-    with pytest.raises(Rejected) as error:
-        places.authority("home-ca", namespace="films")
-    assert error.value.reason == "SecretKeyMissing"
-    assert "`ca.crt` of Secret home-ca" in str(error.value)
-    (tmp_path / "ca.crt").write_text("PEM")
-    assert places.authority("home-ca", namespace="films") == "PEM"
 
 
 def test_paths_are_mapped_by_segments_and_then_replaced_in_order(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 from pantograph.api.notify import MediaServer as Declared
 from pantograph.providers.errors import ProtocolError
+from pantograph.providers.mounted import read_key
 from pantograph.providers.notify.exchange import TIMEOUT_S, Answer, exchange, refuse
 from pantograph.providers.notify.port import FolderChange, MediaServerInfo
-from pantograph.providers.notify.secrets import checked_token, read_key
+from pantograph.providers.notify.secrets import checked_token
 
 _REMEDY: Final = "make an API key (Dashboard → API Keys) and put it into the Secret as `token`"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from pantograph.providers.errors import Rejected
@@ -14,18 +13,6 @@ _HEADER_NAME: Final = re.compile(r"[-._A-Za-z0-9]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _OURS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 """Headers that belong to the request itself."""
-
-
-def read_key(directory: Path, key: str, *, name: str) -> str:
-    """One key of the Secret that is mounted at `directory`, read anew each time. Raises Rejected."""
-    try:
-        return (directory / key).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(
-            f"{name}: the key `{key}` of its Secret cannot be read ({type(error).__name__})",
-            reason="SecretKeyMissing",
-            remedy=f"kubectl create secret generic NAME --from-literal={key}=…",
-        ) from None
 
 
 def value_of(secret: Mapping[str, str], key: str, *, name: str) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pantograph.clock import Clock
-from pantograph.providers.errors import Unreachable
 from pantograph.providers.proxmox.adapter import ProxmoxerApi
-from pantograph.providers.proxmox.observer import PATIENCE_S, Observer, wait_for
+from pantograph.providers.proxmox.observer import PATIENCE_S, Observer, outcome, wait_for
 from pantograph.providers.proxmox.port import ClusterStatus, ProxmoxApi
 from pantograph.providers.proxmox.settings import ConnectionSettings
 from pantograph.providers.proxmox.transport import CallHook, CircuitHook, no_circuit_hook, no_hook
@@ -99,11 +98,7 @@ class ConnectionPool:
         left_s = opening.began + patience_s - self._clock.monotonic()
         if left_s > 0:
             await wait_for(opening.task, left_s, self._clock)
-        if not opening.task.done():
-            raise Unreachable(f"Proxmox has not answered for {patience_s:g} s")
-        if opening.task.cancelled():
-            raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
-        return opening.task.result()
+        return outcome(opening.task, patience_s)
 
     async def release(self, settings: ConnectionSettings) -> None:
         """These settings are no longer used. An observer that others share goes on over one of theirs."""

@@ -1,9 +1,9 @@
-"""Proxmox's ways to write values: in paths, and in the one key that is encoded twice."""
+"""How values are written into the paths of Proxmox' API."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
 _FIELD = re.compile(r"^\{(\w+)\}$")
@@ -16,11 +16,3 @@ def path_parts(template: str, values: Mapping[str, str | int]) -> list[str]:
         found = _FIELD.match(part)
         parts.append(quote(str(values[found[1]]), safe="") if found else part)
     return parts
-
-
-def sshkeys_value(keys: Iterable[str]) -> str:
-    """The value of a guest's `sshkeys`: percent-encoded in itself, before the request encodes it once more.
-
-    qemu-server decodes the stored value with `uri_unescape` (PVE/QemuServer/Cloudinit.pm); a space must be `%20`.
-    """
-    return quote("\n".join(key.strip() for key in keys), safe="")

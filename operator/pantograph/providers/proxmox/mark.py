@@ -110,12 +110,6 @@ def marked_description(description: str, mark: Mark) -> str:
     return "\n".join(kept)
 
 
-def marked_tags(tags: tuple[str, ...], mark: Mark) -> tuple[str, ...]:
-    """`tags` with this mark's, without those copied from another guest; sorted as Proxmox stores them."""
-    kept = {tag for tag in tags if not _TAG.match(tag.lower())}
-    return tuple(sorted(kept | set(mark.tags), key=str.lower))
-
-
 # -- staged images --------------------------------------------------------------
 
 
@@ -125,9 +119,3 @@ def staged_name(image_digest: str, image_format: str) -> str:
     if not _STAGED.match(name):
         raise ValueError(f"{image_digest!r} and {image_format!r} make no name of a staged image")
     return name
-
-
-def staged_digest16(filename: str) -> str | None:
-    """The first 16 digits of the image's digest, if the file is one that we staged."""
-    found = _STAGED.match(filename)
-    return found["digest"] if found else None

@@ -124,11 +124,9 @@ class Observer:
             left_s = self._heard_at + patience_s - self._clock.monotonic()
             if left_s <= 0:
                 flight.is_late = True
-                raise Unreachable(f"Proxmox has not answered for {patience_s:g} s")
+                break
             await wait_for(flight.task, None if left_s == math.inf else left_s, self._clock)
-        if flight.task.cancelled():
-            raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
-        return flight.task.result()
+        return outcome(flight.task, patience_s)
 
     async def _look(self, number: int) -> _Look:
         began = self._clock.monotonic()
@@ -194,6 +192,15 @@ class Observer:
             patience_s=self._node_patience_s,
             pause_s=self._node_pause_s,
         )
+
+
+def outcome(task: asyncio.Task[T], patience_s: float) -> T:
+    """Of a shared task, for one who has waited for it so long. Raises `Unreachable` if it goes on, or was cancelled."""
+    if not task.done():
+        raise Unreachable(f"Proxmox has not answered for {patience_s:g} s")
+    if task.cancelled():
+        raise Unreachable("the connection to Proxmox was closed", reason="ConnectionClosed")
+    return task.result()
 
 
 async def wait_for(task: asyncio.Task[Any], seconds: float | None, clock: Clock) -> None:
