@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from pantograph.providers.executor import CallExecutor
 from tests.fakes.virtualtime import Deadlock, run, virtual_clock
 
 
@@ -39,6 +40,17 @@ def test_a_thread_at_work_holds_the_time_still() -> None:
         return before
 
     assert run(main()) == 0
+
+
+def test_a_call_to_outside_holds_the_time_still() -> None:
+    async def main() -> bool:
+        calls = CallExecutor("test", size=1)
+        try:
+            return await calls.run(lambda: threading.Event().wait(0.1), timeout_s=120)
+        finally:
+            calls.close()
+
+    assert run(main()) is False
 
 
 def test_a_loop_that_waits_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

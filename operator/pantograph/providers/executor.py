@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ class CallExecutor:
         if self._closed:
             raise CallNotFinished("closed", began=False)
         future = self._submit(call)
-        waiter = asyncio.wrap_future(future)
+        waiter = asyncio.get_running_loop().run_in_executor(_InLine(future), call)
         try:
             done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
         except asyncio.CancelledError:
@@ -102,6 +102,16 @@ class CallExecutor:
             self._threads.append(thread)
             thread.start()
         return future
+
+
+class _InLine(Executor):
+    """A call that is in line already, handed to the loop in asyncio's way, so that it may count what works for it."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def submit(self, _fn: Callable[..., Any], /, *_: Any, **__: Any) -> Future[Any]:
+        return self._future
 
 
 def _work_off(line: SimpleQueue[Callable[[], None] | None], idle: Semaphore) -> None:

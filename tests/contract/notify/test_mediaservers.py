@@ -132,7 +132,7 @@ async def test_a_secret_without_the_key_is_named_with_what_makes_one(receivers: 
     (tmp_path / "token").unlink()
     with pytest.raises(Rejected, match="the key `token` of its Secret cannot be read") as error:
         await media_server.tell(CHANGES)
-    assert "--from-literal=token=" in (error.value.remedy or "")
+    assert "--from-file=token=" in (error.value.remedy or "")
 
 
 async def test_a_token_that_was_changed_is_used_at_once(receivers: Receivers, tmp_path: Path) -> None:
