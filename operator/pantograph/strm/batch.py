@@ -124,7 +124,7 @@ class Batch:
 
     async def _write(self, works: list[Work]) -> None:
         digests = [digest_of(work.write.file.text) for work in works]
-        self.manifest.files.intend(
+        self.manifest.files.announce(
             [_intent(work, digest) for work, digest in zip(works, digests, strict=True) if _is_link(work)]
         )
         made = self._intend_directories(works)
@@ -135,7 +135,7 @@ class Batch:
             for work, digest in zip(works, digests, strict=True):
                 await self._write_one(work, digest)
         finally:  # what was written is known, even if the next file found no room
-            self.manifest.files.record(self.written)
+            self.manifest.files.fulfil(self.written)
             self.written = []
         self.changes.settle()
         self.sync(self.target.fd)

@@ -22,6 +22,10 @@ MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
 
 
+_NOREPLACE: Final = 1
+"""RENAME_NOREPLACE of `linux/fs.h`."""
+_UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system, or a kernel, answers that cannot rename so."""
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
 
 
@@ -146,9 +150,25 @@ def look(fd: int, name: str) -> OnDisk | None:
 def move(name: str, new_name: str, *, source: int, directory: int) -> None:
     """Give a file of the directory `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
 
-    `rename` would replace what has appeared meanwhile; `link` does not. Where the file system knows no second names
-    (exFAT, most FUSE), a last look must do.
+    A plain `rename` would replace what has appeared meanwhile. Where the file system cannot be told not to (NFS), `link`
+    does not; where it knows no second names either (most FUSE), a last look must do.
     """
+    try:
+        rename_anew(name, new_name, source=source, directory=directory)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        _link_anew(name, new_name, source=source, directory=directory)
+
+
+def rename_anew(name: str, new_name: str, *, source: int, directory: int) -> None:
+    """`renameat2(2)` that replaces nothing; Python has no name for it. Raises FileExistsError, OSError."""
+    if _libc.renameat2(source, os.fsencode(name), directory, os.fsencode(new_name), _NOREPLACE) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), new_name)
+
+
+def _link_anew(name: str, new_name: str, *, source: int, directory: int) -> None:
     try:
         os.link(name, new_name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:

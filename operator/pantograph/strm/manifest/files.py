@@ -1,4 +1,4 @@
-"""The files that we own, or are about to: each row is written before its file, and again once that is durable."""
+"""The files that we own, or are about to: announced before they are written, and a row each once that is durable."""
 
 # ruff: noqa: S608 - what is put into statements are this module's own column names
 
@@ -86,6 +86,7 @@ class Files:
         self._db = db
         self._is_counted = True
         """The inventory may be remembered."""
+        self._announced: list[Intent] = []
 
     def of(self, directory: int) -> dict[str, FileRow]:
         rows = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=?", (directory,))
@@ -94,6 +95,29 @@ class Files:
     def at(self, directory: int, name: str) -> FileRow | None:
         row = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=? AND name=?", (directory, name)).fetchone()
         return None if row is None else _file(row)
+
+    def announce(self, intents: list[Intent]) -> None:
+        """Many files are about to hold something, until `fulfil` says what became of them.
+
+        One row says it of all of them: a row each would be written only to be replaced at once.
+        """
+        self._announced = intents
+        said = json.dumps([(*intent[:4], intent.intent.hex()) for intent in intents], ensure_ascii=False)
+        self._manifest.execute("INSERT INTO announced VALUES (?)", (said,))
+
+    def fulfil(self, records: list[Record]) -> None:
+        """These files are durable; of what else was announced nobody knows how it lies there."""
+        self.record(records)
+        done = {(record.dir, record.name) for record in records}
+        self.intend([intent for intent in self._announced if (intent.dir, intent.name) not in done])
+        self._manifest.execute("DELETE FROM announced")
+        self._announced = []
+
+    def take_over(self) -> None:
+        """What an earlier process announced, and was killed before it could say more, is intended."""
+        for (said,) in self._db.execute("SELECT files FROM announced").fetchall():
+            self.intend(Intent(*intent, bytes.fromhex(digest)) for *intent, digest in json.loads(said))
+            self._manifest.execute("DELETE FROM announced")
 
     def intend(self, intents: Iterable[Intent]) -> None:
         """Files are about to hold something."""

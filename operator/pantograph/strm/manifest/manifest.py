@@ -23,6 +23,7 @@ class Manifest:
         To be used in a `with` statement: there what SQLite says of the file is a StrmError too, also in what iterates.
         """
         self._path = path
+        self.commits = 0
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -30,12 +31,13 @@ class Manifest:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA cache_size=-16384")
             bring_up_to_date(self._db)
+            self.directories = Directories(self, self._db)
+            self.files = Files(self, self._db)
+            self.frontier = Frontier(self, self._db)
+            self.files.take_over()
+            self.commit()
         except sqlite3.DatabaseError as error:
             raise fault_of(path, error) or unreadable(path, error) from error
-        self.commits = 0
-        self.directories = Directories(self, self._db)
-        self.files = Files(self, self._db)
-        self.frontier = Frontier(self, self._db)
         # Quiet runs ask these for every directory, hence without a call in between.
         self.quiet = self.directories.quiet
         self.quiet_in = self.directories.quiet_in

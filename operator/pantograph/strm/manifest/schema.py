@@ -107,6 +107,9 @@ CREATE TABLE candidates (   -- of the run at work, until its list is whole
   path TEXT PRIMARY KEY, digest BLOB NOT NULL, dir INTEGER NOT NULL, reason TEXT NOT NULL, ready INTEGER NOT NULL
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE announced (files TEXT NOT NULL);  -- JSON: what is being written
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
