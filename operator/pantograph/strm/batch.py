@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
@@ -132,8 +132,9 @@ class Batch:
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
         try:
-            for work, digest in zip(works, digests, strict=True):
-                await self._write_one(work, digest)
+            for local, group in groupby(zip(works, digests, strict=True), key=_local):
+                for work, digest in self._make_directory(local, list(group)) if local in made else group:
+                    await self._write_one(work, digest)
         finally:  # what was written is known, even if the next file found no room
             self.manifest.files.fulfil(self.written)
             self.written = []
@@ -157,6 +158,18 @@ class Batch:
         except OSError:
             return True
 
+    def _make_directory(self, local: str, works: list[tuple[Work, bytes]]) -> list[tuple[Work, bytes]]:
+        """Make a new directory with all that needs no word from the source; what of it is left to be written."""
+        links = [(work, digest) for work, digest in works if _is_link(work)]
+        if not links or any(work.expected is not None for work, _ in works):  # it was there, and is gone since
+            return works
+        states = self.writer.make_directory(local, [work.write.file for work, _ in links])
+        if states is None:
+            return works
+        for (work, digest), state in zip(links, states, strict=True):
+            self._note_written(work, digest, state)
+        return [each for each in works if not _is_link(each[0])]
+
     async def _write_one(self, work: Work, digest: bytes) -> None:
         """`digest`: of the text that a `.strm` will hold."""
         file = work.write.file
@@ -170,20 +183,25 @@ class Batch:
                 # Its content is known only now; nobody may find it without the manifest knowing it as ours.
                 self.manifest.files.intend([_intent(work, staged.digest)])
                 self.manifest.commit()
-            _, size, mtime_ns = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
+            state = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
         except (NotWritten, ProviderError, OSError) as error:
             self.writer.discard()
             self._failed(work, below(work.path, file.name), error)
             return
-        content = staged.digest
+        self._note_written(work, staged.digest, state)
+
+    def _note_written(self, work: Work, digest: bytes, state: OnDisk) -> None:
+        """`digest`: of what the file holds now."""
+        file = work.write.file
+        entry, _, size, mtime_ns = file.entry, *state
         time = None if entry.modified is None else entry.modified.timestamp()
         self.written.append(
             Record(
-                work.directory, file.name, file.kind, entry.name, content, size, mtime_ns, entry.size_bytes, time
+                work.directory, file.name, file.kind, entry.name, digest, size, mtime_ns, entry.size_bytes, time
             )
         )  # fmt: skip
         if work.quieted is not None:
-            work.quieted.files[file.name] = Lying(size, mtime_ns, content)
+            work.quieted.files[file.name] = Lying(size, mtime_ns, digest)
         self.changes.happened(work.local)
         if work.write.reason in ("New", "Vanished"):
             self.report.created += 1
@@ -195,6 +213,10 @@ class Batch:
         self.report.note_failed(Issue("WriteFailed", path, why), directory=work.path)
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
+
+
+def _local(each: tuple[Work, bytes]) -> str:
+    return each[0].local
 
 
 def _is_link(work: Work) -> bool:

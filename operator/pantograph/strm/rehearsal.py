@@ -5,7 +5,7 @@ Nothing is written below the target, not even in `.pantograph/`; so a dry run pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from pantograph.strm.merge import digest_of
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.state import MANIFEST, Owner, copy_manifest
 from pantograph.strm.target import OnDisk, Target
-from pantograph.strm.wanted import below
+from pantograph.strm.wanted import WantedFile, below
 from pantograph.strm.writing import Staged
 
 
@@ -45,6 +45,9 @@ class Teller:
 
     def __init__(self, report: Report) -> None:
         self._report = report
+
+    def make_directory(self, _directory: str, _files: Sequence[WantedFile]) -> None:
+        """Each file is told of."""
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
         return Staged(digest, OnDisk(True, len(content), 0))

@@ -139,8 +139,12 @@ class StateDir:
         os.fsync(self.fd)
 
     def _clean(self) -> None:
-        for name in os.listdir(self.tmp_fd):  # noqa: PTH208 - by descriptor
-            os.unlink(name, dir_fd=self.tmp_fd)
+        with os.scandir(self.tmp_fd) as left:
+            for entry in left:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.name, dir_fd=self.tmp_fd)
+                else:
+                    os.unlink(entry.name, dir_fd=self.tmp_fd)
 
     def purge_trash(self, run: str) -> None:
         """Remove a run's trash for good."""

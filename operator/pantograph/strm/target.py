@@ -110,8 +110,12 @@ class Target:
                 raise Obstructed(error.errno, "a link or a file stands where a directory should be", segment) from error
             raise
         if make:
-            os.fchmod(opened, self._dir_mode)
+            self.open_up(opened)
         return opened
+
+    def open_up(self, fd: int) -> None:
+        """Give a new directory its mode; that its group is handed down stays as it took it from the one above."""
+        os.fchmod(fd, self._dir_mode | os.fstat(fd).st_mode & stat.S_ISGID)
 
     def _unchain(self, path: str) -> None:
         """Close what does not lie on the way to `path` (with its slash); `""`: all."""
@@ -148,10 +152,10 @@ def look(fd: int, name: str) -> OnDisk | None:
 
 
 def move(name: str, new_name: str, *, source: int, directory: int) -> None:
-    """Give a file of the directory `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
+    """Give a file or directory in `source` a name in `directory` that nothing has. Raises FileExistsError, OSError.
 
-    A plain `rename` would replace what has appeared meanwhile. Where the file system cannot be told not to (NFS), `link`
-    does not; where it knows no second names either (most FUSE), a last look must do.
+    A plain `rename` would replace what has appeared meanwhile. Where the file system cannot be told not to (NFS),
+    `link` does not; where it knows no second names either (most FUSE, directories), a last look must do.
     """
     try:
         rename_anew(name, new_name, source=source, directory=directory)

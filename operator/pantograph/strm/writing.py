@@ -1,21 +1,29 @@
-"""Files come to be: written beside the tree, complete, then renamed into it. Nobody ever sees a torn or empty one."""
+"""Files come to be: written beside the tree, complete, then renamed into it. Nobody ever sees a torn or empty one.
+
+A directory that is new comes with its files, in one rename: a media server that watches never sees it half full.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
+from pantograph.providers.media.below import DIRECTORY
 from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.state import StateDir
 from pantograph.strm.target import OnDisk, Target, look, move
+from pantograph.strm.wanted import WantedFile
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEFAULT_ACL: Final = "system.posix_acl_default"
 _NEW: Final = "new"
+_NEW_DIRECTORY: Final = "new.d"
 
 
 class NotWritten(Exception):
@@ -24,9 +32,9 @@ class NotWritten(Exception):
 
 def write_all(handle: int, content: bytes) -> None:
     """Until all is out: near a quota, or on a network file system, one `write` may take a part only."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(handle, left) :]
+    done = os.write(handle, content)
+    while done < len(content):
+        done += os.write(handle, memoryview(content)[done:])
 
 
 class Staged(NamedTuple):
@@ -38,6 +46,10 @@ class Staged(NamedTuple):
 
 class Hand(Protocol):
     """Makes one file after another, or (in a dry run) only tells of it."""
+
+    def make_directory(self, directory: str, files: Sequence[WantedFile]) -> list[OnDisk] | None:
+        """Make the new `directory` with these `.strm`, all at once; how each lies there. None: only one by one."""
+        ...
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
         """Have `content`, of that digest, ready beside the tree."""
@@ -74,16 +86,41 @@ class Writer:
         self._mode = file_mode
         self._mtime_policy = mtime_policy
         self._max_bytes = max_bytes
+        self._heritage = _heritage(self._tmp)
+
+    def make_directory(self, directory: str, files: Sequence[WantedFile]) -> list[OnDisk] | None:
+        """Lay it beside the tree, whole, and rename it to its place, where nothing is.
+
+        None if that fails, and nothing was made: one by one the files may succeed, or it turns out which does not.
+        """
+        parent, _, name = directory.rpartition("/")
+        try:
+            above = self._target.open(parent, make=True)
+            assert above is not None, "made"
+            if directory.split("/", 1)[0] == STATE_DIR or _heritage(above) != self._heritage:
+                return None
+            states = self._stage_directory(files)
+            move(_NEW_DIRECTORY, name, source=self._tmp, directory=above)
+        except (NotWritten, OSError):
+            shutil.rmtree(_NEW_DIRECTORY, ignore_errors=True, dir_fd=self._tmp)
+            return None
+        return states
+
+    def _stage_directory(self, files: Sequence[WantedFile]) -> list[OnDisk]:
+        os.mkdir(_NEW_DIRECTORY, 0o700, dir_fd=self._tmp)
+        fd = os.open(_NEW_DIRECTORY, DIRECTORY, dir_fd=self._tmp)
+        try:
+            states = [
+                self._lay(file.name, file.text, directory=fd, time=self._time_for(None, file.entry)) for file in files
+            ]
+            self._target.open_up(fd)
+        finally:
+            os.close(fd)
+        return states
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
         """Lay `content` beside the tree."""
-        handle = os.open(_NEW, _CREATE, self._mode, dir_fd=self._tmp)
-        try:
-            write_all(handle, content)
-            state = self._seal(handle, len(content))
-        finally:
-            os.close(handle)
-        return Staged(digest, OnDisk(True, len(content), state.st_mtime_ns))
+        return Staged(digest, self._lay(_NEW, content, directory=self._tmp))
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
@@ -123,12 +160,14 @@ class Writer:
         found = look(fd, name) if expected is not None else None  # where nothing is expected, `_move` replaces nothing
         if found != expected:
             raise NotWritten("it changed while it was about to be written; the next run looks again")
-        is_set = self._set_time(found, remote)
+        time = self._time_for(found, remote)
+        if time is not None:  # before the rename, so that nobody sees another one
+            os.utime(_NEW, ns=(time, time), dir_fd=self._tmp, follow_symlinks=False)
         if found is None:
             self._move(name, fd)
         else:
             os.rename(_NEW, name, src_dir_fd=self._tmp, dst_dir_fd=fd)
-        if not is_set:
+        if time is None:
             return staged.state
         state = look(fd, name)
         if state is None:
@@ -141,6 +180,17 @@ class Writer:
         except FileExistsError as error:
             raise NotWritten("it appeared while it was about to be written; the next run looks again") from error
 
+    def _lay(self, name: str, content: bytes, *, directory: int, time: int | None = None) -> OnDisk:
+        handle = os.open(name, _CREATE, self._mode, dir_fd=directory)
+        try:
+            write_all(handle, content)
+            if time is not None:
+                os.utime(handle, ns=(time, time))
+            state = self._seal(handle, len(content))
+        finally:
+            os.close(handle)
+        return OnDisk(True, state.st_size, state.st_mtime_ns)
+
     def _seal(self, handle: int, size: int) -> os.stat_result:
         """All of it is there, with the mode that was wanted whatever the umask says; its state. Raises NotWritten."""
         state = os.fstat(handle)
@@ -150,13 +200,20 @@ class Writer:
             os.fchmod(handle, self._mode)
         return state
 
-    def _set_time(self, found: OnDisk | None, remote: Entry) -> bool:
-        """The file's time, by the policy; before the rename, so that nobody sees another one. False: it stays."""
+    def _time_for(self, found: OnDisk | None, remote: Entry) -> int | None:
+        """The file's time, by the policy, in nanoseconds; None: that of its writing."""
         if self._mtime_policy == "Preserve" and found is not None:
-            time = found.mtime_ns
-        elif self._mtime_policy == "Remote" and remote.modified is not None:
-            time = int(remote.modified.timestamp() * 1e9)
-        else:
-            return False
-        os.utime(_NEW, ns=(time, time), dir_fd=self._tmp, follow_symlinks=False)
-        return True
+            return found.mtime_ns
+        if self._mtime_policy == "Remote" and remote.modified is not None:
+            return int(remote.modified.timestamp() * 1e9)
+        return None
+
+
+def _heritage(directory: int) -> tuple[int | None, bytes]:
+    """What is made in the directory takes from it: its group, and its access list."""
+    state = os.fstat(directory)
+    try:
+        access = os.getxattr(directory, _DEFAULT_ACL)
+    except OSError:  # it has none, or its file system knows none
+        access = b""
+    return (state.st_gid if state.st_mode & stat.S_ISGID else None), access

@@ -18,13 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from pantograph.providers.notify.port import FolderChange
+from pantograph.strm import target as target_tree
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Ear, Stage, films, media_server
 
 EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
-"""Audit events before which a run is killed; what lies between them is reached by killing at random times."""
+"""Audit events, and our own rename, before which a run is killed; what lies between is reached at random times."""
 
 
 def before() -> MediaTree:
@@ -92,14 +94,25 @@ def die_at(event_number: int) -> None:
     """The process ends, without a word, before its n-th event."""
     count = 0
 
-    def hook(event: str, _: tuple[Any, ...]) -> None:
+    def hook() -> None:
         nonlocal count
-        if event in EVENTS:
-            count += 1
-            if count >= event_number:
-                os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        if count >= event_number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(hook)
+    before_events(hook)
+
+
+def before_events(hook: Callable[[], None]) -> None:
+    """Have `hook` called before each, for the rest of this process."""
+    rename = target_tree.rename_anew
+
+    def renaming(name: str, new_name: str, **places: int) -> None:
+        hook()
+        rename(name, new_name, **places)
+
+    patch.object(target_tree, "rename_anew", renaming).start()
+    sys.addaudithook(lambda event, _: hook() if event in EVENTS else None)
 
 
 def count_events(target: Path) -> int:
@@ -109,11 +122,11 @@ def count_events(target: Path) -> int:
     def work() -> None:
         count = 0
 
-        def hook(event: str, _: tuple[Any, ...]) -> None:
+        def hook() -> None:
             nonlocal count
-            count += event in EVENTS
+            count += 1
 
-        sys.addaudithook(hook)
+        before_events(hook)
         asyncio.run(second_run(target))
         os.write(writing, str(count).encode())
 

@@ -240,16 +240,14 @@ async def test_what_was_written_before_a_kill_is_told_after_it(
 ) -> None:  # fmt: skip
     made = await settled(tmp_path)
     made.tree.add(f"{ROOT}/Films/A/more.mkv", f"{ROOT}/Films/New/n.mkv")
-    original = Writer.place
+    original = Writer.make_directory
 
-    def place(self: Writer, *words: Any, **more: Any) -> Any:
-        written = original(self, *words, **more)
-        if words[2] == "n.strm":
-            raise Killed
-        return written
+    def make_directory(self: Writer, directory: str, files: Any) -> Any:
+        original(self, directory, files)
+        raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "place", place)
+        patch.setattr(Writer, "make_directory", make_directory)
         with pytest.raises(Killed):
             await made.run()
     assert {"Films/A/more.strm", "Films/New/n.strm"} <= made.names()
@@ -297,6 +295,7 @@ async def test_a_file_that_could_not_be_written_is_no_change(tmp_path: Path, mon
     made = await settled(tmp_path)
     made.tree.add(f"{ROOT}/Films/A/more.mkv", f"{ROOT}/Films/New/n.mkv", f"{ROOT}/Shows/S/S1/more.mkv")
     original = Writer.place
+    monkeypatch.setattr(Writer, "make_directory", lambda *_: None)
 
     def place(self: Writer, staged: Any, directory: str, *words: Any, **more: Any) -> Any:
         if directory.startswith("Films"):

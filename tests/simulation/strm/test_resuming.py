@@ -13,6 +13,7 @@ import pytest
 
 from pantograph.providers.errors import Busy
 from pantograph.providers.media.port import Entry, Listing
+from pantograph.strm import target
 from pantograph.strm.report import Progress, Report
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -150,16 +151,15 @@ async def test_what_was_not_written_and_what_collided_before_the_stop_is_still_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = films(300).add(f"{ROOT}/shelf2/show10/film 0103.mp4", f"{ROOT}/top.mkv", f"{ROOT}/top.mp4")
-    stage, link = Stage(tmp_path, tree), os.link
+    stage, rename = Stage(tmp_path, tree), target.rename_anew
 
     def failing(name: str, new_name: str, **places: Any) -> None:
-        if new_name == "film 0105.strm":
+        if new_name in ("show10", "film 0105.strm"):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        link(name, new_name, **places)
+        rename(name, new_name, **places)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "link", failing)
-        patch.setattr(os, "rename", failing)
+        patch.setattr(target, "rename_anew", failing)
         first = await stopped(stage)
     assert (first.failed, first.collisions) == (1, 2)
     report = await stage.run()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pantograph.strm import batch
+from pantograph.strm import batch, target
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 FILM = "shelf0/show0/film 0003.strm"
@@ -40,24 +41,95 @@ async def test_a_file_that_lost_bytes_on_its_way_gets_no_name(tmp_path: Path, mo
     assert "7 are there" in report.samples[0].message
 
 
-@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("unknown", [(), ("rename_anew",), ("rename_anew", "link")])
 async def test_what_appears_at_the_last_moment_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...]
 ) -> None:
-    stage, link = Stage(tmp_path, films(10)), os.link
+    """`unknown`: what the file system cannot do."""
+    stage = Stage(tmp_path, films(10))
+    await stage.run()
+    (tmp_path / FILM).unlink()
+    (tmp_path / FILM).with_name("film 0004.strm").unlink()
 
-    def racing(name: str, new_name: str, **places: Any) -> None:
+    def before(new_name: str) -> None:
         if new_name == "film 0003.strm":
             (tmp_path / FILM).write_text("mine")
-        if not links:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        link(name, new_name, **places)
 
-    monkeypatch.setattr(os, "link", racing)
+    interpose(monkeypatch, before, unknown)
+    report = await stage.run()
+    assert (report.created, report.failed) == (1, 1)
+    assert stage.files()[FILM] == b"mine"
+    assert list((tmp_path / ".pantograph/tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("unknown", [(), ("rename_anew",), ("rename_anew", "link")])
+async def test_a_directory_that_appears_at_the_last_moment_keeps_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...]
+) -> None:
+    stage = Stage(tmp_path, films(10))
+
+    def before(new_name: str) -> None:
+        if new_name == "show0":
+            (tmp_path / FILM).parent.mkdir()
+            (tmp_path / FILM).write_text("mine")
+
+    interpose(monkeypatch, before, unknown)
     report = await stage.run()
     assert (report.created, report.failed) == (9, 1)
     assert stage.files()[FILM] == b"mine"
     assert list((tmp_path / ".pantograph/tmp").iterdir()) == []
+
+
+def interpose(monkeypatch: pytest.MonkeyPatch, before: Callable[[str], None], unknown: tuple[str, ...]) -> None:
+    """Have `before` called with every new name, by a file system that does not know how to do what is `unknown`."""
+    for module, call in ((target, "rename_anew"), (os, "link")):
+        original = getattr(module, call)
+
+        def racing(
+            name: str, new_name: str, call: str = call, original: Callable[..., None] = original, **places: Any
+        ) -> None:
+            before(new_name)
+            if call in unknown:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            original(name, new_name, **places)
+
+        monkeypatch.setattr(module, call, racing)
+
+
+async def test_a_new_directory_is_never_seen_half_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, seen, write = Stage(tmp_path, films(30)), set[int](), os.write
+
+    def looking(handle: int, content: bytes) -> int:
+        seen.update(len(list(show.iterdir())) for show in tmp_path.glob("shelf*/show*"))
+        return write(handle, content)
+
+    monkeypatch.setattr(os, "write", looking)
+    await stage.run()
+    assert len(stage.names()) == 30
+    assert seen == {10}
+
+
+@pytest.mark.parametrize("where", ["", "shelf0"])
+async def test_what_is_new_takes_its_group_from_the_directory_above(tmp_path: Path, where: str) -> None:
+    group = another_group()
+    above = tmp_path / where
+    above.mkdir(exist_ok=True)
+    os.chown(above, -1, group)
+    above.chmod(0o2755)
+    stage = Stage(tmp_path, films(10))
+    assert (await stage.run()).created == 10
+    show = (tmp_path / FILM).parent.stat()
+    assert (show.st_gid, show.st_mode & 0o7777) == (group, 0o2755)
+
+
+def another_group() -> int:
+    """One that may be given to files, and is not the one that they get."""
+    if os.geteuid() == 0:
+        return 4711
+    others = set(os.getgroups()) - {os.getegid()}
+    if not others:
+        pytest.skip("needs root, or a user of two groups")
+    return others.pop()
 
 
 async def test_what_found_no_room_while_the_run_was_cancelled_is_made_by_the_next(
@@ -72,6 +144,6 @@ async def test_what_found_no_room_while_the_run_was_cancelled_is_made_by_the_nex
 
     with monkeypatch.context() as patch:
         patch.setattr(batch, "MAX_WRITES", 10)  # so that it writes as soon as all are planned
-        patch.setattr(os, "link", full)
+        patch.setattr(target, "rename_anew", full)
         assert (await stage.run(cancelled=lambda: cancelled)).result != "Succeeded"
     assert (await stage.run()).created == 10
