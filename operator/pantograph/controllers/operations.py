@@ -34,7 +34,7 @@ class Report:
 
     running: bool
     error: Exception | None = None
-    """Of work that ended badly."""
+    """Of work that ended badly, or that is tried again meanwhile."""
     percent: int | None = None
     done_bytes: int | None = None
     total_bytes: int | None = None
@@ -65,8 +65,11 @@ def described(operation: Operation) -> str:
     return f"{text}, VMID {operation.vmid}" if operation.vmid else text
 
 
-def _going_on(operation: Operation, after: float) -> Waiting:
-    return Waiting(underway(operation.type), described(operation), after)
+def _going_on(operation: Operation, after: float, *, fault: Exception | None = None) -> Waiting:
+    message = described(operation)
+    if fault is not None:
+        message = f"{message}, and trying again: {fault}"
+    return Waiting(underway(operation.type), message, after)
 
 
 async def begin(scope: Scope[Any, Any], operation: Operation, call: Callable[[], Awaitable[str]]) -> NoReturn:
@@ -136,7 +139,7 @@ async def _settle(scope: Scope[Any, Any], operation: Operation, follower: Follow
             done_bytes=report.done_bytes,
             total_bytes=report.total_bytes,
         )
-        raise _going_on(operation, _poll_after(scope, operation))
+        raise _going_on(operation, _poll_after(scope, operation), fault=report.error)
     scope.status.operation = None
     if report is not None and report.error is not None:
         logger.warning("%s: failed", described(operation))

@@ -246,7 +246,7 @@ class Depot:
         known = await self._run(self._store.find_fetched, request.image_key)
         if known is None or request.checksum is not None:
             return known is not None
-        if not await fetcher.still_serves(request, known.validators):
+        if not await fetcher.still_serves(request, known.validators, meter=fetch.meter):
             return False
         await self._run(bound(self._store.confirm, request.image_key, known, now=self._seen_at(fetch)))
         return True
@@ -350,7 +350,9 @@ class Depot:
 
 
 def _running(meter: Meter) -> FetchState:
-    return FetchState("Running", meter.stage, meter.bytes_done, meter.bytes_total, meter.rate_bytes_s)
+    return FetchState(
+        "Running", meter.stage, meter.bytes_done, meter.bytes_total, meter.rate_bytes_s, error=meter.fault
+    )
 
 
 def _differs(request: FetchRequest, served: Served) -> bool:

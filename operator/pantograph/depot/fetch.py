@@ -119,6 +119,7 @@ class Fetcher:
             try:
                 return await self._attempt(request, partial, meter=meter, pace=pace, claim=claim)
             except (SourceUnreachable, SourceStalled) as error:
+                meter.fault = error
                 failures = failures + 1 if partial.size_bytes <= furthest else 1
                 furthest = max(furthest, partial.size_bytes)
                 if failures > self._patience.retries:
@@ -129,7 +130,7 @@ class Fetcher:
                     raise SourceStalled(f"{request.source} sends less than {least} a second") from error
             await self._clock.sleep(self._backoff_s(failures))
 
-    async def still_serves(self, request: FetchRequest, known: Validators) -> bool:
+    async def still_serves(self, request: FetchRequest, known: Validators, *, meter: Meter) -> bool:
         """Whether the origin's content is that of `known`, as far as it can tell without sending it.
 
         Raises SourceUnreachable, SourceStalled, SourceRefused and FetchForbidden.
@@ -141,7 +142,8 @@ class Fetcher:
             try:
                 async with self._open(request, resume) as response:
                     return response.status == 304 or _is_of(response, known)
-            except (SourceUnreachable, SourceStalled):
+            except (SourceUnreachable, SourceStalled) as error:
+                meter.fault = error
                 failures += 1
                 if failures > self._patience.retries:
                     raise

@@ -90,7 +90,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class FetchState:
-    """How far a fetch is. `image` is there exactly when Done, `error` exactly when Failed."""
+    """How far a fetch is. `image` is there exactly when Done."""
 
     phase: Literal["Running", "Done", "Failed"]
     stage: Stage
@@ -100,6 +100,7 @@ class FetchState:
     rate_bytes_s: float = 0.0
     image: Image | None = None
     error: DepotError | None = None
+    """Why it Failed; of one that is Running, why it is trying again."""
 
 
 def file_name(image_digest: str, image_format: Format) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pantograph.clock import Clock
+from pantograph.depot.errors import DepotError
 from pantograph.depot.model import Stage
 
 _WINDOW_S = 10.0
@@ -57,6 +58,8 @@ class Meter:
     def start(self, stage: Stage, *, done: int = 0, total: int | None = None) -> None:
         """A stage begins; `done` of its bytes came earlier and count for no rate."""
         self.stage: Stage = stage
+        self.fault: DepotError | None = None
+        """Of the last attempt, until the origin answers again."""
         self.bytes_done = done
         self.bytes_total = total
         self._samples = deque([(self._clock.monotonic(), done)])

@@ -128,7 +128,7 @@ class Quiet:
     def remember(self, quieted: Quieted, run: int) -> None:
         """Store what is true now."""
         files = sorted(quieted.files.items())
-        numbers = array("q", [number for _, lying in files for number in lying[:2]])
+        numbers = array("q", [number for _, (size, mtime_ns, _) in files for number in (size, mtime_ns)])
         digests = b"".join(lying.digest or _ANY for _, lying in files) if self._with_content else None
         names = _SEPARATOR.join([name.encode() for name, _ in files])
         row = QuietRow(

@@ -116,7 +116,10 @@ class Files:
     def take_over(self) -> None:
         """What an earlier process announced, and was killed before it could say more, is intended."""
         for (said,) in self._db.execute("SELECT files FROM announced").fetchall():
-            self.intend(Intent(*intent, bytes.fromhex(digest)) for *intent, digest in json.loads(said))
+            self.intend(
+                Intent(directory, name, kind, remote, bytes.fromhex(digest))
+                for directory, name, kind, remote, digest in json.loads(said)
+            )
             self._manifest.execute("DELETE FROM announced")
 
     def intend(self, intents: Iterable[Intent]) -> None:
