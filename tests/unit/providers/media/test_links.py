@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pantograph.providers.errors import Rejected
+from pantograph.providers.media import links
 from pantograph.providers.media.links import (
     Encoding,
     encode_path,
@@ -52,6 +54,24 @@ def test_a_path_is_encoded_as_gos_path_escape_does_or_as_little_as_can_be(
 def test_what_is_encoded_once_is_decoded_once(name: str, encoding: Encoding) -> None:
     encoded = encode_path(f"/{name}", encoding)
     assert (encoded if encoding is Encoding.NONE else unquote(encoded)) == f"/{name}"
+
+
+@given(st.text(min_size=1), st.text())
+def test_every_text_is_encoded_as_quote_does_it_whatever_came_before(name: str, before: str) -> None:
+    encode_path(before, Encoding.PATH)
+    assert encode_path(f"/d/{name}", Encoding.PATH) == quote(f"/d/{name}", safe="$&+=:@/")
+
+
+def test_however_many_characters_came_the_next_is_encoded_and_few_are_kept() -> None:
+    characters = [chr(code) for code in range(0x20, 0x8000)]
+    assert [char for char in characters if encode_path(char, Encoding.PATH) != quote(char, safe="$&+=:@/")] == []
+    assert len(links._escapes) < 11_000
+
+
+def test_what_is_no_unicode_is_not_encoded_the_second_time_either() -> None:
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            encode_path("/a\ud800", Encoding.PATH)
 
 
 def test_a_pickcode_stands_before_the_signature_and_ends_where_it_ends() -> None:
@@ -110,6 +130,15 @@ def test_a_control_character_never_breaks_the_line(char: str) -> None:
     with pytest.raises(Rejected, match="control character"):
         http_line(link, encoding=Encoding.MINIMAL)
     assert char not in http_line(link, encoding=Encoding.PATH)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs",))))
+def test_only_a_control_character_is_refused(name: str) -> None:
+    """Not every other character that is not printable."""
+    link = replace(OPENLIST, path=f"/{name}")
+    breaks = any(char < " " or char == "\x7f" for char in name)
+    with pytest.raises(Rejected) if breaks else nullcontext():
+        assert http_line(link, encoding=Encoding.NONE) == f"http://openlist:5244/d/{name}?sign=abc=:0"
 
 
 def test_a_signature_is_openlists_own() -> None:
