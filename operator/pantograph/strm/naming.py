@@ -91,6 +91,12 @@ def split_extension(name: str) -> tuple[str, str]:
     return (stem, dot + extension) if stem and extension else (name, "")
 
 
+def extension_of(name: str) -> str:
+    """`mkv` of `Film.MKV`: without its dot, in lower case."""
+    stem, _, extension = name.rpartition(".")
+    return extension.lower() if stem else ""
+
+
 def strm_name(name: str, rules: NameRules, *, keep_extension: bool) -> str:
     """The `.strm` of the remote file `name`. Raises RefusedName."""
     check(name)

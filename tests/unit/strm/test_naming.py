@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pantograph.strm.naming import NameRules, RefusedName, sidecar_name, split_extension, strm_name
+from pantograph.strm.naming import NameRules, RefusedName, extension_of, sidecar_name, split_extension, strm_name
 
 POSIX, PORTABLE = NameRules(), NameRules(profile="Portable")
 CUT = NameRules(on_long="TruncateHash")
@@ -74,6 +74,7 @@ def test_an_extension_follows_the_last_dot_if_anything_stands_on_both_sides(
     name: str, stem: str, extension: str
 ) -> None:
     assert split_extension(name) == (stem, extension)
+    assert extension_of(name) == extension.removeprefix(".").lower()
 
 
 def test_the_most_characters_that_surely_fit_are_not_one_more() -> None:
