@@ -120,4 +120,4 @@ def _split(text: str, equivalent_bases: Iterable[str]) -> _Parts | None:
 
 def _raw_sign(query: str) -> str:
     # Not by parse_qs, which would turn a `+` of the signature into a space.
-    return next((each[5:] for each in query.split("&") if each.startswith("sign=")), "")
+    return f"&{query}".partition("&sign=")[2].partition("&")[0]

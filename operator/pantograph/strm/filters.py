@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pantograph.strm.naming import split_extension
+from pantograph.strm.naming import extension_of
 
 _ANY_DEPTH: Final = "**"
 _BELOW: Final = r"(?:/[\s\S]*)?"
@@ -52,7 +52,9 @@ class Includes:
 class PathFilter:
     """Which paths below the source are mirrored."""
 
-    def __init__(self, *, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+    def __init__(self, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        self.takes_all = not (include or exclude)
+        """Nobody needs to make the path of a file to ask."""
         self._include = Includes(include)
         self._exclude = Excludes(exclude)
 
@@ -82,11 +84,6 @@ class FileFilter:
     def is_sidecar(self, name: str, size: int | None) -> bool:
         """Whether the file is copied. One of unknown size is not: nobody could say when its copy is whole."""
         return size is not None and size <= self.sidecar_max_size and extension_of(name) in self.sidecars
-
-
-def extension_of(name: str) -> str:
-    """`mkv` of `Film.MKV`."""
-    return split_extension(name)[1][1:].lower()
 
 
 def _compile(pattern: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pantograph.api import strmsyncjob as api
@@ -47,7 +47,7 @@ class LinkRules:
         link = source.link(entry, sign=self.sign)
         path = self.mapped(link.path)
         if path != link.path:
-            link = replace(link, path=path)
+            link = link._replace(path=path)
         return self._line(link).encode()
 
     def _line(self, link: Link) -> str:

@@ -12,6 +12,8 @@ STATE_DIR: Final = ".pantograph"
 """Our own directory in the target: never a remote thing's name."""
 MAX_NAME_BYTES: Final = 255
 """NAME_MAX of Linux file systems: bytes, not characters."""
+_SHORT: Final = MAX_NAME_BYTES // 4
+"""Characters, of which none has more than four bytes."""
 STRM: Final = ".strm"
 SIDECAR_SEPARATORS: Final = ".-_"
 """What follows a film's name in that of its sidecar: `a.zh.srt`, `a-poster.jpg`."""
@@ -51,9 +53,9 @@ class NameRules:
         """As `local`, for a name that was checked."""
         if self.profile == "Portable":
             name = _portable(name)
-        if len(name.encode()) > MAX_NAME_BYTES:
+        if len(name) > _SHORT and len(name.encode()) > MAX_NAME_BYTES:
             name = self._shortened(name, extension)
-        if name.casefold() == STATE_DIR:
+        if name.startswith(".") and name.casefold() == STATE_DIR:
             raise RefusedName(f"{name!r} is the name of our own directory")
         return name
 
@@ -73,6 +75,8 @@ def check(name: str) -> None:
     """Raises RefusedName for a remote name that no target takes: it could escape, or break a line of a `.strm`."""
     if name in ("", ".", "..") or "/" in name:
         raise RefusedName(f"{name!r} is not the name of a file")
+    if name.isprintable():  # almost every name; of the others, too, most may be used
+        return
     if _CONTROL.search(name):
         raise RefusedName(f"{name!r} contains a control character")
     try:
@@ -83,10 +87,14 @@ def check(name: str) -> None:
 
 def split_extension(name: str) -> tuple[str, str]:
     """`("film", ".mkv")`; the extension with its dot as written, empty if there is none."""
-    dot = name.rfind(".")
-    if dot <= 0 or dot == len(name) - 1:
-        return name, ""
-    return name[:dot], name[dot:]
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension) if stem and extension else (name, "")
+
+
+def extension_of(name: str) -> str:
+    """`mkv` of `Film.MKV`: without its dot, in lower case."""
+    stem, _, extension = name.rpartition(".")
+    return extension.lower() if stem else ""
 
 
 def strm_name(name: str, rules: NameRules, *, keep_extension: bool) -> str:

@@ -11,8 +11,14 @@ from typing import Final, Literal, NamedTuple
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
-from pantograph.strm.filters import extension_of
-from pantograph.strm.naming import SIDECAR_SEPARATORS, RefusedName, sidecar_name, split_extension, strm_name
+from pantograph.strm.naming import (
+    SIDECAR_SEPARATORS,
+    RefusedName,
+    extension_of,
+    sidecar_name,
+    split_extension,
+    strm_name,
+)
 from pantograph.strm.report import Issue
 from pantograph.strm.spec import Job
 
@@ -145,7 +151,7 @@ class _Claims:
         media = job.filter.is_media(name, entry.size_bytes)
         if not media and not job.filter.is_sidecar(name, entry.size_bytes):
             return
-        if not job.paths.takes(below(self._path, name)):
+        if not (job.paths.takes_all or job.paths.takes(below(self._path, name))):
             return
         if not media:
             self._sidecars.append(entry)

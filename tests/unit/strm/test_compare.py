@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pantograph.strm.compare import compare, sign_of
 
@@ -52,3 +54,26 @@ def test_bytes_that_are_no_text_are_another_content() -> None:
 
 def test_the_signature_is_read_as_it_stands() -> None:
     assert sign_of(f"{W}?a=1&sign=x+y/z==:0\n".encode()) == "x+y/z==:0"
+
+
+@pytest.mark.parametrize(
+    ("query", "sign"),
+    [
+        ("sign=a:0", "a:0"),
+        ("sign=a:0&sign=b:0", "a:0"),
+        ("pickcode=1&sign=a:0&x=2", "a:0"),
+        ("design=1&sign=a:0", "a:0"),
+        ("design=1", ""),
+        ("sign", ""),
+        ("sign=", ""),
+        ("x=?sign=a", ""),
+    ],
+)
+def test_a_signature_is_the_first_parameter_of_that_name(query: str, sign: str) -> None:
+    assert sign_of(f"{W}?{query}".encode()) == sign
+
+
+@given(st.lists(st.sampled_from(["sign=", "sign", "=", "&", "&&", "a:0", "de"])).map("".join))
+def test_a_signature_is_found_where_the_parameters_are_taken_apart_one_by_one(query: str) -> None:
+    parameters = query.split("&")
+    assert sign_of(f"{W}?{query}".encode()) == next((each[5:] for each in parameters if each.startswith("sign=")), "")

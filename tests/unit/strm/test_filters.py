@@ -66,6 +66,12 @@ def test_only_what_is_included_is_taken_and_only_where_it_may_be_is_looked(
     assert [path for path in passed if paths.enters(path)] == []
 
 
+def test_every_path_is_taken_unasked_only_where_no_pattern_is() -> None:
+    assert PathFilter().takes_all
+    assert not PathFilter(include=["Movies"]).takes_all
+    assert not PathFilter(exclude=["Sample"]).takes_all
+
+
 def test_what_is_excluded_is_not_included() -> None:
     paths = PathFilter(include=["Movies"], exclude=["Sample"])
     assert paths.takes("Movies/a.mkv")

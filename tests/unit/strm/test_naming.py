@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import nullcontext
 
-from pantograph.strm.naming import NameRules, RefusedName, sidecar_name, strm_name
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pantograph.strm.naming import NameRules, RefusedName, extension_of, sidecar_name, split_extension, strm_name
 
 POSIX, PORTABLE = NameRules(), NameRules(profile="Portable")
 CUT = NameRules(on_long="TruncateHash")
@@ -40,6 +44,43 @@ def test_trailing_dots_and_spaces_are_replaced_where_windows_would_drop_them() -
 def test_names_that_no_target_takes_are_refused(name: str) -> None:
     with pytest.raises(RefusedName):
         POSIX.local(name)
+
+
+@given(st.text(alphabet=st.characters() | st.sampled_from("./\x7f\x85\u2028\u3000\xad")))
+def test_a_name_is_refused_for_what_breaks_a_line_or_a_path_and_nothing_else(name: str) -> None:
+    """A soft hyphen or a wide space is not printable either, and stays as it is."""
+    breaks = any(
+        char in "/\u2028\u2029\x7f" or char < " " or "\x80" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
+        for char in name
+    )
+    with pytest.raises(RefusedName) if breaks or name in ("", ".", "..") else nullcontext():
+        assert POSIX.local(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "extension"),
+    [
+        ("a.b.MKV", "a.b", ".MKV"),
+        ("a..mkv", "a.", ".mkv"),
+        ("a.", "a.", ""),
+        (".mkv", ".mkv", ""),
+        ("..mkv", ".", ".mkv"),
+        ("..", "..", ""),
+        ("mkv", "mkv", ""),
+        ("", "", ""),
+    ],
+)
+def test_an_extension_follows_the_last_dot_if_anything_stands_on_both_sides(
+    name: str, stem: str, extension: str
+) -> None:
+    assert split_extension(name) == (stem, extension)
+    assert extension_of(name) == extension.removeprefix(".").lower()
+
+
+def test_the_most_characters_that_surely_fit_are_not_one_more() -> None:
+    assert POSIX.local("\U0001f3ac" * 63) == "\U0001f3ac" * 63
+    with pytest.raises(RefusedName, match="256 bytes"):
+        POSIX.local("\U0001f3ac" * 64)
 
 
 def test_length_is_counted_in_bytes_with_the_suffix_that_is_added() -> None:

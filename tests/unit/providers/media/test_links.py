@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pantograph.providers.errors import Rejected
+from pantograph.providers.media import links
 from pantograph.providers.media.links import (
     Encoding,
     encode_path,
@@ -54,10 +55,28 @@ def test_what_is_encoded_once_is_decoded_once(name: str, encoding: Encoding) -> 
     assert (encoded if encoding is Encoding.NONE else unquote(encoded)) == f"/{name}"
 
 
+@given(st.text(min_size=1), st.text())
+def test_every_text_is_encoded_as_quote_does_it_whatever_came_before(name: str, before: str) -> None:
+    encode_path(before, Encoding.PATH)
+    assert encode_path(f"/d/{name}", Encoding.PATH) == quote(f"/d/{name}", safe="$&+=:@/")
+
+
+def test_however_many_characters_came_the_next_is_encoded_and_few_are_kept() -> None:
+    characters = [chr(code) for code in range(0x20, 0x8000)]
+    assert [char for char in characters if encode_path(char, Encoding.PATH) != quote(char, safe="$&+=:@/")] == []
+    assert len(links._escapes) < 11_000
+
+
+def test_what_is_no_unicode_is_not_encoded_the_second_time_either() -> None:
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            encode_path("/a\ud800", Encoding.PATH)
+
+
 def test_a_pickcode_stands_before_the_signature_and_ends_where_it_ends() -> None:
-    link = replace(OPENLIST, pickcode="a&b=1")
+    link = OPENLIST._replace(pickcode="a&b=1")
     assert http_line(link, encoding=Encoding.PATH).endswith("/a%20b.mkv?pickcode=a%26b%3D1&sign=abc=:0")
-    assert http_line(replace(link, sign=""), encoding=Encoding.PATH).endswith("/a%20b.mkv?pickcode=a%26b%3D1")
+    assert http_line(link._replace(sign=""), encoding=Encoding.PATH).endswith("/a%20b.mkv?pickcode=a%26b%3D1")
 
 
 def test_the_signature_stands_literally_behind_the_path() -> None:
@@ -65,7 +84,7 @@ def test_the_signature_stands_literally_behind_the_path() -> None:
 
 
 def test_no_signature_leaves_no_question_mark() -> None:
-    assert "?" not in http_line(replace(OPENLIST, sign=""), encoding=Encoding.PATH)
+    assert "?" not in http_line(OPENLIST._replace(sign=""), encoding=Encoding.PATH)
 
 
 @pytest.mark.parametrize("base", ["https://Media.Example.org:443/sub/", "https://media.example.org/sub"])
@@ -88,7 +107,7 @@ def test_a_base_is_compared_in_one_form_only() -> None:
 
 def test_a_mounted_file_is_its_path_unencoded() -> None:
     assert mount_line(OPENLIST, mount_prefix="/mnt/media/") == "/mnt/media/115/a b.mkv"
-    assert mount_line(replace(OPENLIST, mount_prefix="/data")) == "/data/115/a b.mkv"
+    assert mount_line(OPENLIST._replace(mount_prefix="/data")) == "/data/115/a b.mkv"
     assert mount_line(OPENLIST, mount_prefix="/") == "/115/a b.mkv"
 
 
@@ -104,12 +123,21 @@ def test_a_file_without_an_address_is_refused() -> None:
 
 @pytest.mark.parametrize("char", ["\n", "\r", "\t", "\x7f"])
 def test_a_control_character_never_breaks_the_line(char: str) -> None:
-    link = replace(OPENLIST, path=f"/a{char}b.mkv")
+    link = OPENLIST._replace(path=f"/a{char}b.mkv")
     with pytest.raises(Rejected, match="control character"):
         mount_line(link, mount_prefix="/mnt")
     with pytest.raises(Rejected, match="control character"):
         http_line(link, encoding=Encoding.MINIMAL)
     assert char not in http_line(link, encoding=Encoding.PATH)
+
+
+@given(st.text() | st.text(alphabet="ab\n\x1f\x7f\x80\u2028\u3000"))
+def test_only_a_control_character_is_refused(name: str) -> None:
+    """Not every other character that is not printable."""
+    link = OPENLIST._replace(path=f"/{name}")
+    breaks = any(char < " " or char == "\x7f" for char in name)
+    with pytest.raises(Rejected) if breaks else nullcontext():
+        assert http_line(link, encoding=Encoding.NONE) == f"http://openlist:5244/d/{name}?sign=abc=:0"
 
 
 def test_a_signature_is_openlists_own() -> None:
