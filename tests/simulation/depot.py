@@ -34,7 +34,7 @@ class Disk:
     running: list[str] = field(default_factory=list)
     """The URLs that are being fetched now."""
     delays_s: dict[str, float] = field(default_factory=dict)
-    """How much longer than its bytes take a URL needs."""
+    """How much longer than its bytes take a URL needs, or how long it is tried again if it cannot be reached."""
 
 
 class SimulatedDepot:
@@ -48,6 +48,8 @@ class SimulatedDepot:
         self._wanted: dict[str, str] = {}
         """The key of the fetch that each owner wants."""
         self._failed: dict[str, DepotError] = {}
+        self._faults: dict[str, DepotError] = {}
+        """Of fetches that are tried again."""
         self.pins: dict[str, set[str]] = {}
 
     def begin(self, request: FetchRequest, *, owner: str, since: datetime) -> FetchState:
@@ -60,14 +62,14 @@ class SimulatedDepot:
         if request.key not in self._running:
             self._failed.pop(request.key, None)
             self._running[request.key] = asyncio.create_task(self._fetch(request))
-        return FetchState("Running", "Downloading")
+        return FetchState("Running", "Downloading", error=self._faults.get(request.key))
 
     def state(self, request: FetchRequest, *, since: datetime) -> FetchState | None:
         image, seen_at = self._known(request)
         if image is not None and (request.checksum or seen_at >= since):
             return FetchState("Done", "Inspecting", image=image)
         if request.key in self._running:
-            return FetchState("Running", "Downloading")
+            return FetchState("Running", "Downloading", error=self._faults.get(request.key))
         if (error := self._failed.get(request.key)) is not None:
             return FetchState("Failed", "Downloading", error=error)
         return None
@@ -111,12 +113,15 @@ class SimulatedDepot:
             if found is None:
                 raise SourceRefused(f"{request.source} answered 404 Not Found", code=404)
             if isinstance(found, DepotError):
+                self._faults[request.key] = found
+                await self._clock.sleep(self.disk.delays_s.get(request.url, 0.0))
                 raise found
             await self._bring(request, found)
         except DepotError as error:
             self._failed[request.key] = error
         finally:
             self.disk.running.remove(request.url)
+            self._faults.pop(request.key, None)
             if self._running.get(request.key) is task:
                 del self._running[request.key]
 

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from pantograph.api.meta import RECONCILE_AT
+from pantograph.depot.errors import SourceUnreachable
 from tests.fakes.proxmox import qcow2
 from tests.simulation.lab import IMAGE_URL, Lab
 
@@ -51,6 +52,16 @@ async def test_a_new_template_of_an_unchanged_url_moves_no_byte_but_asks_the_ori
         lab.disk.origin.clear()
         await lab.apply(lab.template("orphan"))
         await lab.until_reason("vmtemplate/orphan", "SourceRefused")
+
+
+async def test_an_origin_that_cannot_be_reached_is_told_of_while_it_is_tried_again() -> None:
+    async with Lab() as lab:
+        lab.disk.origin[IMAGE_URL] = SourceUnreachable("http://origin.test: no connection to origin.test: refused")
+        lab.disk.delays_s[IMAGE_URL] = 300
+        await lab.apply(lab.template())
+        await lab.until(lambda: "no connection" in lab.condition("vmtemplate/debian").get("message", ""), within_s=60)
+        ready = lab.condition("vmtemplate/debian")
+        assert (ready["reason"], ready["message"].partition(":")[0]) == ("Fetching", "fetching, and trying again")
 
 
 async def test_a_fetch_that_ended_before_the_process_did_is_found_again() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from pantograph.depot import FetchPolicy, FetchRequest, SourceRefused
+from pantograph.depot import FetchPolicy, FetchRequest, Patience, SourceRefused
 from tests.contract.depot.conftest import EVER, Lab, begun, failure, fetched, files_of, sha256
 from tests.contract.depot.fetching import brought
 from tests.fakes.certificates import self_signed
@@ -296,6 +296,22 @@ async def test_progress_tells_stage_bytes_and_total_while_it_runs(lab: Lab) -> N
     assert state.bytes_done == 512 << 10
     assert (state.phase, state.stage, state.bytes_total) == ("Running", "Downloading", len(IMAGE))
     assert depot.find(sha256(IMAGE)) is None
+
+
+async def test_why_it_is_tried_again_is_told_until_bytes_come(lab: Lab) -> None:
+    request = FetchRequest(lab.origin.put("x", IMAGE))
+    lab.origin["x"].answers = [503, 503]
+    lab.origin["x"].stall_at = 512 << 10
+    depot = await lab.depot(patience=Patience(backoff_s=0.2, backoff_max_s=0.2))
+    begun(depot, request)
+    while (state := depot.state(request, since=EVER)) is not None and state.error is None:
+        await asyncio.sleep(0.002)
+    assert state is not None
+    assert (state.phase, "answered 503" in str(state.error)) == ("Running", True)
+    await brought(depot, request, 512 << 10)
+    state = depot.state(request, since=EVER)
+    assert state is not None
+    assert (state.phase, state.error) == ("Running", None)
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable_and_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
