@@ -193,7 +193,8 @@ class Batch:
     def _note_written(self, work: Work, digest: bytes, state: OnDisk) -> None:
         """`digest`: of what the file holds now."""
         file = work.write.file
-        entry, _, size, mtime_ns = file.entry, *state
+        entry = file.entry
+        _, size, mtime_ns = state
         time = None if entry.modified is None else entry.modified.timestamp()
         self.written.append(
             Record(

@@ -21,6 +21,7 @@ from pantograph.strm.target import OnDisk, Target, look, move
 from pantograph.strm.wanted import WantedFile
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MODE_BITS: Final = 0o7777
 _DEFAULT_ACL: Final = "system.posix_acl_default"
 _NEW: Final = "new"
 _NEW_DIRECTORY: Final = "new.d"
@@ -196,7 +197,7 @@ class Writer:
         state = os.fstat(handle)
         if state.st_size != size:
             raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
-        if stat.S_IMODE(state.st_mode) != self._mode:
+        if state.st_mode & _MODE_BITS != self._mode:
             os.fchmod(handle, self._mode)
         return state
 
