@@ -304,7 +304,7 @@ async def test_why_it_is_tried_again_is_told_until_bytes_come(lab: Lab) -> None:
     lab.origin["x"].stall_at = 512 << 10
     depot = await lab.depot(patience=Patience(backoff_s=0.2, backoff_max_s=0.2))
     begun(depot, request)
-    while (state := depot.state(request, since=EVER)) is not None and state.error is None:
+    while (state := depot.state(request, since=EVER)) is not None and state.error is None:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
     assert state is not None
     assert (state.phase, "answered 503" in str(state.error)) == ("Running", True)
