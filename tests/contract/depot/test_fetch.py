@@ -298,16 +298,22 @@ async def test_progress_tells_stage_bytes_and_total_while_it_runs(lab: Lab) -> N
     assert depot.find(sha256(IMAGE)) is None
 
 
-async def test_why_it_is_tried_again_is_told_until_bytes_come(lab: Lab) -> None:
+async def test_why_it_is_tried_again_is_told_meanwhile(lab: Lab) -> None:
     request = FetchRequest(lab.origin.put("x", IMAGE))
-    lab.origin["x"].answers = [503, 503]
-    lab.origin["x"].stall_at = 512 << 10
-    depot = await lab.depot(patience=Patience(backoff_s=0.2, backoff_max_s=0.2))
+    lab.origin["x"].answers = [503]
+    depot = await lab.depot(patience=Patience(backoff_s=3600, backoff_max_s=3600))
     begun(depot, request)
     while (state := depot.state(request, since=EVER)) is not None and state.error is None:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
     assert state is not None
     assert (state.phase, "answered 503" in str(state.error)) == ("Running", True)
+
+
+async def test_a_fault_is_told_no_longer_once_bytes_come(lab: Lab) -> None:
+    request = FetchRequest(lab.origin.put("x", IMAGE))
+    lab.origin["x"].answers = [503]
+    lab.origin["x"].stall_at = 512 << 10
+    depot = await lab.depot(patience=Patience(backoff_s=0.001))
     await brought(depot, request, 512 << 10)
     state = depot.state(request, since=EVER)
     assert state is not None
