@@ -141,6 +141,7 @@ class Fetcher:
         while True:
             try:
                 async with self._open(request, resume) as response:
+                    meter.fault = None
                     return response.status == 304 or _is_of(response, known)
             except (SourceUnreachable, SourceStalled) as error:
                 meter.fault = error
@@ -163,6 +164,7 @@ class Fetcher:
             if not resume.ask:
                 return digests.served(patched=True)
             async with self._open(request, resume) as response:
+                meter.fault = None
                 match _judge(response, resume):
                     case "Unchanged":
                         return digests.served(patched=False)

@@ -53,13 +53,13 @@ class Meter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.fault: DepotError | None = None
+        """Of the last attempt, until the origin answers again."""
         self.start("Downloading")
 
     def start(self, stage: Stage, *, done: int = 0, total: int | None = None) -> None:
         """A stage begins; `done` of its bytes came earlier and count for no rate."""
         self.stage: Stage = stage
-        self.fault: DepotError | None = None
-        """Of the last attempt, until the origin answers again."""
         self.bytes_done = done
         self.bytes_total = total
         self._samples = deque([(self._clock.monotonic(), done)])

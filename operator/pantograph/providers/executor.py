@@ -105,7 +105,7 @@ class CallExecutor:
 
 
 class _InLine(Executor):
-    """A call that is in line already, handed to the loop in asyncio's way, so that it may count what works for it."""
+    """A call that is in line already, for `run_in_executor`: so a loop knows of it, and one of virtual time waits."""
 
     def __init__(self, future: Future[Any]) -> None:
         self._future = future

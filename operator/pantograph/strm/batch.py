@@ -98,7 +98,7 @@ class Batch:
         """Do what was planned. Raises StrmError if the target takes nothing more."""
         while self.works:
             # A directory may hold any number: what is done, and only that, is let go before the next is taken up.
-            piece = list(islice(self.works, MAX_WRITES))
+            piece = self._piece()
             await self._write(piece)
             for _ in piece:
                 self.works.popleft()
@@ -110,6 +110,14 @@ class Batch:
         self.manifest.commit()
         self.done, self.added, self.settlements, self.began = [], {}, [], None
         self.planned, self.proved = {}, []
+
+    def _piece(self) -> list[Work]:
+        """The next works: whole directories, so that a new one comes with all its files, or a part of a larger one."""
+        piece = list(islice(self.works, MAX_WRITES))
+        if len(piece) == len(self.works):
+            return piece
+        cut = self.works[len(piece)].local
+        return [work for work in piece if work.local != cut] or piece
 
     async def flush_links(self) -> None:
         """Do what needs no further word from the source, which has none to give.

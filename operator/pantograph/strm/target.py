@@ -167,7 +167,9 @@ def move(name: str, new_name: str, *, source: int, directory: int) -> None:
 
 def rename_anew(name: str, new_name: str, *, source: int, directory: int) -> None:
     """`renameat2(2)` that replaces nothing; Python has no name for it. Raises FileExistsError, OSError."""
-    if _libc.renameat2(source, os.fsencode(name), directory, os.fsencode(new_name), _NOREPLACE) != 0:
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), new_name)
+    if _renameat2(source, os.fsencode(name), directory, os.fsencode(new_name), _NOREPLACE) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), new_name)
 
@@ -237,3 +239,5 @@ def sync_filesystem(fd: int) -> None:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)
+"""Not every C library has it."""

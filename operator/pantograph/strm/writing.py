@@ -94,11 +94,13 @@ class Writer:
 
         None if that fails, and nothing was made: one by one the files may succeed, or it turns out which does not.
         """
+        if directory.split("/", 1)[0] == STATE_DIR:
+            return None
         parent, _, name = directory.rpartition("/")
         try:
             above = self._target.open(parent, make=True)
             assert above is not None, "made"
-            if directory.split("/", 1)[0] == STATE_DIR or _heritage(above) != self._heritage:
+            if _heritage(above) != self._heritage:
                 return None
             states = self._stage_directory(files)
             move(_NEW_DIRECTORY, name, source=self._tmp, directory=above)

@@ -303,8 +303,9 @@ async def test_why_it_is_tried_again_is_told_meanwhile(lab: Lab) -> None:
     lab.origin["x"].answers = [503]
     depot = await lab.depot(patience=Patience(backoff_s=3600, backoff_max_s=3600))
     begun(depot, request)
-    while (state := depot.state(request, since=EVER)) is not None and state.error is None:  # noqa: ASYNC110
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(60):
+        while (state := depot.state(request, since=EVER)) is not None and state.error is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
     assert state is not None
     assert (state.phase, "answered 503" in str(state.error)) == ("Running", True)
 

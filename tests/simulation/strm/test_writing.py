@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ async def test_a_directory_that_appears_at_the_last_moment_keeps_what_it_holds(
 
     def before(new_name: str) -> None:
         if new_name == "show0":
-            (tmp_path / FILM).parent.mkdir()
+            (tmp_path / FILM).parent.mkdir(exist_ok=True)
             (tmp_path / FILM).write_text("mine")
 
     interpose(monkeypatch, before, unknown)
@@ -97,6 +98,7 @@ def interpose(monkeypatch: pytest.MonkeyPatch, before: Callable[[str], None], un
 
 
 async def test_a_new_directory_is_never_seen_half_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MAX_WRITES", 15)  # which ends in the middle of a directory
     stage, seen, write = Stage(tmp_path, films(30)), set[int](), os.write
 
     def looking(handle: int, content: bytes) -> int:
@@ -120,6 +122,20 @@ async def test_what_is_new_takes_its_group_from_the_directory_above(tmp_path: Pa
     assert (await stage.run()).created == 10
     show = (tmp_path / FILM).parent.stat()
     assert (show.st_gid, show.st_mode & 0o7777) == (group, 0o2755)
+
+
+async def test_what_is_new_takes_its_access_list_from_the_directory_above(tmp_path: Path) -> None:
+    # Owner rwx, user 4711 rwx, group r-x, mask rwx, others none: tag, permissions, id, as in posix_acl_xattr.h.
+    entries = [(0x01, 7, -1), (0x02, 7, 4711), (0x04, 5, -1), (0x10, 7, -1), (0x20, 0, -1)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    above = tmp_path / "shelf0"
+    above.mkdir()
+    try:
+        os.setxattr(above, "system.posix_acl_default", access)
+    except OSError as error:
+        pytest.skip(f"the file system of {tmp_path} holds no access lists ({error.strerror})")
+    assert (await Stage(tmp_path, films(10)).run()).created == 10
+    assert os.getxattr((tmp_path / FILM).parent, "system.posix_acl_default") == access
 
 
 def another_group() -> int:

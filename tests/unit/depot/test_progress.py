@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pantograph.clock import SystemClock
+from pantograph.depot.errors import SourceUnreachable
 from pantograph.depot.progress import Meter, Pace
 
 
@@ -31,6 +32,13 @@ def test_the_rate_is_of_this_stage_and_of_the_last_ten_seconds() -> None:
         meter.add(1000)
     assert meter.rate_bytes_s == pytest.approx(1000)
     assert (meter.bytes_done, meter.bytes_total) == (26_000, 100_000)
+
+
+def test_a_fault_outlives_the_stage_in_which_nobody_asks_the_origin() -> None:
+    meter = Meter(HandClock())
+    meter.fault = SourceUnreachable("refused")
+    meter.start("Verifying")
+    assert meter.fault is not None
 
 
 def test_the_rate_falls_while_nothing_comes() -> None:

@@ -1,4 +1,4 @@
-"""The files that we own, or are about to: announced before they are written, and a row each once that is durable."""
+"""The files that we own, or are about to: known before they are written, and once they are durable."""
 
 # ruff: noqa: S608 - what is put into statements are this module's own column names
 
@@ -106,7 +106,7 @@ class Files:
         self._manifest.execute("INSERT INTO announced VALUES (?)", (said,))
 
     def fulfil(self, records: list[Record]) -> None:
-        """These files are durable; of what else was announced nobody knows how it lies there."""
+        """These files lie there, durable when this is; of what else was announced nobody knows how it does."""
         self.record(records)
         done = {(record.dir, record.name) for record in records}
         self.intend([intent for intent in self._announced if (intent.dir, intent.name) not in done])
@@ -115,12 +115,15 @@ class Files:
 
     def take_over(self) -> None:
         """What an earlier process announced, and was killed before it could say more, is intended."""
-        for (said,) in self._db.execute("SELECT files FROM announced").fetchall():
+        announced = self._db.execute("SELECT files FROM announced").fetchall()
+        if not announced:
+            return
+        for (said,) in announced:
             self.intend(
                 Intent(directory, name, kind, remote, bytes.fromhex(digest))
                 for directory, name, kind, remote, digest in json.loads(said)
             )
-            self._manifest.execute("DELETE FROM announced")
+        self._manifest.execute("DELETE FROM announced")
 
     def intend(self, intents: Iterable[Intent]) -> None:
         """Files are about to hold something."""
