@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from pantograph.api.meta import Duration, Quantity
-from pantograph.api.units import parse_duration, parse_quantity
+from pantograph.api.units import parse_cpu, parse_duration, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,19 @@ def test_a_quantity_counts_bytes_and_rounds_up(text: str, count: int) -> None:
 def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{text!r} is not an amount of bytes: write for example 512Mi")):
         parse_quantity(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("250m", 250), ("2", 2000), ("1.5", 1500), ("0.001", 1), ("0.02", 20), ("0m", 0)]
+)
+def test_an_amount_of_cpu_counts_thousandths_of_a_core(text: str, count: int) -> None:
+    assert parse_cpu(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "m", "1.", ".5", "1.5m", "0.0005", "2 ", "1k"])
+def test_what_is_no_amount_of_cpu_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is not an amount of CPU: write for example 250m or 1.5")):
+        parse_cpu(text)
 
 
 def pattern_of(annotation: Any) -> str:
