@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from pantograph.api.execution import Cpu, Memory
 from pantograph.api.meta import Duration, Quantity
 from pantograph.api.units import parse_cpu, parse_duration, parse_quantity
 
@@ -66,6 +67,11 @@ def test_what_is_no_amount_of_cpu_is_refused_with_an_example(text: str) -> None:
 
 def pattern_of(annotation: Any) -> str:
     return str(TypeAdapter(annotation).json_schema()["pattern"])
+
+
+@given(st.from_regex(pattern_of(Cpu), fullmatch=True), st.from_regex(pattern_of(Memory), fullmatch=True))
+def test_every_amount_of_cpu_and_memory_that_the_schema_takes_can_be_read(cpu: str, memory: str) -> None:
+    assert (parse_cpu(cpu) >= 0, parse_quantity(memory) >= 0) == (True, True)
 
 
 @given(st.from_regex(pattern_of(Duration), fullmatch=True))
