@@ -354,7 +354,7 @@ async def test_a_password_is_not_sent_to_a_node_with_another_certificate(wire: W
 
 
 def test_credentials_are_not_sent_unencrypted(wire: Wire) -> None:
-    with pytest.raises(Rejected, match="unencrypted"):
+    with pytest.raises(ValueError, match="would send the credentials unencrypted: give https://"):
         wire.api("http://pve1.example:8006")
 
 
