@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pantograph.api.run import RunProgress
 from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import Forbidden
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
 
@@ -325,6 +326,20 @@ async def test_a_run_whose_process_dies_again_and_again_fails_at_last() -> None:
         assert len(lab.begun()) == 5
         lab.runners.takes_s = 20
         await lab.until_ready("strmsyncjob/films")
+
+
+async def test_a_run_that_could_not_be_begun_for_a_while_loses_none_of_its_lives() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s = HOUR_S
+        lab.runners.refuse = Forbidden("exceeded quota: count/jobs.batch=10")
+        await lab.apply(lab.job())
+        await lab.quiet()
+        lab.runners.refuse = None
+        await lab.until(lab.runners.at_work)
+        lab.runners.at_work()[0].gone = True  # its node is drained
+        await lab.until(lambda: len(lab.begun()) == 2)
+        assert not lab.last()
+        assert lab.run()["lives"] == 2
 
 
 async def test_a_run_is_followed_although_its_server_was_deleted() -> None:

@@ -17,6 +17,7 @@ from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.engine.errors import StepError
+from pantograph.engine.kube import KubeError
 from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.port import (
@@ -66,7 +67,7 @@ class Runners:
         """Whether runs die with the operator."""
         self.results: list[RunResult] = []
         """Of the next runs; then all end well."""
-        self.refuse: StepError | None = None
+        self.refuse: StepError | KubeError | None = None
         """Why no run can be begun."""
         self.deaf = False
         """Runs do not stop when they are told to."""
@@ -258,12 +259,16 @@ class Mailbox:
         self.fault: ProviderError | None = None
         self.closed: set[str] = set()
         """Receivers that do not take anything, by name."""
+        self.broken: set[str] = set()
+        """Receivers in whose telling there is a defect."""
         self.attempts: Counter[str] = Counter()
 
     async def send(self, receiver: AlertReceiver, alert: Alert, *, secrets: Secrets) -> None:
         self.attempts[receiver.name] += 1
         if self.fault is not None:
             raise self.fault
+        if receiver.name in self.broken:
+            raise ZeroDivisionError
         if receiver.name in self.closed:
             raise Unreachable(f"{receiver.name} takes nothing")
         self.told.append((alert.result, alert.reason))

@@ -170,6 +170,8 @@ async def _settle_end(scope: JobScope, ended: Operation, state: RunState | None)
     if state is None or (state.result is None and not state.fault):
         if run.stopping is None and (run.lives or 1) < MAX_LIVES:
             logger.info("run %s is gone, another one goes on where it stopped", ended.token)
+            if ended.handle is not None:  # an attempt that never began is none of its lives
+                scope.status.run = run.model_copy(update={"lives": (run.lives or 1) + 1})
             return  # `status.run` stays, and is the wish for it
         if run.stopping is not None:
             result = RunResult(result="Cancelled", reason="Cancelled")
