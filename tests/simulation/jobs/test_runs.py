@@ -81,6 +81,21 @@ async def test_missed_times_are_made_up_for_once_and_only_while_it_is_not_too_la
         assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-11-26T08:00:00Z"
 
 
+async def test_a_clock_that_was_ahead_holds_up_nothing_once_it_is_right() -> None:
+    async with MediaLab() as lab:
+        lab.turn_clock(days=30)
+        lab.runners.results = [failed("Unreachable"), failed("TargetFull")]
+        await lab.apply(lab.job(schedule={"cron": "0 3 * * *"}, notify=ALERTS))
+        await lab.until(lab.last)
+        assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-12-26T03:00:00Z"
+        lab.turn_clock(days=-30)
+        await lab.until(lambda: len(lab.begun()) == 3, within_s=600)
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.mailbox.told == [("Failed", "Unreachable"), ("Failed", "TargetFull"), ("Recovered", "")]
+        assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-11-26T03:00:00Z"
+        await lab.until(lambda: lab.begun()[-1] == "cron", within_s=4 * HOUR_S)
+
+
 async def test_while_a_run_is_at_work_forbid_skips_queue_follows_and_replace_stops() -> None:
     for policy, expected in (("Forbid", 2), ("Queue", 3), ("Replace", 3)):
         async with MediaLab() as lab:

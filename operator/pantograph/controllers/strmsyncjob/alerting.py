@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from pantograph.api.conditions import name_some
@@ -44,8 +43,8 @@ class Delivery:
     of: tuple[str, str]
     told: set[str] = field(default_factory=set)
     """Receivers that have it, by name."""
-    not_before: datetime | None = None
-    """When the others are tried again."""
+    not_before: float = 0.0
+    """When the others are tried again, by the monotonic clock."""
 
 
 class Messengers:
@@ -75,14 +74,15 @@ async def _tell(scope: JobScope, end: StepError | None) -> None:
         scope.drop_condition(NOT_DELIVERED)
         return
     delivery = _delivery(scope, news)
-    if delivery.not_before is not None and scope.now < delivery.not_before:
-        scope.look_again((delivery.not_before - scope.now).total_seconds() + 0.1)
+    left_s = delivery.not_before - scope.clock.monotonic()
+    if left_s > 0:
+        scope.look_again(left_s + 0.1)
         return
     failed = await _deliver_to_all(scope, notify.alerts, news, delivery)
     if failed:
         scope.set_condition(NOT_DELIVERED, True, reason="Undelivered", message=name_some(failed))
     if failed and (scope.now - news.since).total_seconds() < GIVE_UP_S:
-        delivery.not_before = scope.now + timedelta(seconds=RETRY_S)
+        delivery.not_before = scope.clock.monotonic() + RETRY_S
         scope.look_again(RETRY_S)
         return
     if not failed:
@@ -153,7 +153,6 @@ async def _deliver(scope: JobScope, receiver: AlertReceiver, alert: Alert) -> st
         namespace = scope.object.metadata.namespace
         secrets = {name: (await read_secret(scope.kube, namespace, name))[1] for name in secrets_of(receiver)}
         await scope.media.alerts.send(receiver, alert, secrets=secrets)
-        return None
     except (ProviderError, SecretNotFound) as error:
         why = error.message
     except KubeError as error:
@@ -161,6 +160,8 @@ async def _deliver(scope: JobScope, receiver: AlertReceiver, alert: Alert) -> st
     except Exception as error:  # noqa: BLE001  # a defect with one receiver must not make others hear twice
         _unforeseen(scope, error)
         why = f"unforeseen {type(error).__name__}; its trace is in the operator's log"
+    else:
+        return None
     logger.warning("alert not delivered: %s: %s", receiver.name, why)
     return f"{receiver.name}: {why}"
 

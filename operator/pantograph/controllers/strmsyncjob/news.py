@@ -47,8 +47,7 @@ def news_of(scope: JobScope, end: StepError | None) -> News | None:
         return None if _is_known(standing, told) else standing
     if last is not None and last.result in ("Failed", "Blocked"):
         fault = _of_run(last, "Failed" if last.result == "Failed" else "Blocked")
-        is_old = told is not None and last.ended_at < told.at
-        return None if is_old or _is_known(fault, told) else fault
+        return None if _was_over(last, told, scope.now) or _is_known(fault, told) else fault
     if told is None or scope.status.blocked is not None:  # a part may be well: what was asked still waits
         return None
     return _recovery(scope, told, end)
@@ -107,11 +106,16 @@ def _is_known(news: News, told: Alerted | None) -> bool:
     return (told.result, told.reason) == (news.result, news.reason or news.result)
 
 
+def _was_over(last: LastRun, told: Alerted | None, now: datetime) -> bool:
+    """Whether the run had ended when people were told. A time to come is that of a clock ahead, and says nothing."""
+    return told is not None and last.ended_at < told.at <= now
+
+
 def _recovery(scope: JobScope, told: Alerted, end: StepError | None) -> News | None:
     last = scope.status.last_run
     if last is None or last.result not in ("Succeeded", "Degraded"):
         return None
-    if told.run is not None or last.ended_at >= told.at:
+    if told.run is not None or not _was_over(last, told, scope.now):
         return _of_run(last, "Recovered")
     if told.missed is None and end is None and scope.going_on is None:
         return News(result="Recovered", since=_true_since(scope, READY))
