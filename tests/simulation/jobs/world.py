@@ -15,7 +15,7 @@ from pantograph.api.meta import Key
 from pantograph.api.notify import AlertReceiver
 from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
-from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.port import RunOrder, RunState, Silence
 from pantograph.engine.errors import StepError
 from pantograph.engine.kube import KubeError
 from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
@@ -54,6 +54,8 @@ class Run:
     gone: bool = False
     """Its process is dead, and nobody knows of it any more."""
     forgotten: bool = False
+    silence: Silence | None = None
+    """Nothing is heard of it."""
     progress: RunProgress = field(default_factory=RunProgress)
 
 
@@ -95,7 +97,8 @@ class Runners:
 
     def state(self, run: Run) -> RunState:
         if self.is_at_work(run):
-            return RunState(running=True, progress=run.progress)
+            fault = run.silence.fault if run.silence else ""
+            return RunState(running=True, progress=run.progress, fault=fault, silence=run.silence)
         result = run.result
         if run.cancelled and self.clock.monotonic() < run.began + run.took_s:
             result = RunResult(result="Cancelled", reason="Cancelled")

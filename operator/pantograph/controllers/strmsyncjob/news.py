@@ -14,13 +14,16 @@ from pantograph.api.conditions import READY, STALLED, ConditionStatus
 from pantograph.api.notify import AlertResult
 from pantograph.api.strmstatus import Alerted, LastRun
 from pantograph.api.units import format_timestamp
+from pantograph.controllers.runs.port import Silence
 from pantograph.controllers.strmsyncjob.beginning import require_usable
 from pantograph.controllers.strmsyncjob.cron import starting_deadline_s
+from pantograph.controllers.strmsyncjob.running import RUN_SILENT
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError, Terminal, Waiting
 
 LATE_S: Final = 3600.0
-"""A run that is due for so long and cannot begin is news: servers are restarted and banned for less."""
+"""A run that is due for so long and cannot begin is news, and one at work that says nothing for so long: servers are
+restarted and banned for less."""
 _NO_FAULTS: Final = frozenset({"Queued", "ServerSuspended"})
 """Reasons to wait that a person wants, or that pass when others are done."""
 
@@ -54,7 +57,9 @@ def news_of(scope: JobScope, end: StepError | None) -> News | None:
 
 
 def _standstill(scope: JobScope, end: StepError | None) -> News | None:
-    """Why no run can begin, if that is a fault by now."""
+    """Why no run can begin, or the one at work tells nothing, if that is a fault by now."""
+    if scope.silence is not None:
+        return _silence(scope, scope.silence)
     if scope.going_on is not None or (end is not None and end is scope.judged):
         return None
     if isinstance(end, Terminal):
@@ -71,6 +76,14 @@ def _standstill(scope: JobScope, end: StepError | None) -> News | None:
         scope.look_again((since - scope.now).total_seconds() + 0.1)
         return None
     return _late(end, due=due, since=since)
+
+
+def _silence(scope: JobScope, silence: Silence) -> News | None:
+    since = silence.since + timedelta(seconds=LATE_S)
+    if since > scope.now:
+        scope.look_again((since - scope.now).total_seconds() + 0.1)
+        return None
+    return News(result="Failed", reason=RUN_SILENT, message=silence.fault, remedy=silence.remedy, since=since)
 
 
 def _late(why: StepError, *, due: datetime, since: datetime) -> News:

@@ -12,7 +12,7 @@ from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
 from pantograph.controllers.mediasources import Login
-from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.port import RunOrder, RunState, Silence
 from pantograph.controllers.strmsyncjob.recording import (
     PROGRESS_S,
     follow_progress,
@@ -34,6 +34,7 @@ from pantograph.strm.subtrees import Subtrees
 logger = logging.getLogger(__name__)
 
 STOP_POLL_S: Final = 2.0
+RUN_SILENT: Final = "RunSilent"
 MAX_LIVES: Final = 5
 """A run whose process dies so often is not begun again at once, but counts as failed."""
 
@@ -91,6 +92,7 @@ async def settle_run(scope: JobScope) -> None:
             scope.look_again(going_on.after)  # however else this reconcile ends
         if follower.state is not None:
             _show_progress(scope, follower.state)
+            _heed_silence(scope, follower.state.silence)
         return
     assert ended is not None, "there was an operation"
     await _settle_end(scope, ended, follower.state)
@@ -226,6 +228,14 @@ def _show_progress(scope: JobScope, state: RunState) -> None:
         scope.look_again(PROGRESS_S - since_s)
         return
     scope.status.run = seen
+
+
+def _heed_silence(scope: JobScope, silence: Silence | None) -> None:
+    """It is not known whether such a run is at work. None is begun in its place: it may still write."""
+    if silence is None or scope.going_on is None:
+        return
+    scope.silence = silence
+    scope.going_on = Waiting(RUN_SILENT, silence.fault, scope.going_on.after, remedy=silence.remedy)
 
 
 def _run(scope: JobScope) -> RunStatus:

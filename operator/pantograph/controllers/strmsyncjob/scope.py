@@ -10,6 +10,7 @@ from pantograph.api.meta import Key
 from pantograph.api.names import short_hash
 from pantograph.api.strmstatus import RunStatus, StrmSyncJobStatus
 from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.controllers.runs.port import Silence
 from pantograph.controllers.strmsyncjob.cron import Tick, Timetable
 from pantograph.controllers.strmsyncjob.media import Media
 from pantograph.controllers.strmsyncjob.watches import Followed
@@ -30,6 +31,8 @@ class JobScope(Scope[StrmSyncJob, StrmSyncJobStatus]):
     """By `find_server`; None: it does not exist (any more)."""
     going_on: Waiting | None = None
     """By `settle_run`: how the reconcile ends while a run is at work."""
+    silence: Silence | None = None
+    """By `settle_run`: the run at work should have said something long ago."""
     ended: RunStatus | None = None
     """By `settle_run`: the run whose result was recorded just now."""
     timetable: Timetable | None = None

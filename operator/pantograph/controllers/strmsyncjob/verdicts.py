@@ -112,8 +112,11 @@ def verdict(scope: JobScope) -> StepError | None:
 
 
 def show_last(scope: JobScope) -> None:
-    """While a run is at work or waits for its turn, Ready goes on to say what the last one means."""
-    end = verdict(scope)
+    """While a run is at work or waits for its turn, Ready goes on to say what the last one means.
+
+    Unless nothing is heard of the one at work: then that is what there is to say.
+    """
+    end = verdict(scope) if scope.silence is None else scope.going_on
     if end is not None:
         scope.ready(status=False, reason=end.reason, message=end.text)
 
