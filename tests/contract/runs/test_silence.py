@@ -127,9 +127,10 @@ async def test_a_run_that_has_not_begun_cannot_be_silent(lab: Lab, handle: str) 
 
 async def test_a_job_that_is_being_deleted_and_does_not_go_is_said_to_be_silent(lab: Lab, handle: str) -> None:
     await lab.post(RUN, WORKING, token="pod")
-    hold = {"metadata": {"finalizers": ["foregroundDeletion"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    await job_says(lab, {"type": "Failed", "reason": "DeadlineExceeded"})
     body = await lab.api.get(JOBS, NAMESPACE, JOB)
-    body["metadata"] |= hold["metadata"] | {"resourceVersion": "999999"}
+    hold = {"finalizers": ["foregroundDeletion"], "resourceVersion": "999999"}
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", **hold}
     lab.services.cache.absorb(body)
     await lab.api.delete(PODS, NAMESPACE, POD)
     assert (await look(lab, handle)).fault == "its Job is being deleted; it ends when its Pod has ended"

@@ -103,14 +103,15 @@ class KubeJobs:
         if job is None:
             self._registry.forget(run)
             return None
-        if (fault := _failure(job)) is None and not _is_complete(job):
+        if _is_leaving(job) or not _has_ended(job):
             return await self._look_at_work(job, run, known, key=key)
         pod = await self._pod(job, run)
         result = said or (result_left(pod) if pod else None)
         if result is not None and result.reason == INTERRUPTED:
             self._registry.forget(run)
             return None
-        return RunState(False, progress, result, "" if result else (pod and how_ended(pod)) or fault or _NO_WORD)
+        how = "" if result else (pod and how_ended(pod)) or _failure(job) or _NO_WORD
+        return RunState(False, progress, result, how)
 
     async def cancel(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.cancel`."""
@@ -152,7 +153,7 @@ class KubeJobs:
         """A run that reports works; of one that does not, the Pod says why."""
         progress, heard = (known.progress, known.heard) if known else (None, False)
         silent_since = self._registry.silent_since(run)
-        is_leaving = job["metadata"].get("deletionTimestamp") is not None
+        is_leaving = _is_leaving(job)
         if silent_since is None and (heard or is_leaving):
             return RunState(True, progress, None, _LEAVING if is_leaving else "")
         pod, now = await self._pod(job, run), self._services.clock.now()
@@ -282,6 +283,11 @@ def _failure(job: Body) -> str | None:
     """What Kubernetes says of a Job that has failed."""
     failed = _condition(job, "Failed")
     return f"{failed.get('reason')}: {failed.get('message')}" if failed else None
+
+
+def _is_leaving(job: Body) -> bool:
+    """Whether it is being deleted: in the foreground, so its Pod may be at work, whatever else the Job says."""
+    return job["metadata"].get("deletionTimestamp") is not None
 
 
 def _is_complete(job: Body) -> bool:

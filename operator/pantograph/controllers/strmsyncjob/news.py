@@ -14,10 +14,8 @@ from pantograph.api.conditions import READY, STALLED, ConditionStatus
 from pantograph.api.notify import AlertResult
 from pantograph.api.strmstatus import Alerted, LastRun
 from pantograph.api.units import format_timestamp
-from pantograph.controllers.runs.port import Silence
 from pantograph.controllers.strmsyncjob.beginning import require_usable
 from pantograph.controllers.strmsyncjob.cron import starting_deadline_s
-from pantograph.controllers.strmsyncjob.running import RUN_SILENT
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError, Terminal, Waiting
 
@@ -58,8 +56,8 @@ def news_of(scope: JobScope, end: StepError | None) -> News | None:
 
 def _standstill(scope: JobScope, end: StepError | None) -> News | None:
     """Why no run can begin, or the one at work tells nothing, if that is a fault by now."""
-    if scope.silence is not None:
-        return _silence(scope, scope.silence)
+    if scope.silent_since is not None and scope.going_on is not None:
+        return _silence(scope, scope.silent_since, why=scope.going_on)
     if scope.going_on is not None or (end is not None and end is scope.judged):
         return None
     if isinstance(end, Terminal):
@@ -78,12 +76,12 @@ def _standstill(scope: JobScope, end: StepError | None) -> News | None:
     return _late(end, due=due, since=since)
 
 
-def _silence(scope: JobScope, silence: Silence) -> News | None:
-    since = silence.since + timedelta(seconds=LATE_S)
+def _silence(scope: JobScope, silent_since: datetime, *, why: StepError) -> News | None:
+    since = silent_since + timedelta(seconds=LATE_S)
     if since > scope.now:
         scope.look_again((since - scope.now).total_seconds() + 0.1)
         return None
-    return News(result="Failed", reason=RUN_SILENT, message=silence.fault, remedy=silence.remedy, since=since)
+    return News(result="Failed", reason=why.reason, message=why.message, remedy=why.remedy or "", since=since)
 
 
 def _late(why: StepError, *, due: datetime, since: datetime) -> News:

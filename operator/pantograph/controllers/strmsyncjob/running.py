@@ -34,7 +34,6 @@ from pantograph.strm.subtrees import Subtrees
 logger = logging.getLogger(__name__)
 
 STOP_POLL_S: Final = 2.0
-RUN_SILENT: Final = "RunSilent"
 MAX_LIVES: Final = 5
 """A run whose process dies so often is not begun again at once, but counts as failed."""
 
@@ -234,8 +233,8 @@ def _heed_silence(scope: JobScope, silence: Silence | None) -> None:
     """It is not known whether such a run is at work. None is begun in its place: it may still write."""
     if silence is None or scope.going_on is None:
         return
-    scope.silence = silence
-    scope.going_on = Waiting(RUN_SILENT, silence.fault, scope.going_on.after, remedy=silence.remedy)
+    scope.silent_since = silence.since
+    scope.going_on = Waiting("RunSilent", silence.fault, scope.going_on.after, remedy=silence.remedy)
 
 
 def _run(scope: JobScope) -> RunStatus:

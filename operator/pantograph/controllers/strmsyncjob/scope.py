@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pantograph.api.base import to_body
 from pantograph.api.dataserver import DataServer
@@ -10,7 +11,6 @@ from pantograph.api.meta import Key
 from pantograph.api.names import short_hash
 from pantograph.api.strmstatus import RunStatus, StrmSyncJobStatus
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.controllers.runs.port import Silence
 from pantograph.controllers.strmsyncjob.cron import Tick, Timetable
 from pantograph.controllers.strmsyncjob.media import Media
 from pantograph.controllers.strmsyncjob.watches import Followed
@@ -31,8 +31,8 @@ class JobScope(Scope[StrmSyncJob, StrmSyncJobStatus]):
     """By `find_server`; None: it does not exist (any more)."""
     going_on: Waiting | None = None
     """By `settle_run`: how the reconcile ends while a run is at work."""
-    silence: Silence | None = None
-    """By `settle_run`: the run at work should have said something long ago."""
+    silent_since: datetime | None = None
+    """By `settle_run`: the run at work should have said something long ago; `going_on` says what is known."""
     ended: RunStatus | None = None
     """By `settle_run`: the run whose result was recorded just now."""
     timetable: Timetable | None = None

@@ -116,7 +116,7 @@ def show_last(scope: JobScope) -> None:
 
     Unless nothing is heard of the one at work: then that is what there is to say.
     """
-    end = verdict(scope) if scope.silence is None else scope.going_on
+    end = verdict(scope) if scope.silent_since is None else scope.going_on
     if end is not None:
         scope.ready(status=False, reason=end.reason, message=end.text)
 
