@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import JOBS, PODS, SECRETS, TOKEN_REVIEWS, Body, Key, ResourceType
 from pantograph.api.run import RunReport, RunResult
 from pantograph.api.strmsyncjob import StrmSyncJob
-from pantograph.clock import SystemClock
+from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.installation import SECRET_NAME, load_installation
 from pantograph.controllers.runs.kubejobs import WATCHED
 from pantograph.controllers.runs.port import RunOrder, RunState
@@ -60,9 +61,22 @@ class Reviewing:
         return {"status": {"authenticated": True, "audiences": ["pantograph"], "user": user}}
 
 
+class LaterClock(SystemClock):
+    """The machine's, ahead by as much as a test says."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 @dataclass
 class Lab:
     folder: Path
+    clock: LaterClock
     api: ApiServer
     kube: Reviewing
     services: Services
@@ -170,7 +184,7 @@ class Lab:
     async def restart(self) -> None:
         """Another process of the same installation: nothing is known but what the API server has."""
         await self.stop()
-        fresh = services_on(self.kube)
+        fresh = services_on(self.kube, self.clock)
         for kind in ("DataServer", "StrmSyncJob", "Job"):
             for key in self.services.cache.keys(kind):
                 body = self.services.cache.get(key)
@@ -192,8 +206,8 @@ class Lab:
             await asyncio.gather(task, return_exceptions=True)
 
 
-def services_on(kube: Any) -> Services:
-    services = Services.create(kube=kube, clock=SystemClock(), random=Random(1))
+def services_on(kube: Any, clock: Clock) -> Services:
+    services = Services.create(kube=kube, clock=clock, random=Random(1))
     for watched in (Watched(DataServer.info.resource), Watched(StrmSyncJob.info.resource), WATCHED):
         services.cache.register(watched)
     return services
@@ -211,8 +225,8 @@ async def service_on(services: Services, settings: RunsSettings) -> RunsService:
 async def running_lab(folder: Path) -> AsyncIterator[Lab]:
     """With the roots `media` (what is mirrored) and `library`, both open to the namespace of the tests."""
     api = ApiServer(clock=SystemClock(), rng=Random(1), crds=[crd.definition(kind) for kind in kinds.ALL])
-    kube = Reviewing(api)
-    services = services_on(kube)
+    kube, clock = Reviewing(api), LaterClock()
+    services = services_on(kube, clock)
     await load_installation(kube, SYSTEM)
     for name in ("media", "library"):
         (folder / name).mkdir()
@@ -234,7 +248,7 @@ async def running_lab(folder: Path) -> AsyncIterator[Lab]:
     secret = await api.get(SECRETS, SYSTEM, SECRET_NAME)
     context = ssl.create_default_context(cadata=_decoded(secret["data"]["runs-ca.crt"]))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-        lab = Lab(folder, api, kube, services, settings, service, session)
+        lab = Lab(folder, clock, api, kube, services, settings, service, session)
         await lab.start()
         try:
             yield lab

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pantograph.api.run import RunProgress
 from pantograph.engine.errors import Terminal
-from pantograph.engine.kube import OutcomeUnknown, Unavailable
+from pantograph.engine.kube import Forbidden, OutcomeUnknown, Unavailable
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
 
@@ -79,6 +79,21 @@ async def test_missed_times_are_made_up_for_once_and_only_while_it_is_not_too_la
         assert len(lab.begun()) == 2
         assert "the run of 2026-11-26T07:00:00Z could not begin" in lab.events("RunMissed")[0]
         assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-11-26T08:00:00Z"
+
+
+async def test_a_clock_that_was_ahead_holds_up_nothing_once_it_is_right() -> None:
+    async with MediaLab() as lab:
+        lab.turn_clock(days=30)
+        lab.runners.results = [failed("Unreachable"), failed("TargetFull")]
+        await lab.apply(lab.job(schedule={"cron": "0 3 * * *"}, notify=ALERTS))
+        await lab.until(lab.last)
+        assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-12-26T03:00:00Z"
+        lab.turn_clock(days=-30)
+        await lab.until(lambda: len(lab.begun()) == 3, within_s=600)
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.mailbox.told == [("Failed", "Unreachable"), ("Failed", "TargetFull"), ("Recovered", "")]
+        assert lab.status("strmsyncjob/films")["nextRunTime"] == "2026-11-26T03:00:00Z"
+        await lab.until(lambda: lab.begun()[-1] == "cron", within_s=4 * HOUR_S)
 
 
 async def test_while_a_run_is_at_work_forbid_skips_queue_follows_and_replace_stops() -> None:
@@ -340,6 +355,20 @@ async def test_a_run_whose_process_dies_again_and_again_fails_at_last() -> None:
         assert len(lab.begun()) == 5
         lab.runners.takes_s = 20
         await lab.until_ready("strmsyncjob/films")
+
+
+async def test_a_run_that_could_not_be_begun_for_a_while_loses_none_of_its_lives() -> None:
+    async with MediaLab() as lab:
+        lab.runners.takes_s = HOUR_S
+        lab.runners.refuse = Forbidden("exceeded quota: count/jobs.batch=10")
+        await lab.apply(lab.job())
+        await lab.quiet()
+        lab.runners.refuse = None
+        await lab.until(lab.runners.at_work)
+        lab.runners.at_work()[0].gone = True  # its node is drained
+        await lab.until(lambda: len(lab.begun()) == 2)
+        assert not lab.last()
+        assert lab.run()["lives"] == 2
 
 
 async def test_a_run_is_followed_although_its_server_was_deleted() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from pantograph.api.run import RunUntold
+from pantograph.controllers.strmsyncjob import alerting
+from pantograph.engine.kube import Unavailable
 from pantograph.providers.errors import Unreachable
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
@@ -172,6 +176,58 @@ async def test_who_has_heard_is_not_told_again_because_another_cannot_be_reached
         lab.mailbox.closed = set()
         await lab.until(lambda: len(lab.mailbox.told) == 2)
         assert lab.mailbox.told == [("Failed", "Unreachable")] * 2
+
+
+TELEGRAM = {"name": "phone", "telegram": {"chatId": "1", "secretRef": {"name": "bot"}}}
+
+
+async def test_a_receiver_whose_secret_cannot_be_read_holds_up_neither_the_status_nor_the_others() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.secret("bot", token="123:abc"))
+        lab.runners.results = [failed("OwnedByAnother")]
+        await lab.apply(lab.job(notify={"alerts": [*ALERTS["alerts"], TELEGRAM]}))
+        await lab.until(lab.runners.at_work)
+        lab.server.fail_next("get", Unavailable("too many requests"), kind="Secret", times=6)
+        await lab.until(lambda: lab.condition("strmsyncjob/films", "AlertNotDelivered"), within_s=60)
+        said = lab.condition("strmsyncjob/films", "AlertNotDelivered")["message"]
+        assert said == "phone: its Secret could not be read: too many requests"
+        assert lab.condition("strmsyncjob/films", "Stalled")["reason"] == "OwnedByAnother"
+        await lab.until(lambda: not lab.condition("strmsyncjob/films", "AlertNotDelivered"), within_s=1800)
+        assert lab.mailbox.told == [("Failed", "OwnedByAnother")] * 2
+        assert lab.mailbox.attempts == {"hook": 1, "phone": 1}
+
+
+async def test_a_defect_in_telling_one_receiver_is_logged_and_keeps_nothing_else_back() -> None:
+    async with MediaLab() as lab:
+        lab.mailbox.broken = {"phone"}
+        lab.runners.results = [failed("OwnedByAnother")]
+        hook = ALERTS["alerts"][0]
+        await lab.apply(lab.job(notify={"alerts": [hook, {**hook, "name": "phone"}]}))
+        await lab.until_reason("strmsyncjob/films", "OwnedByAnother")
+        await lab.quiet()
+        assert lab.mailbox.attempts["hook"] == 1
+        said = lab.condition("strmsyncjob/films", "AlertNotDelivered")["message"]
+        assert said == "phone: unforeseen ZeroDivisionError; its trace is in the operator's log"
+        assert unforeseen(lab, "ZeroDivisionError") >= 1
+
+
+async def test_a_defect_in_finding_what_is_news_does_not_keep_the_status_from_being_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def news_of(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(alerting, "news_of", news_of)
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(notify=ALERTS, target={"root": {"name": "unknown", "subPath": "films"}}))
+        await lab.until_reason("strmsyncjob/films", "RootNotFound")
+        assert unforeseen(lab, "ZeroDivisionError") >= 1
+
+
+def unforeseen(lab: MediaLab, error: str) -> float:
+    """How many defects of that type were counted."""
+    labels = {"kind": "StrmSyncJob", "type": error}
+    return lab.metrics[-1].registry.get_sample_value("pantograph_unforeseen_errors_total", labels) or 0.0
 
 
 async def test_media_servers_that_could_not_be_told_are_named_and_told_by_a_run_that_does_nothing_else() -> None:

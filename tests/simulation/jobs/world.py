@@ -15,7 +15,7 @@ from pantograph.api.meta import Key
 from pantograph.api.notify import AlertReceiver
 from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
-from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.port import RunOrder, RunState, Silence
 from pantograph.engine.errors import StepError
 from pantograph.engine.kube import KubeError
 from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
@@ -54,6 +54,8 @@ class Run:
     gone: bool = False
     """Its process is dead, and nobody knows of it any more."""
     forgotten: bool = False
+    silence: Silence | None = None
+    """Nothing is heard of it."""
     progress: RunProgress = field(default_factory=RunProgress)
 
 
@@ -95,7 +97,8 @@ class Runners:
 
     def state(self, run: Run) -> RunState:
         if self.is_at_work(run):
-            return RunState(running=True, progress=run.progress)
+            fault = run.silence.fault if run.silence else ""
+            return RunState(running=True, progress=run.progress, fault=fault, silence=run.silence)
         result = run.result
         if run.cancelled and self.clock.monotonic() < run.began + run.took_s:
             result = RunResult(result="Cancelled", reason="Cancelled")
@@ -259,12 +262,16 @@ class Mailbox:
         self.fault: ProviderError | None = None
         self.closed: set[str] = set()
         """Receivers that do not take anything, by name."""
+        self.broken: set[str] = set()
+        """Receivers in whose telling there is a defect."""
         self.attempts: Counter[str] = Counter()
 
     async def send(self, receiver: AlertReceiver, alert: Alert, *, secrets: Secrets) -> None:
         self.attempts[receiver.name] += 1
         if self.fault is not None:
             raise self.fault
+        if receiver.name in self.broken:
+            raise ZeroDivisionError
         if receiver.name in self.closed:
             raise Unreachable(f"{receiver.name} takes nothing")
         self.told.append((alert.result, alert.reason))

@@ -23,7 +23,7 @@ from tempfile import mkdtemp
 from typing import Final
 
 from pantograph.api.meta import Key
-from pantograph.api.run import INTERRUPTED
+from pantograph.api.run import INTERRUPTED, RunProgress
 from pantograph.clock import Clock
 from pantograph.controllers.runs.authority import CHILD_HANDLE
 from pantograph.controllers.runs.orders import (
@@ -38,6 +38,7 @@ from pantograph.controllers.runs.orders import (
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.runs.registry import Registry
 from pantograph.controllers.runs.roots import Roots
+from pantograph.controllers.runs.silence import of_child as silence_of_child
 from pantograph.controllers.secrets import SecretNotFound, read_secret_bytes
 from pantograph.engine import logs
 from pantograph.engine.errors import Terminal
@@ -146,11 +147,13 @@ class Children:
         progress, result = (known.progress, known.result) if known else (None, None)
         if result is not None and result.reason == INTERRUPTED:
             if not child.ended.is_set():
-                return RunState(True, progress)
+                return self._at_work(child, progress)
             self.forget(run)
             return None
-        if result is not None or not child.ended.is_set():
-            return RunState(result is None, progress, result)
+        if result is not None:
+            return RunState(False, progress, result)
+        if not child.ended.is_set():
+            return self._at_work(child, progress)
         return RunState(False, progress, None, _end_of(child))
 
     def cancel(self, run: str) -> None:
@@ -187,6 +190,11 @@ class Children:
         await asyncio.gather(*(self._stop(child, 0.0) for child in everybody))
 
     # How
+
+    def _at_work(self, child: _Child, progress: RunProgress | None) -> RunState:
+        since = self._registry.silent_since(child.run)
+        silence = None if since is None else silence_of_child(child.key, since, pid=child.process.pid)
+        return RunState(True, progress, None, silence.fault if silence else "", silence)
 
     async def _read(self, secret: NeededSecret) -> Mapping[str, bytes]:
         try:

@@ -19,6 +19,7 @@ from pantograph.controllers.runs.orders import secrets_of
 from pantograph.controllers.runs.pods import how_ended, is_waiting, result_left, why_waiting
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.controllers.runs.registry import KnownRun, Registry
+from pantograph.controllers.runs.silence import of_pod as silence_of_pod
 from pantograph.controllers.secrets import read_secret
 from pantograph.engine.cache import Watched
 from pantograph.engine.errors import Terminal
@@ -102,23 +103,15 @@ class KubeJobs:
         if job is None:
             self._registry.forget(run)
             return None
-        if job["metadata"].get("deletionTimestamp"):
-            return RunState(True, progress, None, "its Job is being deleted; it ends when its Pod has ended")
-        if (fault := _failure(job)) is None and not _is_complete(job):
-            # A run that reports works; of one that does not, the Pod says why.
-            pod = None if known is not None and known.heard else await self._pod(job, run)
-            now = self._services.clock.now()
-            given_up = None if known is not None and known.heard else _given_up(job, pod, now)
-            if given_up is not None:
-                await self._delete(job)
-                return RunState(False, progress, given_up)
-            return RunState(True, progress, None, why_waiting(pod, now=now) if pod else "")
+        if _is_leaving(job) or not _has_ended(job):
+            return await self._look_at_work(job, run, known, key=key)
         pod = await self._pod(job, run)
         result = said or (result_left(pod) if pod else None)
         if result is not None and result.reason == INTERRUPTED:
             self._registry.forget(run)
             return None
-        return RunState(False, progress, result, "" if result else (pod and how_ended(pod)) or fault or _NO_WORD)
+        how = "" if result else (pod and how_ended(pod)) or _failure(job) or _NO_WORD
+        return RunState(False, progress, result, how)
 
     async def cancel(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.cancel`."""
@@ -155,6 +148,25 @@ class KubeJobs:
         await asyncio.gather(*self._ending.values(), return_exceptions=True)
 
     # How
+
+    async def _look_at_work(self, job: Body, run: str, known: KnownRun | None, *, key: Key) -> RunState:
+        """A run that reports works; of one that does not, the Pod says why."""
+        progress, heard = (known.progress, known.heard) if known else (None, False)
+        silent_since = self._registry.silent_since(run)
+        is_leaving = _is_leaving(job)
+        if silent_since is None and (heard or is_leaving):
+            return RunState(True, progress, None, _LEAVING if is_leaving else "")
+        pod, now = await self._pod(job, run), self._services.clock.now()
+        has_begun = heard or (pod is not None and not is_waiting(pod))
+        if not has_begun and not is_leaving:
+            if (given_up := _given_up(job, pod, now)) is not None:
+                await self._delete(job)
+                return RunState(False, progress, given_up)
+            self._registry.excuse(run)
+        elif silent_since is not None:
+            silence = silence_of_pod(key, silent_since, job=job, pod=pod)
+            return RunState(True, progress, None, silence.fault, silence)
+        return RunState(True, progress, None, why_waiting(pod, now=now) if pod else "")
 
     async def _job(self, key: Key, run: str) -> Body | None:
         """The run's own Job as cached; that there is none is asked, since a new run follows from it."""
@@ -237,11 +249,9 @@ def refuse_too_large(job: Body) -> None:
 
 
 def _given_up(job: Body, pod: Body | None, now: datetime) -> RunResult | None:
-    """The result of a run whose Pod does not begin; None: it has begun, or there is time left."""
+    """The result of a run whose Pod has not begun; None: there is time left."""
     meta, deadline_s = job["metadata"], job["spec"].get("activeDeadlineSeconds")
     limit_s = PENDING_S if deadline_s is None else float(deadline_s - LATER_S)
-    if pod is not None and not is_waiting(pod):
-        return None
     if (now - datetime.fromisoformat(meta["creationTimestamp"])).total_seconds() < limit_s:
         return None
     command = f"kubectl describe job {meta['name']} -n {meta['namespace']}"
@@ -250,6 +260,7 @@ def _given_up(job: Body, pod: Body | None, now: datetime) -> RunResult | None:
     return RunResult(result="Failed", reason="PodNotStarted", message=message[:1024], duration=limit_s)
 
 
+_LEAVING: Final = "its Job is being deleted; it ends when its Pod has ended"
 _NO_WORD: Final = "its Pod has ended and has left no result"
 
 
@@ -272,6 +283,11 @@ def _failure(job: Body) -> str | None:
     """What Kubernetes says of a Job that has failed."""
     failed = _condition(job, "Failed")
     return f"{failed.get('reason')}: {failed.get('message')}" if failed else None
+
+
+def _is_leaving(job: Body) -> bool:
+    """Whether it is being deleted: in the foreground, so its Pod may be at work, whatever else the Job says."""
+    return job["metadata"].get("deletionTimestamp") is not None
 
 
 def _is_complete(job: Body) -> bool:

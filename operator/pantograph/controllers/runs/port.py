@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from pantograph.api.dataserver import DataServer
@@ -39,6 +40,17 @@ class RunOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A run at work that should have said something long ago."""
+
+    since: datetime
+    """When it was heard last; after a restart of the operator, since when it was listened for."""
+    fault: str
+    """With what is known of it; stable text."""
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """What is known of a run."""
 
@@ -49,6 +61,8 @@ class RunState:
     result: RunResult | None = None
     fault: str = ""
     """While it runs: why it does not get on (its pod cannot be scheduled). Ended without a result: what ended it."""
+    silence: Silence | None = None
+    """While it runs; `fault` says the same."""
 
 
 class Runs(Protocol):

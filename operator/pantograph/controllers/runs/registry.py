@@ -11,6 +11,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from pantograph.api.meta import Key
@@ -20,6 +21,9 @@ from pantograph.controllers.runs.cooldowns import Cooldowns
 
 REMEMBERED: Final = 4096
 """How many runs whose result is recorded are kept by name: far more than can still be repeating it."""
+SILENT_S: Final = 600.0
+"""A run reports every 5 s, and again within 4 s where nobody answers. One that says nothing for so long hangs, or its
+node is lost: an operator that moves to another node is back before, and so is a node that is started anew."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,10 @@ class KnownRun:
     """The StrmSyncJob."""
     server: Key
     """The DataServer, whose rate the runs on it share."""
+    quiet_since: float
+    """When it was heard last, or could not say anything yet, by the monotonic clock."""
+    quiet_from: datetime
+    """The same by the clock on the wall."""
     secret_digest: bytes | None = None
     """Of the secret that a child process reports with; None: it is a Kubernetes Job."""
     progress: RunProgress | None = None
@@ -74,7 +82,8 @@ class Registry:
 
     def enter(self, run: str, *, key: Key, server: Key, secret: str | None = None) -> KnownRun:
         """Expect reports of this run. One that is known already stays as it is, but for a new secret."""
-        known = self._runs.setdefault(run, KnownRun(run, key, server))
+        fresh = KnownRun(run, key, server, self._clock.monotonic(), self._clock.now())
+        known = self._runs.setdefault(run, fresh)
         if secret is not None:
             known.secret_digest = _digest(secret)
         return known
@@ -100,6 +109,7 @@ class Registry:
         """Take in what a known run says, and have its job looked at."""
         known = self._runs[run]
         known.heard = True
+        self.excuse(run)
         if report.cooldown is not None:
             self._cooldowns.cool(known.server, report.cooldown.seconds, report.cooldown.why)
         if report.progress is not None:
@@ -107,6 +117,18 @@ class Registry:
         if report.result is not None:
             known.result = report.result
         self._wake(known.key)
+
+    def excuse(self, run: str) -> None:
+        """That it has said nothing until now means nothing: it was heard, or its process has not begun."""
+        if (known := self._runs.get(run)) is not None:
+            known.quiet_since, known.quiet_from = self._clock.monotonic(), self._clock.now()
+
+    def silent_since(self, run: str) -> datetime | None:
+        """Since when nothing was heard of it, if that is for longer than a run at work is silent."""
+        known = self._runs.get(run)
+        if known is None or self._clock.monotonic() - known.quiet_since < SILENT_S:
+            return None
+        return known.quiet_from
 
     def answer(self, run: str) -> RunAnswer:
         """What the run is told now."""

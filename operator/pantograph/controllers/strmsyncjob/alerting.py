@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from pantograph.api.conditions import name_some
@@ -16,6 +15,7 @@ from pantograph.controllers.secrets import SecretNotFound, read_secret
 from pantograph.controllers.strmsyncjob.news import News, news_of
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError
+from pantograph.engine.kube import KubeError
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.notify.alerts import Alert, Secrets, secrets_of, wants
 from pantograph.providers.notify.alerts import send_alert as send
@@ -43,8 +43,8 @@ class Delivery:
     of: tuple[str, str]
     told: set[str] = field(default_factory=set)
     """Receivers that have it, by name."""
-    not_before: datetime | None = None
-    """When the others are tried again."""
+    not_before: float = 0.0
+    """When the others are tried again, by the monotonic clock."""
 
 
 class Messengers:
@@ -58,22 +58,31 @@ async def tell_people(scope: JobScope, end: StepError | None) -> None:
     """After this everybody who wants to hear of what happened has, or is told later. `end`: how the steps ended.
 
     What was told is in the status: the same fault is told once, however often it is met again. A crash between the
-    message and the write tells it twice.
+    message and the write tells it twice. Raises nothing: what else the reconcile has to report does not depend on it.
     """
+    try:
+        await _tell(scope, end)
+    except Exception as error:  # noqa: BLE001  # a defect here must not hide what there is to tell
+        _unforeseen(scope, error)
+        scope.look_again(RETRY_S)
+
+
+async def _tell(scope: JobScope, end: StepError | None) -> None:
     notify = scope.object.spec.notify
     news = news_of(scope, end) if notify is not None and notify.alerts else None
     if notify is None or news is None:
         scope.drop_condition(NOT_DELIVERED)
         return
     delivery = _delivery(scope, news)
-    if delivery.not_before is not None and scope.now < delivery.not_before:
-        scope.look_again((delivery.not_before - scope.now).total_seconds() + 0.1)
+    left_s = delivery.not_before - scope.clock.monotonic()
+    if left_s > 0:
+        scope.look_again(left_s + 0.1)
         return
     failed = await _deliver_to_all(scope, notify.alerts, news, delivery)
     if failed:
         scope.set_condition(NOT_DELIVERED, True, reason="Undelivered", message=name_some(failed))
     if failed and (scope.now - news.since).total_seconds() < GIVE_UP_S:
-        delivery.not_before = scope.now + timedelta(seconds=RETRY_S)
+        delivery.not_before = scope.clock.monotonic() + RETRY_S
         scope.look_again(RETRY_S)
         return
     if not failed:
@@ -145,6 +154,19 @@ async def _deliver(scope: JobScope, receiver: AlertReceiver, alert: Alert) -> st
         secrets = {name: (await read_secret(scope.kube, namespace, name))[1] for name in secrets_of(receiver)}
         await scope.media.alerts.send(receiver, alert, secrets=secrets)
     except (ProviderError, SecretNotFound) as error:
-        logger.warning("alert not delivered: %s", error.message)
-        return f"{receiver.name}: {error.message}"
-    return None
+        why = error.message
+    except KubeError as error:
+        why = f"its Secret could not be read: {error}"
+    except Exception as error:  # noqa: BLE001  # a defect with one receiver must not make others hear twice
+        _unforeseen(scope, error)
+        why = f"unforeseen {type(error).__name__}; its trace is in the operator's log"
+    else:
+        return None
+    logger.warning("alert not delivered: %s: %s", receiver.name, why)
+    return f"{receiver.name}: {why}"
+
+
+def _unforeseen(scope: JobScope, error: Exception) -> None:
+    name = type(error).__name__
+    scope.services.metrics.unforeseen_errors.labels(scope.key.kind, name).inc()
+    logger.error("unforeseen %s while telling people of %s", name, scope.key, exc_info=error)

@@ -49,7 +49,7 @@ async def announce_run(scope: JobScope, wish: Wish, *, login: Login | None = Non
     """
     before = scope.status.model_copy()
     operation = _intention(scope)
-    lives = (before.run.lives or 1) + 1 if Cause.INTERRUPTED in wish.causes and before.run is not None else None
+    lives = before.run.lives if Cause.INTERRUPTED in wish.causes and before.run is not None else None
     request = request_of(wish, run=operation.token, dry_run=scope.object.spec.dry_run, purge=purge)
     run = RunStatus(
         **request.model_dump(),

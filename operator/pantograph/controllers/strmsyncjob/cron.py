@@ -93,7 +93,8 @@ def consult(timetable: Timetable, stored: datetime | None, now: datetime, *, sta
     if stored is None:
         return Tick(False, timetable.next_after(now))
     if now < stored:
-        return Tick(False, stored)
+        # The same, unless the clock was ahead when it was stored.
+        return Tick(False, min(stored, timetable.next_after(now)))
     latest = max(stored, timetable.last_until(now))
     if starting_deadline_s is not None and (now - latest).total_seconds() > starting_deadline_s:
         return Tick(False, timetable.next_after(now), missed=latest)

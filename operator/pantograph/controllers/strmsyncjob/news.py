@@ -20,7 +20,8 @@ from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError, Terminal, Waiting
 
 LATE_S: Final = 3600.0
-"""A run that is due for so long and cannot begin is news: servers are restarted and banned for less."""
+"""A run that is due for so long and cannot begin is news, and one at work that says nothing for so long: servers are
+restarted and banned for less."""
 _NO_FAULTS: Final = frozenset({"Queued", "ServerSuspended"})
 """Reasons to wait that a person wants, or that pass when others are done."""
 
@@ -47,15 +48,16 @@ def news_of(scope: JobScope, end: StepError | None) -> News | None:
         return None if _is_known(standing, told) else standing
     if last is not None and last.result in ("Failed", "Blocked"):
         fault = _of_run(last, "Failed" if last.result == "Failed" else "Blocked")
-        is_old = told is not None and last.ended_at < told.at
-        return None if is_old or _is_known(fault, told) else fault
+        return None if _was_over(last, told, scope.now) or _is_known(fault, told) else fault
     if told is None or scope.status.blocked is not None:  # a part may be well: what was asked still waits
         return None
     return _recovery(scope, told, end)
 
 
 def _standstill(scope: JobScope, end: StepError | None) -> News | None:
-    """Why no run can begin, if that is a fault by now."""
+    """Why no run can begin, or the one at work tells nothing, if that is a fault by now."""
+    if scope.silent_since is not None and scope.going_on is not None:
+        return _silence(scope, scope.silent_since, why=scope.going_on)
     if scope.going_on is not None or (end is not None and end is scope.judged):
         return None
     if isinstance(end, Terminal):
@@ -72,6 +74,14 @@ def _standstill(scope: JobScope, end: StepError | None) -> News | None:
         scope.look_again((since - scope.now).total_seconds() + 0.1)
         return None
     return _late(end, due=due, since=since)
+
+
+def _silence(scope: JobScope, silent_since: datetime, *, why: StepError) -> News | None:
+    since = silent_since + timedelta(seconds=LATE_S)
+    if since > scope.now:
+        scope.look_again((since - scope.now).total_seconds() + 0.1)
+        return None
+    return News(result="Failed", reason=why.reason, message=why.message, remedy=why.remedy or "", since=since)
 
 
 def _late(why: StepError, *, due: datetime, since: datetime) -> News:
@@ -107,11 +117,16 @@ def _is_known(news: News, told: Alerted | None) -> bool:
     return (told.result, told.reason) == (news.result, news.reason or news.result)
 
 
+def _was_over(last: LastRun, told: Alerted | None, now: datetime) -> bool:
+    """Whether the run had ended when people were told. A time to come is that of a clock ahead, and says nothing."""
+    return told is not None and last.ended_at < told.at <= now
+
+
 def _recovery(scope: JobScope, told: Alerted, end: StepError | None) -> News | None:
     last = scope.status.last_run
     if last is None or last.result not in ("Succeeded", "Degraded"):
         return None
-    if told.run is not None or last.ended_at >= told.at:
+    if told.run is not None or not _was_over(last, told, scope.now):
         return _of_run(last, "Recovered")
     if told.missed is None and end is None and scope.going_on is None:
         return News(result="Recovered", since=_true_since(scope, READY))

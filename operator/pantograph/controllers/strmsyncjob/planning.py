@@ -147,7 +147,9 @@ def _hints(scope: JobScope) -> list[Wish]:
     interval_s = MIN_INTERVAL_S[scope.in_operator]
     if watch is not None and watch.min_interval is not None:
         interval_s = parse_duration(watch.min_interval)
-    not_before = None if last is None else last.ended_at + timedelta(seconds=interval_s)
+    not_before = None
+    if last is not None and last.ended_at <= scope.now:  # or the clock was ahead then
+        not_before = last.ended_at + timedelta(seconds=interval_s)
     again = _retry_at(scope)
     if again is not None and (not_before is None or again > not_before):
         not_before = again
@@ -168,7 +170,7 @@ def _notify(scope: JobScope) -> list[Wish]:
 
 
 def _retry_at(scope: JobScope) -> datetime | None:
-    return retry_at(scope.status, scope.object.metadata.uid)
+    return retry_at(scope.status, scope.object.metadata.uid, now=scope.now)
 
 
 def _look_at(scope: JobScope, moment: datetime) -> None:

@@ -12,7 +12,7 @@ from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
 from pantograph.controllers.mediasources import Login
-from pantograph.controllers.runs.port import RunOrder, RunState
+from pantograph.controllers.runs.port import RunOrder, RunState, Silence
 from pantograph.controllers.strmsyncjob.recording import (
     PROGRESS_S,
     follow_progress,
@@ -91,6 +91,7 @@ async def settle_run(scope: JobScope) -> None:
             scope.look_again(going_on.after)  # however else this reconcile ends
         if follower.state is not None:
             _show_progress(scope, follower.state)
+            _heed_silence(scope, follower.state.silence)
         return
     assert ended is not None, "there was an operation"
     await _settle_end(scope, ended, follower.state)
@@ -170,6 +171,8 @@ async def _settle_end(scope: JobScope, ended: Operation, state: RunState | None)
     if state is None or (state.result is None and not state.fault):
         if run.stopping is None and (run.lives or 1) < MAX_LIVES:
             logger.info("run %s is gone, another one goes on where it stopped", ended.token)
+            if ended.handle is not None:  # an attempt that never began is none of its lives
+                scope.status.run = run.model_copy(update={"lives": (run.lives or 1) + 1})
             return  # `status.run` stays, and is the wish for it
         if run.stopping is not None:
             result = RunResult(result="Cancelled", reason="Cancelled")
@@ -224,6 +227,14 @@ def _show_progress(scope: JobScope, state: RunState) -> None:
         scope.look_again(PROGRESS_S - since_s)
         return
     scope.status.run = seen
+
+
+def _heed_silence(scope: JobScope, silence: Silence | None) -> None:
+    """It is not known whether such a run is at work. None is begun in its place: it may still write."""
+    if silence is None or scope.going_on is None:
+        return
+    scope.silent_since = silence.since
+    scope.going_on = Waiting("RunSilent", silence.fault, scope.going_on.after, remedy=silence.remedy)
 
 
 def _run(scope: JobScope) -> RunStatus:

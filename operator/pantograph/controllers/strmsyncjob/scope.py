@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from pantograph.api.base import to_body
 from pantograph.api.dataserver import DataServer
@@ -30,6 +31,8 @@ class JobScope(Scope[StrmSyncJob, StrmSyncJobStatus]):
     """By `find_server`; None: it does not exist (any more)."""
     going_on: Waiting | None = None
     """By `settle_run`: how the reconcile ends while a run is at work."""
+    silent_since: datetime | None = None
+    """By `settle_run`: the run at work should have said something long ago; `going_on` says what is known."""
     ended: RunStatus | None = None
     """By `settle_run`: the run whose result was recorded just now."""
     timetable: Timetable | None = None

@@ -112,17 +112,22 @@ def verdict(scope: JobScope) -> StepError | None:
 
 
 def show_last(scope: JobScope) -> None:
-    """While a run is at work or waits for its turn, Ready goes on to say what the last one means."""
-    end = verdict(scope)
+    """While a run is at work or waits for its turn, Ready goes on to say what the last one means.
+
+    Unless nothing is heard of the one at work: then that is what there is to say.
+    """
+    end = verdict(scope) if scope.silent_since is None else scope.going_on
     if end is not None:
         scope.ready(status=False, reason=end.reason, message=end.text)
 
 
-def retry_at(status: StrmSyncJobStatus, uid: str) -> datetime | None:
+def retry_at(status: StrmSyncJobStatus, uid: str, *, now: datetime) -> datetime | None:
     """When a run that failed is tried again; None: it did not fail, or trying again mends nothing."""
     last = status.last_run
     if last is None or last.result != "Failed" or last.reason in NEEDS_A_PERSON:
         return None
+    if last.ended_at > now:  # the clock was ahead then
+        return now
     delay_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(max(status.consecutive_failures - 1, 0), 16))
     # Not random: every process comes to the same time, and many jobs on one server come to different ones.
     share = int.from_bytes(sha256(f"{uid}{last.id}".encode()).digest()[:4], "big") / 2**32
@@ -131,7 +136,7 @@ def retry_at(status: StrmSyncJobStatus, uid: str) -> datetime | None:
 
 def _failure(scope: JobScope, last: LastRun) -> StepError:
     reason, message = last.reason or RUN_FAILED, last.message or "the run failed and did not say why"
-    again = retry_at(scope.status, scope.object.metadata.uid)
+    again = retry_at(scope.status, scope.object.metadata.uid, now=scope.now)
     if again is None:
         return Terminal(reason, message, remedy=last.remedy)
     left_s = (again - scope.now).total_seconds()

@@ -80,6 +80,10 @@ def test_a_time_is_due_from_its_second_on() -> None:
     assert consult(timetable(), utc(26, 3), utc(26, 3), starting_deadline_s=None) == Tick(True, utc(26, 3))
 
 
+def test_a_time_that_a_clock_ahead_has_stored_is_put_right_with_the_clock() -> None:
+    assert consult(timetable(), utc(24, 3, month=12), utc(26, 2), starting_deadline_s=None) == Tick(False, utc(26, 3))
+
+
 def test_of_several_missed_times_the_last_decides_whether_there_is_still_time() -> None:
     hourly = timetable(Schedule(cron="0 * * * *"))
     # Five were missed; the last of them ten minutes ago.
@@ -93,14 +97,18 @@ def test_of_several_missed_times_the_last_decides_whether_there_is_still_time() 
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
     minutes=st.integers(0, 3 * 365 * 24 * 60),
     jitter=st.sampled_from([None, "10m", "3h"]),
+    share=st.floats(0, 0.999),
 )
 def test_times_go_on_and_the_last_one_is_not_after_the_moment(
-    cron: str, zone: str, minutes: int, jitter: str | None
+    cron: str, zone: str, minutes: int, jitter: str | None, share: float
 ) -> None:
     moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
     times = timetable(Schedule(cron=cron, time_zone=zone, jitter=jitter))
     following, last = times.next_after(moment), times.last_until(moment)
     assert last <= moment < following
     assert times.next_after(following) > following
+    # Whenever it is asked before the next time comes, that stays the next.
+    between = moment + (following - moment) * share
+    assert consult(times, following, between, starting_deadline_s=None) == Tick(False, following)
     # Nothing lies between: from the last one, the next is the following one.
     assert times.next_after(last) in (following, last) or times.next_after(last) > moment
