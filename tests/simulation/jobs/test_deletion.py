@@ -9,8 +9,8 @@ from pantograph.api.run import RunInventory, RunResult
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import Unavailable, WatchEvent
 from tests.simulation.jobs.lab import MediaLab
-from tests.simulation.lab import NAMESPACE
 from tests.simulation.jobs.world import failed
+from tests.simulation.lab import NAMESPACE
 
 FILMS = "strmsyncjob/films"
 HOUR_S = 3600.0

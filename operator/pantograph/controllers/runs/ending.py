@@ -33,4 +33,4 @@ def _jobs_of(key: Key, cache: Cache) -> list[Body]:
     """Its own alone: a label on a Job says nothing, for everybody may write it in a namespace of theirs."""
     owner, of_name = cache.get(key), {labels.JOB: labels.label_value(key.name)}
     found = map(cache.get, cache.select(JOBS.kind, namespace=key.namespace, labels=of_name))
-    return [job for job in found if job and is_job_of(job, owner, (job["metadata"]["labels"]).get(labels.RUN, ""))]
+    return [job for job in found if job and is_job_of(job, owner, job["metadata"]["labels"].get(labels.RUN, ""))]
