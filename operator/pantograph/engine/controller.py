@@ -87,6 +87,12 @@ class Controller(Generic[R]):
         """What a forced release leaves outside, for its Event: name the things and the commands that remove them."""
         return "what it made outside, if anything, was left there"
 
+    async def stop_work(self, key: Key) -> None:
+        """The object is about to be released by force: end what is at work for it, of which nobody will hear again.
+
+        Its spec may be unreadable. Whatever this raises is logged, and the object goes.
+        """
+
     def explain(self, error: Exception) -> StepError | None:
         """The meaning of an outside error; None if it was not foreseen."""
         return None
@@ -231,6 +237,12 @@ class Controller(Generic[R]):
         return "Suspended"
 
     async def _force_release(self, key: Key, body: Body, meta: ObjectMeta, remains: str) -> str:
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                await self.stop_work(key)
+        except Exception as error:  # noqa: BLE001  # a way out that needs something to work is none
+            fault = str(error) or type(error).__name__
+            logger.warning("what is at work for it could not be stopped, it is released all the same: %s", fault)
         await self.services.events.record(
             self.resource, meta, type="Warning", reason="ForceReleased", message=f"released by annotation: {remains}"
         )

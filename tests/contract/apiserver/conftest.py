@@ -40,6 +40,13 @@ class Subject:
             await self.api.create(NAMESPACE, "", {"metadata": {"name": name}})
         return name
 
+    async def end_namespace(self, name: str) -> None:
+        """Delete it, as people do; it goes when all that is in it has gone."""
+        if isinstance(self.api, ApiServer):
+            self.api.terminate_namespace(name)
+        else:
+            await self.api.delete(NAMESPACE, "", name)
+
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import pytest
 
-from pantograph.engine.kube import Conflict, Invalid, KubeApi, KubeError, NotFound
+from pantograph.engine.kube import Conflict, Forbidden, Invalid, KubeApi, KubeError, NotFound
+from tests.contract.apiserver.conftest import Subject
+from tests.contract.apiserver.waiting import until
 from tests.contract.apiserver.widget import UNSERVED, WIDGETS, widget
 
 
@@ -176,6 +179,27 @@ async def test_a_body_of_another_namespace_or_kind_is_refused(api: KubeApi, name
         with pytest.raises(Invalid) as refused:
             await api.create(WIDGETS, namespace, other)
         assert refused.value.code == code
+
+
+async def test_a_namespace_that_is_being_deleted_takes_nothing_new_and_says_so_in_words(
+    subject: Subject, namespace: str
+) -> None:
+    held = widget("held", metadata={"finalizers": ["contract.pantograph.dev/f"]})
+    await subject.api.create(WIDGETS, namespace, held)
+    await subject.end_namespace(namespace)
+    words, numbers = [], count(1)
+
+    async def refused() -> bool:
+        try:
+            await subject.api.create(WIDGETS, namespace, widget(f"late-{next(numbers)}"))
+        except Forbidden as error:
+            words.append((str(error), error.code, error.reason))
+        return bool(words)
+
+    await until(refused)
+    (said, *rest) = words[0]
+    assert f"unable to create new content in namespace {namespace} because it is being terminated" in said
+    assert rest == [403, "Forbidden"]
 
 
 async def test_what_is_not_there_is_not_found(api: KubeApi, namespace: str) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from pantograph.api.meta import Key
 from pantograph.engine.errors import Terminal
-from tests.contract.runs.lab import KEY, RUN, Lab, job, server, slow_server
+from tests.contract.runs.lab import KEY, NAMESPACE, RUN, Lab, job, server, slow_server
 from tests.fakes.library import Library
 from tests.fakes.openlist import FakeOpenList, serving
 
@@ -288,3 +289,22 @@ async def test_a_purge_whose_result_was_lost_is_done_once_more_and_ends_as_well(
     await lab.runs.forget(KEY, again.id, handle)
     await gone(process)
     assert list(library.iterdir()) == []
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_of_a_job_that_is_let_go_by_force_no_process_is_left_when_that_is_said(
+    lab: Lab, openlist: FakeOpenList, hangs: bool
+) -> None:
+    await slow(lab, openlist)
+    (process,) = children()
+    await lab.runs.end(Key(KEY.kind, NAMESPACE, "shows"))
+    assert process.is_running()
+    if hangs:
+        settings = lab.runs._children._settings
+        lab.runs._children._settings = replace(settings, kill_grace_s=1.0)
+        process.suspend()
+    await lab.runs.end(KEY)
+    assert children() == []
+    assert list(lab.settings.directory.iterdir()) == []
+    assert lab.service.registry.get(RUN) is None
+    assert await lab.runs.find(KEY, RUN) is None

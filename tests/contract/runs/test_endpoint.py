@@ -200,6 +200,19 @@ async def test_a_cancelled_run_is_told_so_and_its_job_is_deleted_if_it_never_beg
     assert [each["metadata"]["name"] for each in (await lab.api.list(JOBS)).items] == [job_name(KEY, RUN)]
 
 
+async def test_a_run_whose_job_is_let_go_by_force_is_told_to_end_whether_or_not_its_job_can_be_deleted(
+    lab: Lab, handle: str
+) -> None:
+    await lab.post(RUN, WORKING, token="pod")
+    lab.api.fail_next("delete", Unavailable("down"), kind="Job")
+    with pytest.raises(Unavailable):
+        await lab.runs.end(KEY)
+    assert (await lab.post(RUN, WORKING, token="pod"))[1]["action"] == "Cancel"
+    await lab.runs.end(KEY)
+    assert (await lab.api.list(JOBS)).items == []
+    assert lab.service.registry.get(RUN) is None
+
+
 async def test_a_run_whose_pod_does_not_begin_is_given_up_with_what_is_known_and_its_job_removed(
     lab: Lab, handle: str
 ) -> None:

@@ -26,7 +26,7 @@ def other_uid(lab: Lab) -> str:
 
 
 def foreign(lab: Lab, name: str = NAME) -> Body:
-    marks = {"pantograph.dev/run": RUN, "pantograph.dev/job": "movies"}
+    marks = {"pantograph.dev/run": RUN, "pantograph.dev/strmsyncjob": "movies"}
     owner = {"apiVersion": "pantograph.dev/v1alpha1", "kind": "StrmSyncJob", "name": "other", "controller": True}
     return {
         "apiVersion": "batch/v1",
@@ -81,6 +81,13 @@ async def test_a_finished_job_of_another_owner_is_not_tidied_away_whatever_its_l
         await ended(lab, foreign(lab, f"old-{number}"))
     await lab.runs.forget(KEY, RUN, f"Job/{NAME}")
     assert len(await names(lab)) == 5
+
+
+async def test_a_forced_release_ends_the_jobs_own_runs_and_no_others(lab: Lab) -> None:
+    await lab.runs.start(lab.order())
+    lab.services.learn(await lab.api.create(JOBS, NAMESPACE, foreign(lab, "others")))
+    await lab.runs.end(KEY)
+    assert await names(lab) == ["others"]
 
 
 async def test_only_the_pod_of_the_runs_own_job_tells_how_it_stands(lab: Lab) -> None:

@@ -66,9 +66,10 @@ def _conflict(resource: ResourceType, name: str, why: str) -> Conflict:
     return Conflict(message, code=409, reason="Conflict")
 
 
-def terminating(namespace: str) -> Forbidden:
+def terminating(resource: ResourceType, name: str, namespace: str) -> Forbidden:
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
     return Forbidden(
-        f"unable to create new content in namespace {namespace} because it is being terminated",
+        f'{plural(resource)} "{name}" is forbidden: {why}',
         code=403,
         reason="Forbidden",
     )

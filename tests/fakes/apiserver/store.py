@@ -103,7 +103,7 @@ class Store:
         if (namespace, metadata["name"]) in self._table(kind):
             raise refusals.already_exists(resource, metadata["name"])
         if namespace in self._terminating:
-            raise refusals.terminating(namespace)
+            raise refusals.terminating(resource, metadata["name"], namespace)
         rules.refuse_faults(kind, new)
         metadata["uid"] = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         metadata["creationTimestamp"] = self._timestamp()

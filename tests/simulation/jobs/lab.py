@@ -77,7 +77,7 @@ class MediaLab(Lab):
             open_server=self.openlist.open,
         )
         media = Media(
-            runs=FakeRuns(self.runners, self.tap),
+            runs=FakeRuns(self.runners, self.server, self.tap),
             sources=sources,
             watches=Watches(clock=self.clock, wake=lambda key: services.wake({key}), refuse=sources.refuse),
             roots=roots,

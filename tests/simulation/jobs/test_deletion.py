@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pantograph.api.meta import ResourceType
 from pantograph.api.run import RunInventory, RunResult
 from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import Unavailable, WatchEvent
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import failed
+from tests.simulation.lab import NAMESPACE
 
 FILMS = "strmsyncjob/films"
 HOUR_S = 3600.0
@@ -135,3 +138,67 @@ async def test_a_job_that_was_moved_into_an_older_ones_target_goes_without_a_pur
         await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
         assert [run.order.purge for run in lab.runners.of("films")] == [False]
         assert "lab/shows is older" in lab.events("FilesKept")[0]
+
+
+def at_work_when_gone(lab: MediaLab) -> list[int]:
+    """How many runs were at work in the moment in which a job went."""
+    seen: list[int] = []
+
+    def look(resource: ResourceType, event: WatchEvent) -> None:
+        if resource.kind == "StrmSyncJob" and event.type == "DELETED":
+            seen.append(len(lab.runners.at_work()))
+
+    lab.kubectl.store.listeners.append(look)
+    return seen
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
+async def test_a_forced_release_stops_the_run_at_work_before_the_job_goes(policy: str) -> None:
+    async with MediaLab() as lab:
+        at_work = at_work_when_gone(lab)
+        await lab.apply(lab.job(deletionPolicy=policy))
+        await lab.until_ready(FILMS)
+        lab.runners.takes_s, lab.runners.deaf = HOUR_S, True
+        if policy == "Retain":
+            await lab.annotate("films", reconcile_at="again")
+            await lab.until(lab.runners.at_work)
+        await lab.delete(FILMS)
+        await lab.until(lab.runners.at_work)
+        await lab.annotate("films", force_release="true")
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+        assert at_work == [0]
+        assert [run.order.purge for run in lab.runners.of("films")] == [False, policy == "Delete"]
+
+
+async def test_a_forced_release_waits_for_nobody_who_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        lab.runners.takes_s, lab.runners.cannot_end = HOUR_S, Unavailable("the API server sleeps")
+        await lab.delete(FILMS)
+        await lab.until(lab.runners.at_work)
+        await lab.annotate("films", force_release="true")
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=60)
+        assert "could not be stopped" in caplog.text
+        assert "the API server sleeps" in caplog.text
+
+
+async def test_a_job_on_a_claim_goes_with_its_namespace_without_a_purge_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete", target={"persistentVolumeClaim": {"claimName": "strm"}}))
+        await lab.until_ready(FILMS)
+        lab.kubectl.terminate_namespace(NAMESPACE)
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=120)
+        assert len(lab.begun()) == 1
+        assert "PersistentVolumeClaim strm" in caplog.text
+
+
+async def test_a_job_on_a_root_is_purged_although_its_namespace_goes() -> None:
+    async with MediaLab() as lab:
+        await lab.apply(lab.job(deletionPolicy="Delete"))
+        await lab.until_ready(FILMS)
+        lab.kubectl.terminate_namespace(NAMESPACE)
+        await lab.until(lambda: lab.get(FILMS) is None, within_s=120)
+        assert [run.order.purge for run in lab.runners.of("films")] == [False, True]

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pantograph.api.meta import Key
+from pantograph.api.meta import JOBS, Key
 from pantograph.api.notify import AlertReceiver
 from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
 from pantograph.controllers.runs.port import RunOrder, RunState, Silence
 from pantograph.engine.errors import StepError
-from pantograph.engine.kube import KubeError
+from pantograph.engine.kube import KubeApi, KubeError
 from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.port import (
@@ -73,6 +73,8 @@ class Runners:
         """Why no run can be begun, or what is answered instead of whether it was."""
         self.deaf = False
         """Runs do not stop when they are told to."""
+        self.cannot_end: KubeError | None = None
+        """Why no run can be ended."""
         self.runs: dict[str, Run] = {}
         self.order: list[Run] = []
 
@@ -104,6 +106,13 @@ class Runners:
             result = RunResult(result="Cancelled", reason="Cancelled")
         return RunState(running=False, progress=run.progress, result=result)
 
+    def end_of(self, key: Key) -> None:
+        if self.cannot_end is not None:
+            raise self.cannot_end
+        for run in self.at_work():
+            if run.order.job.key == key:
+                run.gone = True
+
     def operator_died(self) -> None:
         for run in self.at_work() if self.children else ():
             run.gone = True
@@ -117,11 +126,15 @@ class Runners:
 class FakeRuns:
     """`Runs` on these runners, for one life of the operator."""
 
-    def __init__(self, runners: Runners, tap: Tap | None = None) -> None:
+    def __init__(self, runners: Runners, kube: KubeApi, tap: Tap | None = None) -> None:
+        """`kube`: what makes the Jobs of runs on a claim, or refuses them; they are nothing else here."""
         self._runners = runners
+        self._kube = kube
         self._tap = tap
 
     async def start(self, order: RunOrder) -> str:
+        if order.job.spec.target.root is None and order.id not in self._runners.runs:
+            await self._kube.create(JOBS, order.job.metadata.namespace, {"metadata": {"name": f"run-{order.id}"}})
         self._effect(f"start {order.job.metadata.name}", lambda: self._runners.begin(order))
         return f"run/{order.id}"
 
@@ -145,6 +158,9 @@ class FakeRuns:
                 self._runners.runs[run].forgotten = True
 
         self._effect(f"forget {key.name}", forget)
+
+    async def end(self, key: Key) -> None:
+        self._effect(f"end {key.name}", lambda: self._runners.end_of(key))
 
     def _effect(self, name: str, happen: Callable[[], None]) -> None:
         if self._tap is None:

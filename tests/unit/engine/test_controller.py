@@ -9,7 +9,7 @@ from itertools import groupby
 import pytest
 
 from pantograph.api.crd import definition
-from pantograph.api.meta import EVENTS, FINALIZER
+from pantograph.api.meta import EVENTS, FINALIZER, Key
 from pantograph.engine.controller import Step
 from pantograph.engine.errors import Terminal, Transient, Waiting
 from pantograph.engine.kube import OutcomeUnknown, Unavailable
@@ -27,6 +27,14 @@ async def nursery() -> AsyncIterator[Nursery]:
 
 def raising(error: Exception) -> None:
     raise error
+
+
+async def make_unreadable(nursery: Nursery) -> None:
+    """The toy is now one that this version cannot read."""
+    crd = definition(Toy)
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["required"] = []
+    nursery.user.register(crd)
+    await nursery.patch({"spec": {"colour": None}})
 
 
 async def test_a_toy_becomes_ready_with_one_finalizer_and_one_status_write(nursery: Nursery) -> None:
@@ -183,6 +191,49 @@ async def test_force_release_lets_go_and_an_event_names_what_remains(nursery: Nu
     assert nursery.wall.paint != {}
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_what_is_at_work_for_an_object_is_stopped_before_force_lets_it_go(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch, readable: bool
+) -> None:
+    there: list[bool] = []
+
+    async def stop_work(_: ToyController, key: Key) -> None:
+        there.append(FINALIZER in (await nursery.get(key.name))["metadata"]["finalizers"])
+
+    monkeypatch.setattr(ToyController, "stop_work", stop_work)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    nursery.wall.fault = lambda: raising(Transient("WallGone", "the wall does not answer"))
+    if not readable:
+        await make_unreadable(nursery)
+    await nursery.user.delete(TOYS, "a", "x")
+    await nursery.pass_time()
+    assert there == []
+    await nursery.patch({"metadata": {"annotations": {"pantograph.dev/force-release": "true"}}})
+    await nursery.pass_time()
+    assert there == [True]
+    assert (await nursery.user.list(TOYS)).items == []
+
+
+@pytest.mark.parametrize("fault", [ValueError("it bites"), None])
+async def test_work_that_cannot_be_stopped_holds_nobody(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception | None
+) -> None:
+    async def stop_work(_: ToyController, key: Key) -> None:
+        if fault is not None:
+            raise fault
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ToyController, "stop_work", stop_work)
+    await nursery.create(colour="red")
+    await nursery.pass_time()
+    await nursery.patch({"metadata": {"annotations": {"pantograph.dev/force-release": "true"}}})
+    await nursery.user.delete(TOYS, "a", "x")
+    await nursery.pass_time(ToyController.deadline_s + 2)
+    assert (await nursery.user.list(TOYS)).items == []
+    assert ("it bites" if fault else "TimeoutError") in caplog.text
+
+
 async def test_events_tell_transitions_only(nursery: Nursery) -> None:
     nursery.wall.fault = lambda: raising(Transient("BrushLost", "the brush fell down"))
     await nursery.create(colour="red")
@@ -292,10 +343,7 @@ async def test_a_spec_that_this_version_cannot_read_is_stalled_and_mended_by_the
 async def test_the_finalizer_of_an_unreadable_object_holds_it_until_it_is_forced(nursery: Nursery) -> None:
     await nursery.create(colour="red")
     await nursery.pass_time()
-    crd = definition(Toy)
-    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["required"] = []
-    nursery.user.register(crd)
-    await nursery.patch({"spec": {"colour": None}})
+    await make_unreadable(nursery)
     await nursery.user.delete(TOYS, "a", "x")
     await nursery.pass_time()
     assert (await nursery.get())["metadata"]["finalizers"] == [FINALIZER]

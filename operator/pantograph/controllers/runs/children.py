@@ -174,6 +174,13 @@ class Children:
         if child.stopping is None:
             child.stopping = asyncio.create_task(self._stop(child, self._settings.cancel_grace_s))
 
+    async def end(self, key: Key) -> None:
+        """See `Runs.end`. They are told by signal, and killed if that is not enough."""
+        theirs = [child for child in self._children.values() if child.key == key]
+        for child in theirs:
+            self.forget(child.run)
+        await asyncio.gather(*(self._stop(child, 0.0) for child in theirs))
+
     async def keep(self) -> None:
         """Until cancelled; then `close`: to be run so that no other process works before that is done."""
         await asyncio.to_thread(self.clean)

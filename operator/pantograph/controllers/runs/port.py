@@ -91,3 +91,10 @@ class Runs(Protocol):
     async def forget(self, key: Key, run: str, handle: str) -> None:
         """Its result is in the object's status (or it has none): tell the run so, and drop what is known of it."""
         ...
+
+    async def end(self, key: Key) -> None:
+        """End whatever runs this job has, at once and for good, and drop what is known of them.
+
+        After this no process of this one works for it; a Kubernetes Job is deleted, and its Pod has its grace to end.
+        """
+        ...

@@ -94,7 +94,10 @@ class StrmSyncJobController(Controller[StrmSyncJob]):
             await tell_people(scope, end)
 
     def remains(self, obj: StrmSyncJob) -> str:
-        return "the files that it made stay where they are"
+        return "the files that it made and has not removed stay where they are"
+
+    async def stop_work(self, key: Key) -> None:
+        await self.media.runs.end(key)
 
     def gone(self, key: Key) -> None:
         self.media.watches.drop(key)

@@ -13,6 +13,7 @@ from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON
 from pantograph.controllers.strmsyncjob.wishes import Wish
 from pantograph.engine.errors import Terminal, Transient, Waiting
+from pantograph.engine.kube import Forbidden
 from pantograph.strm.subtrees import Subtrees
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ async def end_run(scope: JobScope) -> None:
 
 
 async def ensure_purged(scope: JobScope) -> None:
-    """After this none of the files that the job made and nobody changed is left, if that was declared."""
+    """After this none of the files that the job made and nobody changed is left, if that was declared and can be."""
     never_ran = scope.status.applied_digest is None and scope.status.last_run is None
     if scope.object.spec.deletion_policy == "Retain" or never_ran:
         return
@@ -44,7 +45,7 @@ async def ensure_purged(scope: JobScope) -> None:
     if last is not None and last.purge and last.result in ("Succeeded", "Degraded"):
         return
     if (foreign := _foreign_place(scope)) is not None:
-        await _say_kept(scope, foreign)
+        await _say_kept(scope, foreign.message)
         return
     if last is not None and scope.ended is not None and scope.ended.purge:
         kind = Terminal if last.reason in NEEDS_A_PERSON else Transient
@@ -56,6 +57,10 @@ async def ensure_purged(scope: JobScope) -> None:
     except Terminal as refused:
         remedy = "; or ".join(each for each in (refused.remedy, _release(scope)) if each)
         raise Terminal(refused.reason, refused.message, remedy=remedy) from refused
+    except Forbidden as refused:
+        if not _is_for_the_namespace(scope, refused):
+            raise
+        await _say_kept(scope, _going_with(scope))
 
 
 def _foreign_place(scope: JobScope) -> Terminal | None:
@@ -67,14 +72,33 @@ def _foreign_place(scope: JobScope) -> Terminal | None:
     return None
 
 
-async def _say_kept(scope: JobScope, refused: Terminal) -> None:
-    logger.warning("nothing is removed: %s", refused.message)
+def _is_for_the_namespace(scope: JobScope, refused: Forbidden) -> bool:
+    """Whether no Pod can begin because the namespace is being deleted.
+
+    The API server's words (Kubernetes, `plugin/pkg/admission/namespace/lifecycle/admission.go`): its `reason` is that
+    of every refusal.
+    """
+    namespace = scope.object.metadata.namespace
+    return f"unable to create new content in namespace {namespace} because it is being terminated" in str(refused)
+
+
+def _going_with(scope: JobScope) -> str:
+    claim, namespace = scope.object.spec.target.persistent_volume_claim, scope.object.metadata.namespace
+    assert claim is not None, "a root needs nothing made in the namespace"
+    return (
+        f"namespace {namespace} is being deleted, so no Pod can remove them; PersistentVolumeClaim {claim.claim_name}"
+        " goes with it, and its volume's reclaim policy says what becomes of them"
+    )
+
+
+async def _say_kept(scope: JobScope, why: str) -> None:
+    logger.warning("nothing is removed: %s", why)
     await scope.services.events.record(
         scope.object.info.resource,
         scope.object.metadata,
         type="Warning",
         reason=FILES_KEPT,
-        message=f"the files that it made stay, although deletionPolicy is Delete: {refused.message}",
+        message=f"the files that it made stay, although deletionPolicy is Delete: {why}",
     )
 
 
