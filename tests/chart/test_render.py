@@ -177,13 +177,18 @@ def test_roots_are_mounted_where_the_operator_is_told_and_open_to_whom_the_value
 
 def test_the_files_of_a_claim_that_is_only_read_never_get_the_group_of_the_pod(render: Render) -> None:
     """The kubelet applies fsGroup to whatever it mounts writable, whatever the container's own mount says."""
-    roots = [{"name": name, "existingClaim": name, "namespaces": []} for name in ("strm", "media")]
-    volumes = {
-        volume["name"]: volume
-        for volume in pod_of(render({"roots": [roots[0], roots[1] | {"readOnly": True}]}))["volumes"]
-    }
+    claims = [("strm", "strm", False), ("media", "media", True), ("strm-for-others", "strm", True)]
+    roots = [
+        {"name": name, "existingClaim": claim, "readOnly": read_only, "namespaces": []}
+        for name, claim, read_only in claims
+    ]
+    pod = pod_of(render({"roots": roots}))
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes["root-strm"]["persistentVolumeClaim"] == {"claimName": "strm"}
     assert volumes["root-media"]["persistentVolumeClaim"] == {"claimName": "media", "readOnly": True}
+    assert volumes["root-strm-for-others"]["persistentVolumeClaim"] == {"claimName": "strm"}, "it is mounted once"
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert [mount["name"] for mount in mounts if mount.get("readOnly")] == ["root-media", "root-strm-for-others"]
 
 
 def test_what_runs_on_roots_are_given_never_touches_a_disk(render: Render) -> None:
