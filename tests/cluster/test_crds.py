@@ -181,6 +181,14 @@ FINGERPRINT = ":".join(["AA"] * 32)
         ),
         pytest.param(
             "ProxmoxCluster",
+            {**CLUSTER, "endpoints": ["pve1.example.org", "http://pve2.example.org:8006"]},
+            "one",
+            "spec",
+            "http:// would send the credentials unencrypted; write https:// in endpoints",
+            id="credentials in the clear",
+        ),
+        pytest.param(
+            "ProxmoxCluster",
             {**CLUSTER, "vmidRange": {"min": 900, "max": 800}},
             "one",
             "spec.vmidRange",
@@ -284,6 +292,29 @@ FINGERPRINT = ":".join(["AA"] * 32)
         ),
         pytest.param(
             "DataServer",
+            {**SERVER, "local": {"root": {"name": "media"}}},
+            "one",
+            "spec",
+            "local needs driver Local; remove local, or set driver: Local",
+            id="a folder for a server's driver",
+        ),
+        *(
+            pytest.param(
+                "DataServer",
+                {"driver": "Local", "local": {"root": {"name": "media"}}, field: value},
+                "one",
+                "spec",
+                f"{field} needs a driver other than Local; remove {field}, or set the driver of its server",
+                id=f"{field} of a folder",
+            )
+            for field, value in (
+                ("endpoint", "http://openlist:5244"),
+                ("credentialsRef", {"name": "openlist"}),
+                ("tls", {"caRef": {"name": "home-ca"}}),
+            )
+        ),
+        pytest.param(
+            "DataServer",
             {"driver": "Local", "local": {"root": {"name": "media"}, "sentinel": "../other/.mounted"}},
             "one",
             "spec.local",
@@ -340,6 +371,14 @@ FINGERPRINT = ":".join(["AA"] * 32)
         ),
         pytest.param(
             "StrmSyncJob",
+            {**JOB, "schedule": {"cron": "0 3 * * *", "startingDeadline": "0s"}},
+            "one",
+            "spec.schedule",
+            "startingDeadline must be at least 1m",
+            id="no time to begin",
+        ),
+        pytest.param(
+            "StrmSyncJob",
             {**JOB, "schedule": {"cron": "0 3 * *"}},
             "one",
             "spec.schedule.cron",
@@ -379,6 +418,21 @@ def test_an_invalid_object_is_refused_with_the_field_and_the_rule(
     said = refused_user.refused(an_object(kind, spec, name=name))
     assert field in said
     assert text in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        pytest.param("ProxmoxCluster", {**CLUSTER, "endpoints": ["https://pve1:8006/", "pve2"]}, id="pasted endpoint"),
+        pytest.param("VMTemplate", {**TEMPLATE, "cloudInit": {"user": "Administrator"}}, id="user of Windows"),
+        pytest.param("DataServer", {"driver": "Local", "local": {"root": {"name": "media"}}}, id="folder"),
+        pytest.param(
+            "StrmSyncJob", {**JOB, "schedule": {"cron": "@daily", "startingDeadline": "60s"}}, id="a minute to begin"
+        ),
+    ],
+)
+def test_what_people_write_in_good_faith_is_taken(user: User, kind: str, spec: Body) -> None:
+    assert user.create(an_object(kind, spec))["metadata"]["generation"] == 1
 
 
 def test_both_forms_of_a_number_or_word_are_taken(user: User) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,16 @@ from pantograph.api.units import Timestamp
 
 Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#@/]+(/[^\s?#]*)?$")]
 """Without `user:password@`: it is shown, and credentials have a Secret."""
+
+OF_SERVERS: Final = ("endpoint", "credentialsRef", "tls")
+"""Fields that mean nothing for a folder."""
+LOCAL_ONLY: Final = "local needs driver Local; remove local, or set driver: Local"
+TLS_NEEDS_HTTPS: Final = "tls needs an endpoint of https://"
+
+
+def not_for_local(field: str) -> str:
+    """What is said to a folder that has one of `OF_SERVERS`."""
+    return f"{field} needs a driver other than Local; remove {field}, or set the driver of its server"
 
 
 class LocalFolder(Model):
@@ -72,9 +82,11 @@ class DataServerSpec(CommonSpec):
     cel: ClassVar = (
         CelRule("self.driver == 'Local' || has(self.endpoint)", "driver other than Local needs endpoint"),
         CelRule("self.driver != 'Local' || has(self.local)", "driver Local needs local"),
+        CelRule("self.driver == 'Local' || !has(self.local)", LOCAL_ONLY),
+        *(CelRule(f"self.driver != 'Local' || !has(self.{field})", not_for_local(field)) for field in OF_SERVERS),
         CelRule(
-            "!has(self.tls) || has(self.endpoint) && self.endpoint.startsWith('https://')",
-            "tls needs an endpoint of https://",
+            "self.driver == 'Local' || !has(self.tls) || has(self.endpoint) && self.endpoint.startsWith('https://')",
+            TLS_NEEDS_HTTPS,
         ),
     )
 

@@ -28,9 +28,10 @@ class Resources(Model):
     """As in a Pod's container: what is reserved, and what may be used."""
 
     requests: Amounts | None = None
-    """Absent: 50m and 96Mi."""
+    """Absent: 50m and 96Mi, or the limit, if that is lower."""
     limits: Amounts | None = None
-    """Absent: 512Mi of memory. A run's memory grows with the largest directory, not with the library."""
+    """Absent: 512Mi of memory, or what is requested, if that is more. A run's memory grows with the largest
+    directory, not with the library."""
 
 
 class Toleration(Model):
@@ -56,4 +57,4 @@ class Execution(Model):
     run_as_group: Id | None = None
     """The group of these files; absent: the number of `runAsUser`."""
     fs_group: Id | None = None
-    """The group that Kubernetes gives the volume to; absent: the number of `runAsGroup`."""
+    """The group that Kubernetes gives the target's volume to; absent: the number of `runAsGroup`."""

@@ -59,8 +59,15 @@ class Limits(Model):
 class ProxmoxClusterSpec(CommonSpec):
     """How to reach one Proxmox VE cluster."""
 
+    cel: ClassVar = (
+        CelRule(
+            "self.endpoints.all(e, !e.startsWith('http://'))",
+            "http:// would send the credentials unencrypted; write https:// in endpoints",
+        ),
+    )
+
     endpoints: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=300, pattern=r"^(https://)?[A-Za-z0-9\[\]:._-]+$")]],
+        list[Annotated[str, Field(min_length=1, max_length=300, pattern=r"^(https://)?[A-Za-z0-9\[\]:._-]+/?$")]],
         Field(min_length=1, max_length=16),
         ListSet(),
     ]

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pantograph.api.markers import at_least
 from pantograph.api.meta import CelRule, Duration, Model
 
 Cron = Annotated[
@@ -23,9 +24,12 @@ TimeZone = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0
 class Schedule(Model):
     """When runs begin by themselves, and how long they may take."""
 
-    cel: ClassVar = tuple(
-        CelRule(f"!has(self.{field}) || has(self.cron)", f"schedule.{field} needs schedule.cron")
-        for field in ("timeZone", "jitter", "startingDeadline")
+    cel: ClassVar = (
+        *(
+            CelRule(f"!has(self.{field}) || has(self.cron)", f"schedule.{field} needs schedule.cron")
+            for field in ("timeZone", "jitter", "startingDeadline")
+        ),
+        at_least("startingDeadline", "1m"),  # or the look that finds a time of `cron` due comes too late for it
     )
 
     cron: Cron | None = None
@@ -37,7 +41,7 @@ class Schedule(Model):
     together."""
     starting_deadline: Duration | None = None
     """How late a run that was missed (the operator was down, the server did not answer) may still begin. Of several
-    missed ones, one is made up for. Absent: however late."""
+    missed ones, one is made up for. Absent: however late. At least 1m."""
     concurrency_policy: Literal["Forbid", "Queue", "Replace"] = "Forbid"
     """What happens at a time of `cron` at which a run is still at work. `Forbid`: nothing; `Queue`: another run follows
     it; `Replace`: it is stopped and the new one begins."""

@@ -16,6 +16,7 @@ _BYTES: Final = {
     **{prefix: 1024**power for power, prefix in enumerate(("Ki", "Mi", "Gi", "Ti"), start=1)},
 }
 _DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
+_CPU: Final = re.compile(r"([0-9]+)m|([0-9]+(?:\.[0-9]{1,3})?)")
 _QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 
 
@@ -47,6 +48,15 @@ def parse_quantity(text: str) -> int:
         raise ValueError(f"{text!r} is not an amount of bytes: write for example 512Mi or 32Gi")
     number, unit = match.groups()
     return int((Decimal(number) * _BYTES[unit]).to_integral_value(ROUND_CEILING))
+
+
+def parse_cpu(text: str) -> int:
+    """The thousandths of a core in an amount of CPU such as `250m` or `1.5`. Raises ValueError for anything else."""
+    match = _CPU.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of CPU: write for example 250m or 1.5")
+    thousandths, cores = match.groups()
+    return int(thousandths) if thousandths else int(Decimal(cores) * 1000)
 
 
 def format_timestamp(moment: datetime) -> str:

@@ -130,7 +130,7 @@ class SecretKey(Model):
 class CloudInit(Model):
     """Cloud-init defaults of the template; clones may override them."""
 
-    user: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z_][a-z0-9_.-]*$")] | None = None
+    user: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")] | None = None
     password_from: SecretKey | None = None
     """The user's password."""
     ssh_keys: Annotated[list[Annotated[str, Field(min_length=16, max_length=2048)]], Field(max_length=32)] | None = None

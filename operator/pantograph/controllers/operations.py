@@ -100,8 +100,8 @@ async def ask(scope: Scope[Any, Any], call: Callable[[], Awaitable[str]]) -> NoR
     with logs.about(operation=operation.token):
         try:
             handle = await call()
-        except provider.OutcomeUnknown as lost:
-            logger.warning("%s: the answer was lost: %s", described(operation), lost.message)
+        except (provider.OutcomeUnknown, OutcomeUnknown) as lost:
+            logger.warning("%s: the answer was lost: %s", described(operation), lost)
             raise _going_on(operation, POLL_MIN_S) from lost
         except Exception:
             scope.status.operation = None

@@ -92,7 +92,8 @@ class KubeClient:
         items: list[Body] = []
         while True:
             page = await self._call("list", resource, namespace, query=query, accept=accept)
-            for item in page["items"]:
+            # Null in a metadata-only list of nothing: the server appends to a slice that nobody made.
+            for item in page["items"] or ():
                 item["metadata"].pop("managedFields", None)
                 items.append({**kind, **item})
             following = page["metadata"].get("continue")

@@ -83,15 +83,15 @@ class Informer:
         )
 
     async def run(self) -> None:
-        """Follow the watch and sweep for ghosts, until cancelled. Raises MissingKinds, or what ended the watch."""
-        tasks = [asyncio.ensure_future(work) for work in (self._watch(), self._await_whole())]
-        sweeper = asyncio.ensure_future(self._sweep_now_and_then())
+        """Follow the watch and sweep for ghosts, until cancelled. Raises MissingKinds, or what ended either."""
+        parts = (self._watch(), self._await_whole(), self._sweep_now_and_then())
+        tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, sweeper):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, sweeper, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         await done.pop()
         raise RuntimeError("the watch has ended by itself")
 

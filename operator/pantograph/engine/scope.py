@@ -170,10 +170,17 @@ class Scope(Generic[R, S]):
         return True
 
     async def patch_status(self, patch: Sequence[Mapping[str, Any]]) -> None:
-        """Change a part of the status by JSON patch, under its own tests. Raises Invalid if one of them fails."""
+        """Change a part of the status by JSON patch, under its own tests. Raises Invalid if one of them fails.
+
+        It is done also where somebody changed the spec, or asked for a reconcile, meanwhile. What the steps have seen
+        is old then: raises Conflict.
+        """
         answer = await self.kube.json_patch(
             self.object.info.resource, self.key.namespace, self.key.name, patch, subresource="status"
         )
+        if _wished(answer) != _wished(self._body):
+            self.services.learn(answer)
+            raise Conflict(f"{self.key} was changed while its status was written")
         self.accept(answer)
 
     @property
@@ -187,6 +194,12 @@ class Scope(Generic[R, S]):
         return conditions.condition(
             type, status, reason=reason, message=message, generation=self.generation, now=self.now
         )
+
+
+def _wished(body: Body) -> tuple[int | None, str | None]:
+    """What people want of the object, as far as it is counted and stamped."""
+    meta = body["metadata"]
+    return meta.get("generation"), (meta.get("annotations") or {}).get(RECONCILE_AT)
 
 
 def _summary(end: StepError | None, *, generation: int, now: datetime) -> list[Condition]:

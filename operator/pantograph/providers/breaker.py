@@ -46,6 +46,12 @@ class Breaker:
     def is_open(self) -> bool:
         return self._opened_at is not None
 
+    def retire(self) -> None:
+        """Nobody asks the system by this breaker any more: it is open for nobody, whatever late calls bring."""
+        if self.is_open:
+            self._on_change(False)
+        self._on_change = lambda _: None
+
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Inside, one call may be made. Raises `Unreachable` (reason `CircuitOpen`) instead while it is open."""

@@ -11,7 +11,15 @@ from typing import Any
 import yaml
 
 from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer, LocalFolder
+from pantograph.api.dataserver import (
+    LOCAL_ONLY,
+    OF_SERVERS,
+    TLS_NEEDS_HTTPS,
+    DataServer,
+    DataServerSpec,
+    LocalFolder,
+    not_for_local,
+)
 from pantograph.api.meta import GROUP
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
 from pantograph.providers.media.port import MediaSource
@@ -118,7 +126,7 @@ def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
 def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
     """What the API server's CEL rules say, for a file that no API server saw."""
     names = [each.name for each in job.spec.notify.media_servers] if job.spec.notify else []
-    target, link, spec = job.spec.target, job.spec.link, server.spec
+    target, link = job.spec.target, job.spec.link
     faults = [
         (
             (target.root is None) == (target.persistent_volume_claim is None),
@@ -126,17 +134,31 @@ def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
         ),
         (link.mode == "Http" and link.public_base is None, "link.mode Http needs link.publicBase"),
         (link.mode == "Mount" and link.mount_prefix is None, "link.mode Mount needs link.mountPrefix"),
-        (spec.driver == "Local" and spec.local is None, "driver Local needs local"),
-        (spec.driver != "Local" and spec.endpoint is None, f"driver {spec.driver} needs endpoint"),
-        (
-            spec.local is not None and (spec.local.root is None) == (spec.local.persistent_volume_claim is None),
-            "local needs root or persistentVolumeClaim",
-        ),
+        *_contradictions_of(server.spec),
         (len(names) != len(set(names)), "two of notify.mediaServers have the same name"),
     ]
     for is_fault, message in faults:
         if is_fault:
             raise InvalidObject(message)
+
+
+def _contradictions_of(spec: DataServerSpec) -> list[tuple[bool, str]]:
+    if spec.driver == "Local":
+        given = dict(zip(OF_SERVERS, (spec.endpoint, spec.credentials_ref, spec.tls), strict=True))
+        local = spec.local
+        return [
+            (local is None, "driver Local needs local"),
+            (
+                local is not None and (local.root is None) == (local.persistent_volume_claim is None),
+                "local needs root or persistentVolumeClaim",
+            ),
+            *((value is not None, not_for_local(field)) for field, value in given.items()),
+        ]
+    return [
+        (spec.endpoint is None, f"driver {spec.driver} needs endpoint"),
+        (spec.local is not None, LOCAL_ONLY),
+        (spec.tls is not None and not (spec.endpoint or "").startswith("https://"), TLS_NEEDS_HTTPS),
+    ]
 
 
 def _named(places: Mapping[str, Path], name: str, *, option: str) -> Path:

@@ -29,6 +29,13 @@ async def test_a_list_longer_than_a_page_is_complete(api: KubeApi, namespace: st
     assert await names(api, namespace) == expected
 
 
+@pytest.mark.parametrize("metadata_only", [False, True])
+async def test_a_list_of_nothing_is_empty(api: KubeApi, namespace: str, metadata_only: bool) -> None:
+    listing = await api.list(WIDGETS, namespace=namespace, metadata_only=metadata_only)
+    assert list(listing.items) == []
+    assert int(listing.resource_version) > 0
+
+
 async def test_a_list_without_a_namespace_has_all_namespaces(
     api: KubeApi, namespace: str, other_namespace: str
 ) -> None:

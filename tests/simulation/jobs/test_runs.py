@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pantograph.api.run import RunProgress
 from pantograph.engine.errors import Terminal
+from pantograph.engine.kube import OutcomeUnknown, Unavailable
 from tests.simulation.jobs.lab import MediaLab
 from tests.simulation.jobs.world import GOOD, failed
 
@@ -204,6 +205,20 @@ async def test_a_run_that_cannot_be_begun_is_no_run_and_begins_when_it_can() -> 
         assert lab.begun() == []
         assert not lab.last()
         assert "operation" not in lab.status("strmsyncjob/films")
+        lab.runners.refuse = None
+        await lab.until_ready("strmsyncjob/films")
+        assert lab.begun() == ["manual"]
+
+
+async def test_a_run_of_which_nobody_knows_whether_it_was_begun_stays_the_same_run() -> None:
+    async with MediaLab() as lab:
+        lab.runners.refuse = OutcomeUnknown("etcdserver: request timed out")
+        lab.server.fail_next("merge_patch", Unavailable("etcdserver: leader changed"), kind="StrmSyncJob", times=8)
+        await lab.apply(lab.job())
+        await lab.until(lambda: lab.status("strmsyncjob/films").get("operation"))
+        announced = lab.status("strmsyncjob/films")["operation"]["token"]
+        await lab.clock.sleep(300)
+        assert lab.status("strmsyncjob/films")["operation"]["token"] == announced
         lab.runners.refuse = None
         await lab.until_ready("strmsyncjob/films")
         assert lab.begun() == ["manual"]

@@ -17,6 +17,7 @@ from pantograph.api.run import RunInventory, RunProgress, RunResult
 from pantograph.clock import Clock
 from pantograph.controllers.runs.port import RunOrder, RunState
 from pantograph.engine.errors import StepError
+from pantograph.engine.kube import KubeError
 from pantograph.providers.errors import BasePathChanged, ProviderError, Unauthorized, Unreachable
 from pantograph.providers.media.bucket import RateBucket
 from pantograph.providers.media.port import (
@@ -66,8 +67,8 @@ class Runners:
         """Whether runs die with the operator."""
         self.results: list[RunResult] = []
         """Of the next runs; then all end well."""
-        self.refuse: StepError | None = None
-        """Why no run can be begun."""
+        self.refuse: StepError | KubeError | None = None
+        """Why no run can be begun, or what is answered instead of whether it was."""
         self.deaf = False
         """Runs do not stop when they are told to."""
         self.runs: dict[str, Run] = {}

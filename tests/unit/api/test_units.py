@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from pantograph.api.execution import Cpu, Memory
 from pantograph.api.meta import Duration, Quantity
-from pantograph.api.units import parse_duration, parse_quantity
+from pantograph.api.units import parse_cpu, parse_duration, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,26 @@ def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
         parse_quantity(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "count"), [("250m", 250), ("2", 2000), ("1.5", 1500), ("0.001", 1), ("0.02", 20), ("0m", 0)]
+)
+def test_an_amount_of_cpu_counts_thousandths_of_a_core(text: str, count: int) -> None:
+    assert parse_cpu(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "m", "1.", ".5", "1.5m", "0.0005", "2 ", "1k"])
+def test_what_is_no_amount_of_cpu_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is not an amount of CPU: write for example 250m or 1.5")):
+        parse_cpu(text)
+
+
 def pattern_of(annotation: Any) -> str:
     return str(TypeAdapter(annotation).json_schema()["pattern"])
+
+
+@given(st.from_regex(pattern_of(Cpu), fullmatch=True), st.from_regex(pattern_of(Memory), fullmatch=True))
+def test_every_amount_of_cpu_and_memory_that_the_schema_takes_can_be_read(cpu: str, memory: str) -> None:
+    assert (parse_cpu(cpu) >= 0, parse_quantity(memory) >= 0) == (True, True)
 
 
 @given(st.from_regex(pattern_of(Duration), fullmatch=True))

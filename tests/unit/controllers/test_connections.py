@@ -38,9 +38,9 @@ class Pool:
         self.released.append(settings)
 
 
-def cluster() -> ProxmoxCluster:
+def cluster(*endpoints: str) -> ProxmoxCluster:
     spec = {
-        "endpoints": ["https://pve1:8006"],
+        "endpoints": endpoints or ["https://pve1:8006"],
         "credentialsRef": {"name": "pve-token"},
         "tls": {"caRef": {"name": "pve-ca"}},
     }
@@ -62,6 +62,13 @@ async def keep(api: ApiServer, name: str, **values: str) -> None:
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "data": data,
     }  # fmt: skip
     await api.apply(SECRETS, "default", name, body)
+
+
+async def test_every_way_of_writing_an_endpoint_is_an_address_with_a_port_and_no_more(api: ApiServer) -> None:
+    pool = Pool()
+    written = ["pve1", "pve1:8006", "https://pve1", "https://pve1/", "https://pve1:8006/", "[2001:db8::1]", "pve1:443/"]
+    await Connections(cast("ConnectionPool", pool), ManualClock()).open(cluster(*written), api)
+    assert pool.asked[0].endpoints == (*["https://pve1:8006"] * 5, "https://[2001:db8::1]:8006", "https://pve1:443")
 
 
 async def test_an_authority_that_was_replaced_is_trusted_from_the_next_reading_on(api: ApiServer) -> None:

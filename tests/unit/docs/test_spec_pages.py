@@ -66,7 +66,7 @@ def test_the_code_gives_reasons_of_every_sort() -> None:
     assert found["Sufficient"] == {"proxmoxcluster"}
     assert {"StorageFull", "SourceStalled", "CircuitOpen", "APIForbidden", "Succeeded", "InternalError"} <= found.keys()
     assert {"SourceUnusable", "RunLost", "RootNotFound", "WatchUnsupported"} <= found.keys()
-    assert {"StorageFull", "ChecksumMismatch", "Moved", "InsecureEndpoint", "PruneBlocked"} <= stalled_reasons()
+    assert {"StorageFull", "ChecksumMismatch", "Moved", "MarkRefused", "PruneBlocked"} <= stalled_reasons()
     assert stalled_reasons() <= found.keys()
 
 

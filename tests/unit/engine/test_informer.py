@@ -137,6 +137,16 @@ async def test_a_relist_is_followed_by_a_sweep_within_seconds(nursery: Nursery) 
     assert nursery.manager.services.cache.keys("Box") == [Key("Box", "a", "stays")]
 
 
+async def test_a_sweep_that_breaks_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = new_server()
+    manager = new_manager(api, Wall())
+    run = asyncio.create_task(manager.run())
+    await virtual_clock().sleep(30)
+    monkeypatch.setattr(manager.services.cache, "select", None)  # any defect
+    with pytest.raises(TypeError):
+        await asyncio.wait_for(run, 1300)
+
+
 async def test_a_stale_list_makes_nobody_forget_what_lives(nursery: Nursery) -> None:
     nursery.api.stale_lists(BOXES)
     await nursery.user.create(BOXES, "a", {"metadata": {"name": "new"}, "spec": {}})

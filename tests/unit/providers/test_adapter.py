@@ -49,6 +49,8 @@ class Wire:
         self.second = second
         self.told: list[tuple[str, str, str]] = []
         self._apis: list[ProxmoxerApi] = []
+        self.circuits: list[bool] = []
+        """Whether one opened (True) or closed, each time."""
 
     def api(
         self,
@@ -71,7 +73,7 @@ class Wire:
             assert seconds >= 0
             self.told.append((verb, template, code))
 
-        self._apis.append(ProxmoxerApi(settings, SystemClock(), on_call=on_call))
+        self._apis.append(ProxmoxerApi(settings, SystemClock(), on_call=on_call, on_circuit=self.circuits.append))
         return self._apis[-1]
 
     async def close(self) -> None:
@@ -352,7 +354,7 @@ async def test_a_password_is_not_sent_to_a_node_with_another_certificate(wire: W
 
 
 def test_credentials_are_not_sent_unencrypted(wire: Wire) -> None:
-    with pytest.raises(Rejected, match="unencrypted"):
+    with pytest.raises(ValueError, match="would send the credentials unencrypted: give https://"):
         wire.api("http://pve1.example:8006")
 
 
@@ -491,6 +493,19 @@ async def test_a_cluster_that_does_not_answer_opens_the_circuit(wire: Wire) -> N
             await api.version()
     with pytest.raises(Unreachable, match="asked once in"):
         await api.version()
+
+
+async def test_a_circuit_that_nobody_uses_any_more_is_not_open(wire: Wire) -> None:
+    api = wire.api(closed_port(), threshold=2)
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await api.version()
+    assert wire.circuits == [True]
+    await api.close()
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await api.version()
+    assert wire.circuits == [True, False]
 
 
 async def test_changes_go_over_connections_of_their_own(wire: Wire) -> None:

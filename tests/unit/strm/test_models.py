@@ -16,6 +16,8 @@ from pantograph.strm.report import Issue, Report
 from pantograph.strm.runner import Places, read_declared
 from pantograph.strm.spec import compile_job
 
+SERVER = 'driver: OpenList, endpoint: "http://openlist:5244"'
+FOLDER = "driver: Local, local: {root: {name: media}}"
 SPEC = """
 apiVersion: pantograph.dev/v1alpha1
 kind: DataServer
@@ -69,11 +71,22 @@ def test_a_trailing_slash_or_another_spelling_changes_nothing(tmp_path: Path) ->
         ("link: {publicBase", "link: {mode: Mount, publicBase", "link.mountPrefix"),
         ("root: {name: media, subPath: films}", "adopt: false", "target needs root or persistentVolumeClaim"),
         ("path: /115", "path: 115", "path"),
+        (SERVER, f"{SERVER}, local: {{root: {{name: media}}}}", "local needs driver Local; remove local, or"),
+        (SERVER, f"{SERVER}, tls: {{caRef: {{name: home-ca}}}}", "tls needs an endpoint of https://"),
+        (SERVER, f'{FOLDER}, endpoint: "http://openlist:5244"', "endpoint needs a driver other than Local"),
+        (SERVER, f"{FOLDER}, credentialsRef: {{name: openlist}}", "credentialsRef needs a driver other than Local"),
+        (SERVER, f"{FOLDER}, tls: {{caRef: {{name: home-ca}}}}", "tls needs a driver other than Local; remove tls, or"),
     ],
 )
 def test_a_fault_in_the_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises((StrmError, InvalidObject), match=message):
         declared(tmp_path, SPEC.replace(old, new))
+
+
+def test_a_folder_that_contradicts_nothing_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(SPEC.replace(SERVER, FOLDER))
+    assert read_declared(file).server.spec.driver == "Local"
 
 
 def test_a_volume_that_nobody_named_is_asked_for() -> None:

@@ -6,15 +6,17 @@ the kubelet, so the operator never has a Secret of a Job's run in hand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from pantograph.api import labels
 from pantograph.api.base import to_body
-from pantograph.api.execution import Execution
+from pantograph.api.execution import Execution, Resources
 from pantograph.api.meta import GROUP, JOBS, Body, Key
 from pantograph.api.run import TOKEN_AUDIENCE
+from pantograph.api.units import parse_cpu, parse_quantity
 from pantograph.controllers.runs.orders import (
     CA_FILE,
     SPEC_FILE,
@@ -46,7 +48,9 @@ _TMP: Final = PurePosixPath("/tmp")  # noqa: S108 - a volume of the Pod's own
 _MESSAGE: Final = "/dev/termination-log"
 _NAME_ROOM: Final = 63 - 1 - 32  # a Job's name becomes a label; a run's id has at most 32 characters
 _NOBODY: Final = 65532
-_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
+_REQUESTS: Final = {"cpu": "50m", "memory": "96Mi"}
+_LIMITS: Final = {"memory": "512Mi"}
+_SIZE_OF: Final[dict[str, Callable[[str], int]]] = {"cpu": parse_cpu, "memory": parse_quantity}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +194,7 @@ def _volumes(order: RunOrder) -> list[_Volume]:
         _Volume("token", _TOKEN, {"projected": {"sources": [{"serviceAccountToken": _token()}]}}),
         _Volume("tmp", _TMP, {"emptyDir": {"sizeLimit": "512Mi"}}, read_only=False),
         *(
-            _Volume(f"claim-{number}", _CLAIMS / str(number), {"persistentVolumeClaim": {"claimName": name}}, is_read)
+            _Volume(f"claim-{number}", _CLAIMS / str(number), {"persistentVolumeClaim": _claim(name, is_read)}, is_read)
             for number, (name, is_read) in enumerate(claims.items())
         ),
         *(
@@ -208,6 +212,12 @@ def _claims_of(order: RunOrder) -> dict[str, bool]:
     if local is not None and local.persistent_volume_claim is not None:
         claims.setdefault(local.persistent_volume_claim.claim_name, True)
     return claims
+
+
+def _claim(name: str, is_read: bool) -> Body:
+    # Read-only as a volume, not as a mount alone: the kubelet gives every other volume to `fsGroup`, file by file.
+    # https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/volume/csi/csi_mounter.go (supportsFSGroup)
+    return {"claimName": name} | ({"readOnly": True} if is_read else {})
 
 
 def _secret(needed: NeededSecret) -> Body:
@@ -235,6 +245,12 @@ def _security(execution: Execution) -> Body:
     }
 
 
-def _resources(execution: Execution) -> dict[str, Any]:
-    given = to_body(execution.resources) if execution.resources else {}
-    return {name: given.get(name) or default for name, default in _RESOURCES.items()}
+def _resources(execution: Execution) -> Body:
+    """What was given, amount by amount, and defaults for the rest: these give way, since the API server takes no
+    request above its limit."""
+    given = execution.resources or Resources()
+    requests: dict[str, str] = to_body(given.requests) if given.requests else {}
+    limits: dict[str, str] = to_body(given.limits) if given.limits else {}
+    low = {name: min(each, limits.get(name, each), key=_SIZE_OF[name]) for name, each in _REQUESTS.items()}
+    high = {name: max(each, requests.get(name, each), key=_SIZE_OF[name]) for name, each in _LIMITS.items()}
+    return {"requests": low | requests, "limits": high | limits}

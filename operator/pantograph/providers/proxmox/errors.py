@@ -184,8 +184,8 @@ _CONTENT = re.compile(
 _LOCK_FILE = re.compile(r"can't lock file '[^']*/lock-(?P<vmid>\d+)\.conf' - got timeout")
 
 REASONS = frozenset(rule.reason for rule in _RULES) | {
-    "CertificateRefused", "CircuitOpen", "ConnectionClosed", "CredentialsRefused", "DownloadFailed", "InsecureEndpoint",
-    "InvalidCA", "InvalidCredentials", "InvalidParameter", "MarkRefused", "MissingPrivilege", "NodeUnreachable",
+    "CertificateRefused", "CircuitOpen", "ConnectionClosed", "CredentialsRefused", "DownloadFailed", "InvalidCA",
+    "InvalidCredentials", "InvalidParameter", "MarkRefused", "MissingPrivilege", "NodeUnreachable",
     "NotImplemented", "OutcomeUnknown", "PoolUnknown", "ProtocolError", "StorageLacksContent", "TaskFailed",
     "Unreachable", "VmidRangeExhausted",
 }  # fmt: skip

@@ -21,7 +21,7 @@ from proxmoxer.backends.https import ProxmoxHTTPAuthBase, ProxmoxHttpSession
 from proxmoxer.core import ProxmoxResource
 from requests.adapters import HTTPAdapter
 
-from pantograph.providers.errors import ProtocolError, Rejected
+from pantograph.providers.errors import ProtocolError
 from pantograph.providers.proxmox.auth import authentication
 from pantograph.providers.proxmox.settings import ConnectionSettings, Tls, UserPassword
 from pantograph.providers.trust import trusting
@@ -60,11 +60,7 @@ class Endpoint:
     def __init__(self, url: str, settings: ConnectionSettings, *, monotonic: Callable[[], float]) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise Rejected(
-                f"endpoint {url!r} would send the credentials unencrypted",
-                reason="InsecureEndpoint",
-                remedy=f"https://{parts.netloc or url}",
-            )
+            raise ValueError(f"endpoint {url!r} would send the credentials unencrypted: give https://")
         self.url = url.rstrip("/")
         self._base = f"{self.url}/api2/json"
         self._context = tls_context(settings.tls) if parts.scheme == "https" else None

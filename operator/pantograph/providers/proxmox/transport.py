@@ -137,6 +137,7 @@ class Transport:
             self._on_call(request.verb, request.template, code, self._clock.monotonic() - began)
 
     def close(self) -> None:
+        self._breaker.retire()
         self._executor.close()
         for endpoint in self._endpoints:
             endpoint.close()

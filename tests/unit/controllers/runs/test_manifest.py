@@ -99,8 +99,18 @@ def test_a_source_on_another_claim_is_mounted_for_reading_alone() -> None:
     spec = pod(order(local))
     mounts = {each["name"]: each.get("readOnly", False) for each in spec["containers"][0]["volumeMounts"]}
     assert (mounts["claim-0"], mounts["claim-1"]) == (False, True)
+
+
+def claims_of(spec: Body) -> list[Body]:
+    return [each["persistentVolumeClaim"] for each in spec["volumes"] if "persistentVolumeClaim" in each]
+
+
+def test_the_kubelet_gives_the_target_to_the_runs_group_and_leaves_the_media_as_they_are() -> None:
+    """It does so with every volume of a Pod that is not read-only itself, whatever the mount of a container says."""
+    apart = pod(order({"driver": "Local", "local": {"persistentVolumeClaim": {"claimName": "media"}}}))
+    assert claims_of(apart) == [{"claimName": "library"}, {"claimName": "media", "readOnly": True}]
     same = pod(order({"driver": "Local", "local": {"persistentVolumeClaim": {"claimName": "library"}}}))
-    assert [each["name"] for each in same["volumes"] if each["name"].startswith("claim")] == ["claim-0"]
+    assert claims_of(same) == [{"claimName": "library"}]
 
 
 def test_the_authority_of_the_server_is_mounted_beside_its_credentials() -> None:
@@ -134,6 +144,31 @@ def test_what_people_say_of_execution_reaches_the_pod() -> None:
         "limits": {"memory": "1Gi"},
         "requests": {"cpu": "50m", "memory": "96Mi"},
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        ({}, {"cpu": "50m", "memory": "96Mi"}, {"memory": "512Mi"}),
+        ({"limits": {}, "requests": {}}, {"cpu": "50m", "memory": "96Mi"}, {"memory": "512Mi"}),
+        ({"limits": {"cpu": "1"}}, {"cpu": "50m", "memory": "96Mi"}, {"cpu": "1", "memory": "512Mi"}),
+        ({"requests": {"cpu": "1"}}, {"cpu": "1", "memory": "96Mi"}, {"memory": "512Mi"}),
+        ({"limits": {"memory": "64Mi"}}, {"cpu": "50m", "memory": "64Mi"}, {"memory": "64Mi"}),
+        ({"limits": {"cpu": "0.02"}}, {"cpu": "0.02", "memory": "96Mi"}, {"cpu": "0.02", "memory": "512Mi"}),
+        ({"requests": {"memory": "0.75Gi"}}, {"cpu": "50m", "memory": "0.75Gi"}, {"memory": "0.75Gi"}),
+        ({"requests": {"memory": "0.25G"}}, {"cpu": "50m", "memory": "0.25G"}, {"memory": "512Mi"}),
+        (
+            {"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+            {"cpu": "50m", "memory": "1Gi"},
+            {"memory": "2Gi"},
+        ),
+    ],
+)
+def test_what_is_given_of_resources_in_part_stands_and_the_defaults_give_way(
+    given: Body, requests: Body, limits: Body
+) -> None:
+    (container,) = pod(order(execution={"resources": given}))["containers"]
+    assert container["resources"] == {"requests": requests, "limits": limits}
 
 
 def test_the_deadline_is_the_runs_own_and_kubernetes_only_stands_behind_it() -> None:
