@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
         "fetch": {"allowLoopback": True, "clusterRanges": ["10.96.0.0/12", "fd00:10:96::/112"]},
         "roots": [
             {"name": "library", "existingClaim": "library", "namespaces": ["films", "shows"]},
+            {"name": "originals", "existingClaim": "originals", "namespaces": ["films"], "readOnly": True},
             {"name": "archive", "hostPath": {"path": "/srv/archive", "type": "Directory"}, "namespaces": []},
             {
                 "name": "nas",
@@ -84,6 +85,8 @@ CASES: dict[str, dict[str, Any]] = {
             }
         },
         "priorityClassName": "system-cluster-critical",
+        "hostAliases": [{"ip": "192.0.2.20", "hostnames": ["pve1.example.org"]}],
+        "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
         "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt"}],
         "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],

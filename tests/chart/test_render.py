@@ -12,11 +12,20 @@ from pantograph.controllers.runs.roots import parse_roots
 from pantograph.controllers.runs.service import names_of
 from pantograph.engine.metrics import Metrics
 from tests.chart.cases import CASES
-from tests.chart.conftest import CHART, Body, Helm, Id, Refused, Render
+from tests.chart.conftest import CHART, Body, Helm, Id, Refused, Render, identify
 
 CHECKOUT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 CRD = "CustomResourceDefinition"
+
+
+class Strict(yaml.SafeLoader):
+    """YAML as the API server takes it: no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"twice: {keys}"
+        return super().construct_mapping(node, deep)
 
 
 def objects_of(rendered: dict[Id, Body], *kinds: str) -> list[Body]:
@@ -159,11 +168,27 @@ def test_roots_are_mounted_where_the_operator_is_told_and_open_to_whom_the_value
     assert {root.name: str(root.path) for root in roots} == {
         name.removeprefix("root-"): mount["mountPath"] for name, mount in mounts.items() if name.startswith("root-")
     }
-    assert [root.is_open_to("films") for root in roots] == [True, False, True]
+    assert {root.name for root in roots if root.is_open_to("films")} == {"library", "originals", "nas"}
     assert volumes["root-library"]["persistentVolumeClaim"] == {"claimName": "library"}
     assert volumes["root-archive"]["hostPath"]["path"] == "/srv/archive"
     assert volumes["root-nas"]["nfs"]["server"] == "nas.example.org"
-    assert [name for name, mount in mounts.items() if mount.get("readOnly")] == ["root-nas"]
+    assert [name for name, mount in mounts.items() if mount.get("readOnly")] == ["root-originals", "root-nas"]
+
+
+def test_the_files_of_a_claim_that_is_only_read_never_get_the_group_of_the_pod(render: Render) -> None:
+    """The kubelet applies fsGroup to whatever it mounts writable, whatever the container's own mount says."""
+    claims = [("strm", "strm", False), ("media", "media", True), ("strm-for-others", "strm", True)]
+    roots = [
+        {"name": name, "existingClaim": claim, "readOnly": read_only, "namespaces": []}
+        for name, claim, read_only in claims
+    ]
+    pod = pod_of(render({"roots": roots}))
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["root-strm"]["persistentVolumeClaim"] == {"claimName": "strm"}
+    assert volumes["root-media"]["persistentVolumeClaim"] == {"claimName": "media", "readOnly": True}
+    assert volumes["root-strm-for-others"]["persistentVolumeClaim"] == {"claimName": "strm"}, "it is mounted once"
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert [mount["name"] for mount in mounts if mount.get("readOnly")] == ["root-media", "root-strm-for-others"]
 
 
 def test_what_runs_on_roots_are_given_never_touches_a_disk(render: Render) -> None:
@@ -183,6 +208,38 @@ def test_runs_reach_the_service_under_a_name_that_the_certificate_has(render: Re
     assert "pantograph-runs.pantograph-system.svc" in names_of(url)
 
 
+def test_the_pod_resolves_the_names_that_the_values_give_it(render: Render) -> None:
+    pod = pod_of(render(CASES["everything"]))
+    assert pod["hostAliases"] == [{"ip": "192.0.2.20", "hostnames": ["pve1.example.org"]}]
+    assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "1"}]}
+    assert pod_of(render({})).keys().isdisjoint({"hostAliases", "dnsConfig"})
+
+
+def test_of_a_label_given_twice_the_one_that_selects_wins_then_that_of_the_pod_then_the_common_one(
+    helm: Helm,
+) -> None:
+    name, part, component = (f"app.kubernetes.io/{key}" for key in ("name", "part-of", "component"))
+    labels = {name: "other", part: "shop", component: "web", "example.org/empty": "", "example.org/kind": "common"}
+    monitoring = {"enabled": True, "labels": {part: "monitoring", name: "third"}}
+    values = {
+        "commonLabels": labels,
+        "podLabels": labels | {part: "cart", "example.org/kind": "pod"},
+        "metrics": dict.fromkeys(("serviceMonitor", "podMonitor", "prometheusRule"), monitoring),
+    }
+    rendered = {identify(body): body for body in yaml.load_all(helm.text(values), Strict) if body is not None}
+    (deployment,) = objects_of(rendered, "Deployment")
+    pod = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= pod.items()
+    assert (pod[name], pod[part], pod["example.org/kind"]) == ("pantograph", "cart", "pod")
+    own = deployment["metadata"]["labels"]
+    assert own == own | labels | {name: "pantograph"}
+    for monitor in objects_of(rendered, "ServiceMonitor", "PodMonitor", "PrometheusRule"):
+        assert monitor["metadata"]["labels"][part] == "monitoring"
+    (monitor,) = objects_of(rendered, "ServiceMonitor")
+    service = rendered[Id("Service", "pantograph-system", "pantograph-metrics")]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+
+
 def test_the_image_is_the_tag_of_the_application_unless_pinned(render: Render) -> None:
     def image(values: Body) -> str:
         name: str = pod_of(render({"image": values}))["containers"][0]["image"]
@@ -200,10 +257,14 @@ def test_an_older_kubernetes_is_refused(helm: Helm) -> None:
         helm.render({}, "--kube-version", "1.29.9")
 
 
+def notes_of(helm: Helm, *flags: str, stdin: str | None = None) -> str:
+    command = ("install", "pantograph", str(CHART), "--namespace", "pantograph-system", "--dry-run=client")
+    return helm.run(*command, *flags, stdin=stdin).split("NOTES:")[1]
+
+
 def test_the_notes_say_what_is_missing_and_what_to_apply_next(helm: Helm) -> None:
     def notes(*flags: str) -> str:
-        command = ("install", "pantograph", str(CHART), "--namespace", "pantograph-system", "--dry-run=client")
-        return helm.run(*command, *flags).split("NOTES:")[1]
+        return notes_of(helm, *flags)
 
     plain = notes()
     assert "depot.externalURL is not set" in plain
@@ -217,6 +278,43 @@ def test_the_notes_say_what_is_missing_and_what_to_apply_next(helm: Helm) -> Non
     assert "fetch.clusterRanges is not set" in plain
     assert "kubectl get servicecidrs" in plain
     assert "fetch.clusterRanges is not set" not in notes("--set", "fetch.clusterRanges={10.96.0.0/12}")
+
+
+def test_the_notes_name_roots_by_what_may_be_done_with_them(helm: Helm) -> None:
+    notes = notes_of(helm, "--values", "-", stdin=yaml.safe_dump({"roots": CASES["everything"]["roots"]}))
+    assert "StrmSyncJobs of films, shows may use /roots/library as target.root.name=library" in notes
+    assert "DataServers of every namespace may read /srv/nas as local.root.name=nas" in notes
+    assert "target.root.name=nas" not in notes
+
+
+def test_the_notes_tell_commands_for_the_namespaces_that_are_served(helm: Helm) -> None:
+    notes = notes_of(helm, "--set", "watchNamespaces={lab,shop}")
+    commands = re.findall(r"^  (kubectl (?!delete crd|--namespace|get servicecidrs|cluster-info).*)$", notes, re.M)
+    assert commands
+    assert {command for command in commands if "--namespace lab" not in command} == {
+        f"kubectl delete {kinds} --all --namespace shop"
+        for kinds in ("vmtemplates,templatereplicas", "proxmoxclusters", "strmsyncjobs", "dataservers")
+    }
+    assert "--all-namespaces" not in notes
+
+
+def alerts_of(rendered: dict[Id, Body]) -> dict[str, Body]:
+    (rule,) = objects_of(rendered, "PrometheusRule")
+    return {alert["alert"]: alert for alert in rule["spec"]["groups"][0]["rules"]}
+
+
+def test_the_leader_that_an_alert_misses_is_that_of_this_release_and_none_is_missed_where_none_is_to_run(
+    render: Render,
+) -> None:
+    rules = {"prometheusRule": {"enabled": True}}
+    expression = alerts_of(render({"metrics": rules}))["PantographNoLeader"]["expr"]
+    assert set(re.findall(r"pantograph_leader(\S*?)[) ]", expression + " ")) == {'{namespace="pantograph-system"}'}
+    assert "PantographNoLeader" not in alerts_of(render({"metrics": rules, "replicas": 0}))
+
+
+def test_the_first_unforeseen_error_is_seen_though_its_counter_is_born_with_it(render: Render) -> None:
+    alert = alerts_of(render({"metrics": {"prometheusRule": {"enabled": True}}}))["PantographUnforeseenError"]
+    assert "pantograph_unforeseen_errors_total unless pantograph_unforeseen_errors_total offset 15m" in alert["expr"]
 
 
 def test_alerts_speak_of_metrics_that_exist(render: Render) -> None:

@@ -24,6 +24,17 @@ from tests.chart.conftest import CHART, Body, Helm, Refused
         pytest.param({"watchNamespaces": "lab"}, "/watchNamespaces", id="a word for a list"),
         pytest.param({"watchNamespaces": ["Lab"]}, "/watchNamespaces/0", id="an impossible namespace"),
         pytest.param({"leaderElection": {"leaseDuration": 15}}, "/leaderElection/leaseDuration", id="no unit of time"),
+        pytest.param(
+            {"leaderElection": {"leaseDuration": "10s", "renewDeadline": "10s"}},
+            "leaderElection.renewDeadline (10s) must be less than leaderElection.leaseDuration (10s)",
+            id="a leader that outlives its Lease",
+        ),
+        pytest.param(
+            {"leaderElection": {"leaseDuration": "1m1s", "renewDeadline": "61500ms"}},
+            "leaderElection.renewDeadline (61500ms) must be less than",
+            id="a leader that outlives its Lease, in other units",
+        ),
+        pytest.param({"hostAliases": {"ip": "192.0.2.1"}}, "/hostAliases", id="an alias for a list of them"),
         pytest.param({"fetch": {"clusterRanges": ["10.0.0.1"]}}, "/fetch/clusterRanges/0", id="an address for a range"),
         pytest.param({"fetch": {"clusterRanges": ["10.0.0.0/33"]}}, "/fetch/clusterRanges/0", id="a prefix too long"),
         pytest.param(
@@ -75,6 +86,7 @@ def test_a_wrong_value_is_refused_by_name(values: Body, named: str, helm: Helm) 
         {"depot": {"persistence": {"enabled": False}}},
         {"depot": {"quota": "900Mi", "persistence": {"enabled": False, "size": "1.5G"}}},
         {"depot": {"quota": "80Gi", "persistence": {"size": "20Gi"}}},
+        {"leaderElection": {"leaseDuration": "1m", "renewDeadline": "59s900ms"}},
         {"fetch": {"clusterRanges": ["10.96.0.0/12", "10.1.2.3/32", "0.0.0.0/0", "fd00:10:96::/112", "::/0"]}},
     ],
     ids=str,

@@ -13,18 +13,24 @@
 {{- end }}
 
 {{- define "pantograph.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pantograph.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pantograph.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "pantograph.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "pantograph.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: pantograph
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- include "pantograph.labelsWith" (list . dict) }}
+{{- end }}
+
+{{- /* Labels of an object: those that select, then those given beside the root, then commonLabels. The first wins. */ -}}
+{{- define "pantograph.labelsWith" -}}
+{{- $root := first . -}}
+{{- with $root -}}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "pantograph" -}}
+{{- merge (include "pantograph.selectorLabels" . | fromYaml) (last $ | default dict) (.Values.commonLabels | default dict) $own | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -67,6 +73,16 @@ app.kubernetes.io/part-of: pantograph
 {{- mulf (regexFind "^[0-9.]+" .) (get $units (regexReplaceAll "^[0-9.]+" . "")) -}}
 {{- end }}
 
+{{- /* A duration of values.schema.json, such as 1m30s, in milliseconds. */ -}}
+{{- define "pantograph.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" .) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}
+
 {{- /* What can only be seen by looking at two values at once, and so not by values.schema.json. */ -}}
 {{- define "pantograph.validate" -}}
 {{- with .Values -}}
@@ -81,6 +97,11 @@ app.kubernetes.io/part-of: pantograph
 {{- with .depot -}}
 {{- if and (not .persistence.enabled) (ge (include "pantograph.bytes" .quota | float64) (include "pantograph.bytes" .persistence.size | float64)) -}}
 {{- fail (printf "depot.quota (%s) must be less than depot.persistence.size (%s) while depot.persistence.enabled is false: Kubernetes evicts a pod whose emptyDir outgrows its size, and then all images are fetched again; lower depot.quota or raise depot.persistence.size" .quota .persistence.size) -}}
+{{- end -}}
+{{- end -}}
+{{- with .leaderElection -}}
+{{- if ge (include "pantograph.milliseconds" .renewDeadline | int64) (include "pantograph.milliseconds" .leaseDuration | int64) -}}
+{{- fail (printf "leaderElection.renewDeadline (%s) must be less than leaderElection.leaseDuration (%s): a leader must have ended before another takes over; lower renewDeadline or raise leaseDuration" .renewDeadline .leaseDuration) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .depot.service.nodePort (eq .depot.service.type "ClusterIP") -}}

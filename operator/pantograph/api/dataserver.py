@@ -93,7 +93,7 @@ class DataServerSpec(CommonSpec):
     driver: Literal["OpenList", "CloudDrive2", "WebDAV", "Local"]
     """What speaks to it. `OpenList` also serves AList; `Local` is a folder."""
     endpoint: Endpoint | None = None
-    """The server as the operator and the Pods of runs reach it, such as `http://openlist:5244`, without
+    """The server as the operator and the Pods of runs reach it, such as `http://openlist.media.svc:5244`, without
     `user:password@`: that is for the Secret. What players see is the job's `link.publicBase`."""
     credentials_ref: LocalReference | None = None
     """A Secret: `token`, or `username` and `password` (and `otp`, the seed of one-time passwords). Absent: a guest."""

@@ -37,7 +37,7 @@ class MediaServer(Model):
     """Tells it apart, also in messages."""
     type: Literal["Emby", "Jellyfin"]
     url: NotifyUrl
-    """The server as the run reaches it, such as `http://jellyfin:8096`."""
+    """The server as the run reaches it, such as `http://jellyfin.media.svc:8096`."""
     secret_ref: LocalReference
     """A Secret with the key `token`: an API key of the server."""
     path_map: Annotated[list[FolderMapping], Field(min_length=1, max_length=MAX_FOLDER_MAPPINGS), Atomic()]
