@@ -24,7 +24,6 @@ class Write(NamedTuple):
     """A file to be made or written anew."""
 
     file: WantedFile
-    previous: FileRow | None
     reason: str
     found: bytes | None = None
     """Digest of what it replaces, as far as that was read."""
@@ -83,7 +82,7 @@ class Merge:
     def _strm(self, plan: Plan, file: WantedFile) -> None:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
-            plan.creates.append(Write(file, row, "New" if row is None or row.digest is None else "Vanished"))
+            plan.creates.append(Write(file, "New" if row is None or row.digest is None else "Vanished"))
             self._note_renewal(plan, file.text)
             return
         if not found.regular:
@@ -119,20 +118,20 @@ class Merge:
             return
         found_digest = None if content is None else digest_of(content)
         if row is None and self.job.on_foreign == "Adopt" and found_digest is not None and self.complete:
-            plan.rewrites.append(Write(file, row, "Foreign", found_digest))
+            plan.rewrites.append(Write(file, "Foreign", found_digest))
             plan.settled = False
         elif row is None:
             self._leave(plan, file, "Foreign", "somebody else's file with another content has this name")
         elif found_digest is None or not (row.owns(found_digest) or content == b""):
             self._leave(plan, file, "Modified", "somebody changed this file")
         elif self.complete:
-            plan.rewrites.append(Write(file, row, verdict.reason if verdict else "ContentChanged", found_digest))
+            plan.rewrites.append(Write(file, verdict.reason if verdict else "ContentChanged", found_digest))
             plan.settled = False
 
     def _sidecar(self, plan: Plan, file: WantedFile) -> None:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
-            plan.creates.append(Write(file, row, "New" if row is None or row.digest is None else "Vanished"))
+            plan.creates.append(Write(file, "New" if row is None or row.digest is None else "Vanished"))
             return
         if not found.regular:
             self._leave(plan, file, "Obstructed", "something that is no regular file has this name")
@@ -142,7 +141,7 @@ class Merge:
             row = _record(file, row.intent, found)
             plan.records.append(row)
         if self._sidecar_is_due(file, row, found):
-            plan.creates.append(Write(file, row, "Update"))
+            plan.creates.append(Write(file, "Update"))
         else:
             plan.unchanged += 1
 

@@ -18,12 +18,12 @@ from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
 from pantograph.strm.batch import MAX_WRITES, Batch, Work
 from pantograph.strm.faults import fault_of_file
-from pantograph.strm.manifest import FileRow, Manifest
+from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import Write, digest_of
 from pantograph.strm.removal import is_gone
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import Job
-from pantograph.strm.target import OnDisk, Target, look, read_small
+from pantograph.strm.target import OnDisk, Target, look_into
 from pantograph.strm.wanted import WantedFile, below
 
 _RENEWALS: Final = ("SignExpiring", "SignMissing")
@@ -120,32 +120,31 @@ class Rewriting:
     def _plan(self, planned: tuple[Any, ...]) -> None:
         directory, name, text, remote, size, time, reason, replaced, path, local = planned
         try:
-            found, content = self._look(local, name)
+            there = self._look(local, name)
         except OSError as error:
             why = fault_of_file(self.target.root, error)
             self.report.note_failed(Issue("WriteFailed", below(local, name), why))
             return
-        row = self.manifest.files.at(directory, name)
-        if content is None or not self._is_replaced(row, content, replaced):
+        if there is None or not (digest_of(there[1]) == replaced or self._is_ours(directory, name, there[1])):
             self.report.skipped += 1
             self.report.note(Issue("Modified", below(local, name), "somebody changed it since it was compared"))
             return
         modified = None if time is None else datetime.fromtimestamp(time, UTC)
         entry = Entry(remote, path, False, size, modified)
-        write = Write(WantedFile(name, "strm", entry, text), row, reason)
-        self.batch.add(Work(directory, path, local, write, found))
+        write = Write(WantedFile(name, "strm", entry, text), reason)
+        self.batch.add(Work(directory, path, local, write, there[0]))
 
-    def _look(self, local: str, name: str) -> tuple[OnDisk | None, bytes | None]:
-        """The file's state and content. Raises OSError for what could not be looked at."""
+    def _look(self, local: str, name: str) -> tuple[OnDisk, bytes] | None:
+        """The file's state and content, None for what is no `.strm`. Raises OSError for what could not be looked at."""
         try:
             fd = self.target.open(local)
-            return (None, None) if fd is None else (look(fd, name), read_small(fd, name))
+            return None if fd is None else look_into(fd, name)
         except OSError as error:
             if not is_gone(error):
                 raise
-            return None, None
+            return None
 
-    def _is_replaced(self, row: FileRow | None, content: bytes, replaced: bytes | None) -> bool:
-        """Whether this is what was to be replaced, or what a killed run put in its place."""
-        digest = digest_of(content)
-        return digest == replaced or (row is not None and (content == b"" or row.owns(digest)))
+    def _is_ours(self, directory: int, name: str, content: bytes) -> bool:
+        """Whether this is what a killed run put in the place of what was to be replaced."""
+        row = self.manifest.files.at(directory, name)
+        return row is not None and (content == b"" or row.owns(digest_of(content)))

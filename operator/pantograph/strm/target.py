@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -189,19 +189,12 @@ def _link_anew(name: str, new_name: str, *, source: int, directory: int) -> None
 
 def read_small(fd: int, name: str) -> bytes | None:
     """The content of a regular file that may be a `.strm`; None if it is too large, gone, or no regular file."""
-    return _read(fd, name, lambda handle: os.read(handle, MAX_STRM_BYTES), MAX_STRM_BYTES)
+    found = look_into(fd, name)
+    return None if found is None else found[1]
 
 
-def read_exactly(fd: int, name: str | bytes, size: int) -> bytes:
-    """The content of a file that was seen to have `size` bytes, and perhaps more of it. Raises OSError."""
-    handle = os.open(name, _READ, dir_fd=fd)
-    try:
-        return os.read(handle, size + 1)
-    finally:
-        os.close(handle)
-
-
-def _read(fd: int, name: str, read: Callable[[int], bytes], limit: int) -> bytes | None:
+def look_into(fd: int, name: str) -> tuple[OnDisk, bytes] | None:
+    """The same with the file's state."""
     try:
         handle = os.open(name, _READ, dir_fd=fd)
     except OSError as error:
@@ -210,9 +203,18 @@ def _read(fd: int, name: str, read: Callable[[int], bytes], limit: int) -> bytes
         raise
     try:
         state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or state.st_size >= limit:
+        if not stat.S_ISREG(state.st_mode) or state.st_size >= MAX_STRM_BYTES:
             return None
-        return read(handle)
+        return OnDisk(True, state.st_size, state.st_mtime_ns), os.read(handle, MAX_STRM_BYTES)
+    finally:
+        os.close(handle)
+
+
+def read_exactly(fd: int, name: str | bytes, size: int) -> bytes:
+    """The content of a file that was seen to have `size` bytes, and perhaps more of it. Raises OSError."""
+    handle = os.open(name, _READ, dir_fd=fd)
+    try:
+        return os.read(handle, size + 1)
     finally:
         os.close(handle)
 
