@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from pantograph.api.meta import Key
 from pantograph.controllers.runs import kubejobs
 from pantograph.controllers.runs.children import Children
@@ -14,10 +12,9 @@ from pantograph.controllers.runs.port import RunOrder, RunState
 class Executor:
     """Implements `Runs`. A handle tells by its beginning who has the run."""
 
-    def __init__(self, children: Children, jobs: KubeJobs, *, end_jobs: Callable[[Key], Awaitable[None]]) -> None:
+    def __init__(self, children: Children, jobs: KubeJobs) -> None:
         self._children = children
         self._jobs = jobs
-        self._end_jobs = end_jobs
 
     async def start(self, order: RunOrder) -> str:
         here = order.job.spec.target.root is not None
@@ -45,7 +42,7 @@ class Executor:
 
     async def end(self, key: Key) -> None:
         await self._children.end(key)  # first: for this nobody else is needed
-        await self._end_jobs(key)
+        await self._jobs.end(key)
 
     async def keep(self) -> None:
         """Background work of the process that leads, until cancelled; ends the children before another may lead."""

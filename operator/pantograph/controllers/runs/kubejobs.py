@@ -131,14 +131,17 @@ class KubeJobs:
     async def forget(self, key: Key, run: str, handle: str) -> None:
         """See `Runs.forget`; also removes the oldest Jobs beyond those kept."""
         self._registry.forget(run, stored=True)
-        uid = self._uid(key)
-        ended = [
-            job
-            for each in self._services.cache.select(JOBS.kind, namespace=key.namespace, labels=_labels(key))
-            if uid and (job := self._services.cache.get(each)) and _has_ended(job) and _owner_uid(job) == uid
-        ]
+        ended = [job for job in self._own_jobs(key) if _has_ended(job)]
         ended.sort(key=lambda job: job["metadata"].get("creationTimestamp") or "")
         for job in ended[:-KEPT]:
+            await self._delete(job)
+
+    async def end(self, key: Key) -> None:
+        """See `Runs.end`. Those that have ended go with them, as they would with their owner. Raises KubeError."""
+        jobs = self._own_jobs(key)
+        for job in jobs:
+            self._registry.forget(job["metadata"]["labels"].get(labels.RUN, ""))
+        for job in jobs:
             await self._delete(job)
 
     async def close(self) -> None:
@@ -185,6 +188,12 @@ class KubeJobs:
         found = (await self._services.kube.list(PODS, namespace=metadata["namespace"], labels=selector)).items
         pods = [pod for pod in found if _owner_uid(pod) == metadata["uid"]]
         return max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", default=None)
+
+    def _own_jobs(self, key: Key) -> list[Body]:
+        """As cached, and its own alone: a label on a Job says nothing, for everybody may write it."""
+        uid, cache = self._uid(key), self._services.cache
+        found = map(cache.get, cache.select(JOBS.kind, namespace=key.namespace, labels=_labels(key)))
+        return [job for job in found if job and uid and _owner_uid(job) == uid]
 
     def _uid(self, key: Key) -> str | None:
         body = self._services.cache.get(key)

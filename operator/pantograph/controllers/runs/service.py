@@ -20,7 +20,6 @@ from pantograph.controllers.runs.authority import Authority
 from pantograph.controllers.runs.certificate import RunsCertificate, ensure_certificate
 from pantograph.controllers.runs.children import Children, ChildSettings
 from pantograph.controllers.runs.cooldowns import Cooldowns
-from pantograph.controllers.runs.ending import end_jobs
 from pantograph.controllers.runs.endpoint import application
 from pantograph.controllers.runs.executor import Executor
 from pantograph.controllers.runs.kubejobs import KubeJobs
@@ -97,11 +96,7 @@ class RunsService:
             limit_of=lambda server: _limit_in(services.cache, server),
             wake=services.queue.add,
         )
-        self.executor = Executor(
-            self._children(installation),
-            self._jobs(installation),
-            end_jobs=lambda key: end_jobs(key, services=services, registry=self.registry),
-        )
+        self.executor = Executor(self._children(installation), self._jobs(installation))
         """`Runs`, for the StrmSyncJob's controller; its `keep` is background work of the manager."""
 
     @property
