@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from pantograph.garbage import collect_seldom
 from pantograph.providers.media.port import Entry, Listing
 from tests.bench.shelves import BIRTH, ROOT, Shelves, listing
 from tests.bench.strmruns import Engine, job
@@ -25,6 +26,7 @@ def main() -> None:
     def listings(path: str) -> Listing:
         return _flat(path, args.flat) if args.flat else listing(path, shelves.children(path) or [])
 
+    collect_seldom()  # as the command does
     with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
         engine = Engine(Path(folder) / "tree", listings)
         for _ in range(2):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from pantograph.garbage import collect_seldom
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
 from tests.bench.metering import cpu_s
@@ -49,6 +50,7 @@ def main() -> None:
     count = parser.parse_args().files
     shelves = Shelves(count)
     listings = {path: listing(path, shelves.children(path) or []) for path in shelves.paths()}
+    collect_seldom()  # as the command does
     gc.collect()
     gc.freeze()  # what was prepared must not slow down the engine's own collections
     with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:

@@ -23,6 +23,7 @@ from pantograph.cli.strm_stop import Stop
 from pantograph.cli.strm_target import end_purge, purge_target, restore_run, show_candidates
 from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
+from pantograph.garbage import collect_seldom
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.declared import bucket_of, limits_of, list_timeout_of, settings_of
@@ -56,6 +57,7 @@ def run(arguments: Namespace) -> int:
             return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
         if arguments.action == "candidates":
             return show_candidates(declared, places, arguments.run_name, as_json=arguments.json)
+        collect_seldom()
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError) as error:
         remedy = getattr(error, "remedy", None)

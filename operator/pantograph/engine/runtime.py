@@ -7,13 +7,14 @@ ends by itself, the process ends: a fresh one finds everything again, a half one
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
+
+from pantograph.garbage import collect_seldom
 
 from .informer import MissingKinds
 from .lease import Elector, LeaseLost
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 10.0
 """What reconciles in hand get on SIGTERM; within Kubernetes' 30 s before the kill."""
-COLLECT_AFTER: Final = 20_000
-"""New objects until Python looks for cycles among them. Its own 700 are what one answer of the API server makes."""
 
 
 class Runtime:
@@ -127,7 +126,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def run_process(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run `main` as the whole process; the exit code, with the reason of a failure in the log."""
-    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+    collect_seldom()
     try:
         asyncio.run(main())
     except (MissingKinds, LoginError) as error:

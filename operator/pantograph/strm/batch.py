@@ -18,11 +18,11 @@ from pantograph.providers.media.port import MediaSource
 from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import FrontierItem, Intent, Manifest, Record
-from pantograph.strm.merge import Write, digest_of
-from pantograph.strm.quiet import Lying, Quieted
+from pantograph.strm.merge import digest_of
+from pantograph.strm.quiet import Quieted
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
-from pantograph.strm.wanted import below
+from pantograph.strm.wanted import WantedFile, below
 from pantograph.strm.writing import Hand, NotWritten
 
 MAX_DIRECTORIES: Final = 1000
@@ -38,7 +38,7 @@ class Work(NamedTuple):
     """Of the directory, relative to the source."""
     local: str
     """Of the directory, relative to the target."""
-    write: Write
+    file: WantedFile
     expected: OnDisk | None
     """The file as the merge saw it."""
     quieted: Quieted | None = None
@@ -131,7 +131,7 @@ class Batch:
         await self.flush()
 
     async def _write(self, works: list[Work]) -> None:
-        digests = [digest_of(work.write.file.text) for work in works]
+        digests = [digest_of(work.file.text) for work in works]
         self.manifest.files.announce(
             [_intent(work, digest) for work, digest in zip(works, digests, strict=True) if _is_link(work)]
         )
@@ -171,16 +171,16 @@ class Batch:
         links = [(work, digest) for work, digest in works if _is_link(work)]
         if not links or any(work.expected is not None for work, _ in works):  # it was there, and is gone since
             return works
-        states = self.writer.make_directory(local, [work.write.file for work, _ in links])
+        states = self.writer.make_directory(local, [work.file for work, _ in links])
         if states is None:
             return works
         for (work, digest), state in zip(links, states, strict=True):
             self._note_written(work, digest, state)
-        return [each for each in works if not _is_link(each[0])]
+        return [each for each in works if not _is_link(each[0])] if len(links) < len(works) else []
 
     async def _write_one(self, work: Work, digest: bytes) -> None:
         """`digest`: of the text that a `.strm` will hold."""
-        file = work.write.file
+        file = work.file
         entry = file.entry
         try:
             if file.kind == "strm":
@@ -200,7 +200,7 @@ class Batch:
 
     def _note_written(self, work: Work, digest: bytes, state: OnDisk) -> None:
         """`digest`: of what the file holds now."""
-        file = work.write.file
+        file = work.file
         entry = file.entry
         _, size, mtime_ns = state
         time = None if entry.modified is None else entry.modified.timestamp()
@@ -210,9 +210,9 @@ class Batch:
             )
         )  # fmt: skip
         if work.quieted is not None:
-            work.quieted.files[file.name] = Lying(size, mtime_ns, digest)
+            work.quieted.files[file.name] = (size, mtime_ns, digest)
         self.changes.happened(work.local)
-        if work.write.reason in ("New", "Vanished"):
+        if work.expected is None:
             self.report.created += 1
         else:
             self.report.updated += 1
@@ -229,9 +229,9 @@ def _local(each: tuple[Work, bytes]) -> str:
 
 
 def _is_link(work: Work) -> bool:
-    return work.write.file.kind == "strm"
+    return work.file.kind == "strm"
 
 
 def _intent(work: Work, digest: bytes) -> Intent:
-    file = work.write.file
+    file = work.file
     return Intent(work.directory, file.name, file.kind, file.entry.name, digest)

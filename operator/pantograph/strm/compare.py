@@ -6,24 +6,22 @@ account banned; so a link that plays stays, even if it would be written otherwis
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote
 
 from pantograph.providers.media.links import normal_base, sign_expiry
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`same`: leave the file. `reason`: why it stays although its bytes differ, or why it does not."""
 
     same: bool
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(NamedTuple):
     base: str
     path: str
     """As written, still encoded."""
@@ -36,7 +34,7 @@ def compare(
     existing: bytes,
     wanted: bytes,
     *,
-    equivalent_bases: Iterable[str],
+    equivalent_bases: Collection[str],
     now: datetime,
     renew_before_s: float,
 ) -> Verdict:
@@ -50,7 +48,7 @@ def compare(
     have_parts, want_parts = _split(text, equivalent_bases), _split(want, equivalent_bases)
     if have_parts is None or want_parts is None:
         return Verdict(False, "ContentChanged")
-    return _compare(have_parts, want_parts, now=now, renew_before_s=renew_before_s, bases=set(equivalent_bases))
+    return _compare(have_parts, want_parts, now=now, renew_before_s=renew_before_s, bases=equivalent_bases)
 
 
 def sign_of(content: bytes) -> str:
@@ -68,7 +66,7 @@ def pickcode_of(content: bytes) -> str:
     return parse_qs(query).get("pickcode", [""])[0]
 
 
-def _compare(have: _Parts, want: _Parts, *, now: datetime, renew_before_s: float, bases: set[str]) -> Verdict:
+def _compare(have: _Parts, want: _Parts, *, now: datetime, renew_before_s: float, bases: Collection[str]) -> Verdict:
     equivalent = have.base != want.base
     if equivalent and have.base not in bases:
         return Verdict(False, "BaseChanged")
@@ -97,25 +95,27 @@ def _compare_signs(have: str, want: str, *, now: datetime, renew_before_s: float
     return Verdict(True, "SignStillValid")
 
 
-def _split(text: str, equivalent_bases: Iterable[str]) -> _Parts | None:
+def _split(text: str, equivalent_bases: Collection[str]) -> _Parts | None:
+    address, _, fragment = text.partition("#")
+    address, _, query = address.partition("?")
+    scheme, _, rest = address.partition("://")
+    host = rest.partition("/")[0]
+    if scheme.lower() not in ("http", "https") or not host:
+        return None
+    url = f"{scheme.lower()}://{rest}"
     try:
-        parts = urlsplit(text)
-        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        base = normal_base(f"{scheme}://{host}")
+        values = parse_qs(query, keep_blank_values=True, strict_parsing=True) if query else {}
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        return None
-    sign = _raw_sign(parts.query)
-    pickcode = query.pop("pickcode", [""])[0]
-    query.pop("sign", None)
-    url = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    base = normal_base(f"{parts.scheme}://{parts.netloc}")
+    path = rest[len(host) :]
     for each in equivalent_bases:  # a base may end in a path of its own
         if url == each or url.startswith(f"{each}/"):
-            base = each
+            base, path = each, url[len(each) :]
             break
-    path = url[len(base) :] if url.startswith(base) else parts.path
-    return _Parts(base, path, pickcode, sign, f"{sorted(query.items())}#{parts.fragment}")
+    pickcode = values.pop("pickcode", [""])[0]
+    values.pop("sign", None)
+    return _Parts(base, path, pickcode, _raw_sign(query), f"{sorted(values.items())}#{fragment}")
 
 
 def _raw_sign(query: str) -> str:

@@ -45,9 +45,8 @@ class LinkRules:
     def text(self, source: MediaSource, entry: Entry) -> bytes:
         """The whole content of the file's `.strm`. Raises `Rejected` for what has no link."""
         link = source.link(entry, sign=self.sign)
-        path = self.mapped(link.path)
-        if path != link.path:
-            link = link._replace(path=path)
+        if self.path_map or self.replacements:
+            link = link._replace(path=self.mapped(link.path))
         return self._line(link).encode()
 
     def _line(self, link: Link) -> str:

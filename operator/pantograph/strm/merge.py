@@ -20,21 +20,22 @@ from pantograph.strm.wanted import Wanted, WantedFile, below
 DIGEST_BYTES = 16
 
 
-class Write(NamedTuple):
-    """A file to be made or written anew."""
+class Rewrite(NamedTuple):
+    """A `.strm` to be written anew."""
 
     file: WantedFile
     reason: str
-    found: bytes | None = None
-    """Digest of what it replaces, as far as that was read."""
+    found: bytes
+    """Digest of what it replaces."""
 
 
 @dataclass(slots=True)
 class Plan:
     """What is to be done in one directory. Nothing in it was done yet."""
 
-    creates: list[Write] = field(default_factory=list)
-    rewrites: list[Write] = field(default_factory=list)
+    creates: list[WantedFile] = field(default_factory=list)
+    """To be made, and sidecars to be copied once more."""
+    rewrites: list[Rewrite] = field(default_factory=list)
     """Of existing `.strm`: not before the share of all rewrites in the library is known."""
     records: list[FileRow] = field(default_factory=list)
     """Rows to be stored without any write: files adopted, or seen under new names, sizes and times."""
@@ -82,7 +83,7 @@ class Merge:
     def _strm(self, plan: Plan, file: WantedFile) -> None:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
-            plan.creates.append(Write(file, "New" if row is None or row.digest is None else "Vanished"))
+            plan.creates.append(file)
             self._note_renewal(plan, file.text)
             return
         if not found.regular:
@@ -118,20 +119,20 @@ class Merge:
             return
         found_digest = None if content is None else digest_of(content)
         if row is None and self.job.on_foreign == "Adopt" and found_digest is not None and self.complete:
-            plan.rewrites.append(Write(file, "Foreign", found_digest))
+            plan.rewrites.append(Rewrite(file, "Foreign", found_digest))
             plan.settled = False
         elif row is None:
             self._leave(plan, file, "Foreign", "somebody else's file with another content has this name")
         elif found_digest is None or not (row.owns(found_digest) or content == b""):
             self._leave(plan, file, "Modified", "somebody changed this file")
         elif self.complete:
-            plan.rewrites.append(Write(file, verdict.reason if verdict else "ContentChanged", found_digest))
+            plan.rewrites.append(Rewrite(file, verdict.reason if verdict else "ContentChanged", found_digest))
             plan.settled = False
 
     def _sidecar(self, plan: Plan, file: WantedFile) -> None:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
-            plan.creates.append(Write(file, "New" if row is None or row.digest is None else "Vanished"))
+            plan.creates.append(file)
             return
         if not found.regular:
             self._leave(plan, file, "Obstructed", "something that is no regular file has this name")
@@ -141,7 +142,7 @@ class Merge:
             row = _record(file, row.intent, found)
             plan.records.append(row)
         if self._sidecar_is_due(file, row, found):
-            plan.creates.append(Write(file, "Update"))
+            plan.creates.append(file)
         else:
             plan.unchanged += 1
 
@@ -171,7 +172,8 @@ class Merge:
         return (found.size, found.mtime_ns) == (row.size, row.mtime_ns)
 
     def _note_renewal(self, plan: Plan, content: bytes) -> None:
-        expiry = sign_expiry(sign_of(content))
+        sign = sign_of(content)
+        expiry = sign_expiry(sign) if sign else None
         if expiry is not None:
             due = expiry.timestamp() - self.job.links.renew_before_s
             plan.renew_at = due if plan.renew_at is None else min(plan.renew_at, due)

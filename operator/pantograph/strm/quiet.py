@@ -20,7 +20,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Final, NamedTuple
+from typing import Final
 
 from pantograph.providers.media.port import Listing
 from pantograph.strm.manifest import FrontierItem, Manifest, QuietRow
@@ -41,13 +41,8 @@ _REGULAR: Final = stat.S_IFREG
 """The bits of a mode that tell the type, and those of a file: a call less than `stat.S_ISREG`."""
 
 
-class Lying(NamedTuple):
-    """One of our files as we left it."""
-
-    size: int
-    mtime_ns: int
-    digest: bytes | None = None
-    """Of a `.strm`."""
+Lying = tuple[int, int, bytes | None]
+"""One of our files as we left it: its size, its time in nanoseconds, and of a `.strm` the digest of its content."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +124,7 @@ class Quiet:
         """Store what is true now."""
         files = sorted(quieted.files.items())
         numbers = array("q", [number for _, (size, mtime_ns, _) in files for number in (size, mtime_ns)])
-        digests = b"".join(lying.digest or _ANY for _, lying in files) if self._with_content else None
+        digests = b"".join([digest or _ANY for _, (_, _, digest) in files]) if self._with_content else None
         names = _SEPARATOR.join([name.encode() for name, _ in files])
         row = QuietRow(
             id=quieted.directory,

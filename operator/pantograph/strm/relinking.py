@@ -16,11 +16,11 @@ from typing import Any, Final
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, MediaSource, join
 from pantograph.strm.compare import compare, pickcode_of, sign_of
-from pantograph.strm.manifest import RETIRED, Manifest
+from pantograph.strm.manifest import RETIRED, Deferred, Manifest
 from pantograph.strm.merge import digest_of
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
-from pantograph.strm.target import Target, read_small
+from pantograph.strm.target import Target, look_into
 
 _ROWS: Final = (
     "SELECT d.path, d.local, f.dir, f.name, f.remote, f.digest, f.remote_size, f.remote_time"
@@ -52,27 +52,33 @@ class Relinking:
                 await asyncio.sleep(0)
                 if self.cancelled():
                     break
-            planned += sum(self._plan(row) for row in files)
+            rewrites = [rewrite for row in files if (rewrite := self._plan(row)) is not None]
+            self.manifest.frontier.defer(rewrites)
+            self.report.rewrites.update(rewrite.reason for rewrite in rewrites)
+            planned += len(rewrites)
         return planned
 
-    def _plan(self, row: tuple[Any, ...]) -> bool:
+    def _plan(self, row: tuple[Any, ...]) -> Deferred | None:
         path, local, directory, name, remote, digest, size, time = row
         if path.startswith(RETIRED):
-            return False
+            return None
         try:
             fd = self.target.open(local)
-            content = None if fd is None else read_small(fd, name)
+            found = None if fd is None else look_into(fd, name)
         except OSError:  # a link or a file where the directory was: the ordinary pass tells of it
-            return False
-        if content is None or digest_of(content) != digest:
-            return False
+            return None
+        if found is None:
+            return None
+        there, content = found
+        if digest_of(content) != digest:
+            return None
         parent = join(self.job.source, path) if path else self.job.source
         modified = None if time is None else datetime.fromtimestamp(time, UTC)
         entry = Entry(remote, parent, False, size, modified, sign=sign_of(content), pickcode=pickcode_of(content))
         try:
             text = self.job.links.text(self.source, entry)
         except Rejected:  # the ordinary pass tells why
-            return False
+            return None
         verdict = compare(
             content,
             text,
@@ -82,7 +88,7 @@ class Relinking:
         )
         # Which signature is due, only the server knows.
         if verdict.same or verdict.reason == "SignExpiring":
-            return False
-        self.manifest.frontier.defer_rewrite(directory, name, text, entry, reason=verdict.reason, found=digest)
-        self.report.rewrites[verdict.reason] += 1
-        return True
+            return None
+        return Deferred(
+            directory, name, text, remote, size, time, verdict.reason, digest, there.size, there.mtime_ns
+        )  # fmt: skip

@@ -8,29 +8,28 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
 from pantograph.strm.batch import MAX_WRITES, Batch, Work
 from pantograph.strm.faults import fault_of_file
-from pantograph.strm.manifest import Manifest
-from pantograph.strm.merge import Write, digest_of
+from pantograph.strm.manifest import Deferred, Manifest
+from pantograph.strm.merge import digest_of
 from pantograph.strm.removal import is_gone
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.spec import Job
-from pantograph.strm.target import OnDisk, Target, look_into
+from pantograph.strm.target import OnDisk, Target, look, look_into
 from pantograph.strm.wanted import WantedFile, below
 
 _RENEWALS: Final = ("SignExpiring", "SignMissing")
 """Without these the link does not play any more: they count towards no limit."""
 
 _ASKED: Final = "SELECT result FROM runs WHERE name=? AND shape=? AND state='Blocked' ORDER BY id DESC LIMIT 1"
-_DONE: Final = "DELETE FROM rewrites WHERE dir=? AND name=?"
 
 
 @dataclass(slots=True)
@@ -96,55 +95,55 @@ class Rewriting:
             self.report.remedy = f"look at the reasons, then approve them: --approve-rewrite {self.report.run}"
             self.report.rewrites = counted  # an approval of this run goes by it, also if another process began to count
             return False
-        for page in self._pages():
-            for row in page:
-                self._plan(row)
+        while page := self.manifest.frontier.deferred(MAX_WRITES):
+            for rewrite, path, local in page:
+                self._plan(rewrite, path, local)
+            # After the files, or a kill between the two would forget what was to be written.
+            self.batch.settlements.append(partial(self.manifest.frontier.drop_rewrites, page[-1][0]))
             await self.batch.flush()
             await asyncio.sleep(0)  # whoever reports for this process has its turn
             if self.stopped():
                 return False
         return True
 
-    def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
-        """What is left to do; each page is deleted with the commit of its files."""
-        question = (
-            "SELECT r.dir, r.name, r.text, r.remote, r.remote_size, r.remote_time, r.reason, r.found, d.path, d.local"
-            " FROM rewrites r JOIN dirs d ON d.id=r.dir ORDER BY r.dir, r.name LIMIT ?"
-        )
-        while page := self.manifest.execute(question, (MAX_WRITES,)).fetchall():
-            done = [(row[0], row[1]) for row in page]
-            # After the files, or a kill between the two would forget what was to be written.
-            self.batch.settlements.append(partial(self.manifest.executemany, _DONE, done))
-            yield page
-
-    def _plan(self, planned: tuple[Any, ...]) -> None:
-        directory, name, text, remote, size, time, reason, replaced, path, local = planned
+    def _plan(self, rewrite: Deferred, path: str, local: str) -> None:
         try:
-            there = self._look(local, name)
+            there = self._as_compared(local, rewrite)
         except OSError as error:
             why = fault_of_file(self.target.root, error)
-            self.report.note_failed(Issue("WriteFailed", below(local, name), why))
+            self.report.note_failed(Issue("WriteFailed", below(local, rewrite.name), why))
             return
-        if there is None or not (digest_of(there[1]) == replaced or self._is_ours(directory, name, there[1])):
+        if there is None:
             self.report.skipped += 1
-            self.report.note(Issue("Modified", below(local, name), "somebody changed it since it was compared"))
+            self.report.note(Issue("Modified", below(local, rewrite.name), "somebody changed it since it was compared"))
             return
-        modified = None if time is None else datetime.fromtimestamp(time, UTC)
-        entry = Entry(remote, path, False, size, modified)
-        write = Write(WantedFile(name, "strm", entry, text), reason)
-        self.batch.add(Work(directory, path, local, write, there[0]))
+        modified = None if rewrite.remote_time is None else datetime.fromtimestamp(rewrite.remote_time, UTC)
+        entry = Entry(rewrite.remote, path, False, rewrite.remote_size, modified)
+        file = WantedFile(rewrite.name, "strm", entry, rewrite.text)
+        self.batch.add(Work(rewrite.dir, path, local, file, there))
 
-    def _look(self, local: str, name: str) -> tuple[OnDisk, bytes] | None:
-        """The file's state and content, None for what is no `.strm`. Raises OSError for what could not be looked at."""
+    def _as_compared(self, local: str, rewrite: Deferred) -> OnDisk | None:
+        """The file's state; None if it holds neither what is to be replaced nor what a killed run put in its place.
+
+        Raises OSError for what could not be looked at.
+        """
         try:
             fd = self.target.open(local)
-            return None if fd is None else look_into(fd, name)
+            if fd is None:
+                return None
+            there = look(fd, rewrite.name)
+            if there == (True, rewrite.size, rewrite.mtime_ns):
+                return there
+            found = look_into(fd, rewrite.name)
         except OSError as error:
             if not is_gone(error):
                 raise
             return None
+        return found[0] if found is not None and self._is_ours(rewrite, found[1]) else None
 
-    def _is_ours(self, directory: int, name: str, content: bytes) -> bool:
-        """Whether this is what a killed run put in the place of what was to be replaced."""
-        row = self.manifest.files.at(directory, name)
-        return row is not None and (content == b"" or row.owns(digest_of(content)))
+    def _is_ours(self, rewrite: Deferred, content: bytes) -> bool:
+        digest = digest_of(content)
+        if digest == rewrite.found:
+            return True
+        row = self.manifest.files.at(rewrite.dir, rewrite.name)
+        return row is not None and (content == b"" or row.owns(digest))

@@ -12,8 +12,8 @@ from pantograph.strm.batch import Batch, Work
 from pantograph.strm.dirtimes import DirTimes
 from pantograph.strm.faults import fault_of_file
 from pantograph.strm.likeness import Likeness
-from pantograph.strm.manifest import DirRow, FileRow, FrontierItem, Manifest, Missing, QuietRow
-from pantograph.strm.merge import Merge, Plan, Write
+from pantograph.strm.manifest import Deferred, DirRow, FileRow, FrontierItem, Manifest, Missing, QuietRow
+from pantograph.strm.merge import Merge, Plan, Rewrite
 from pantograph.strm.missing import RECONFIGURED, directory_marks, file_marks
 from pantograph.strm.naming import STATE_DIR, RefusedName
 from pantograph.strm.quiet import Lying, Quiet, Quieted
@@ -22,7 +22,7 @@ from pantograph.strm.report import Issue, Progress, Report
 from pantograph.strm.spec import Job
 from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.target import OnDisk, Target, read_small, scan_all
-from pantograph.strm.wanted import Wanted, below, judge_listing
+from pantograph.strm.wanted import Wanted, WantedFile, below, judge_listing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -254,14 +254,11 @@ class Walk:
     ) -> None:
         if plan.records:
             self.manifest.files.record(row.record(directory) for row in plan.records)
-        for write in plan.creates:
-            self.batch.add(Work(directory, item.path, item.local, write, disk.get(write.file.name), quieted))
-        for write in plan.rewrites:
-            file = write.file
-            self.manifest.frontier.defer_rewrite(
-                directory, file.name, file.text, file.entry, reason=write.reason, found=write.found
-            )
-            self.report.rewrites[write.reason] += 1
+        for file in plan.creates:
+            self.batch.add(Work(directory, item.path, item.local, file, disk.get(file.name), quieted))
+        if plan.rewrites:
+            self.manifest.frontier.defer(_deferred(directory, each, disk[each.file.name]) for each in plan.rewrites)
+            self.report.rewrites.update(each.reason for each in plan.rewrites)
         self.report.unchanged += plan.unchanged
         self.report.skipped += plan.skipped
         self.report.kept += plan.kept
@@ -299,13 +296,13 @@ class Walk:
             now = self.now().timestamp()
             self.manifest.directories.mark(row.id, Missing(RECONFIGURED, 1, now, now))
         places = {row.local: row.id for row in children.values()}
-        for path, place, mount in dirs:
-            known = settled.get(path)
-            if known is None and place in places:
+        for path, place, _ in dirs:
+            if path not in settled and place in places:
                 self.manifest.directories.take(places[place], path)
                 self.moved.add(path)
-            if known is None or known.mount != mount:
-                self.manifest.directories.add(path, place, parent=directory, mount=mount)
+        changed = [each for each in dirs if (known := settled.get(each[0])) is None or known.mount != each[2]]
+        if changed:
+            self.manifest.directories.add_all(changed, parent=directory)
         return bool(left)
 
     def _descend(
@@ -362,15 +359,30 @@ def _leave_places(item: FrontierItem, children: dict[str, DirRow], wanted: Wante
             del wanted.dirs[name]
 
 
-def _is_link(write: Write) -> bool:
+def _is_link(file: WantedFile) -> bool:
     """A `.strm`, of which all is known before it is written."""
-    return write.file.kind == "strm"
+    return file.kind == "strm"
+
+
+def _deferred(directory: int, rewrite: Rewrite, there: OnDisk) -> Deferred:
+    file, entry = rewrite.file, rewrite.file.entry
+    time = None if entry.modified is None else entry.modified.timestamp()
+    return Deferred(
+        directory,
+        file.name,
+        file.text,
+        entry.name,
+        entry.size_bytes,
+        time,
+        rewrite.reason,
+        rewrite.found,
+        there.size,
+        there.mtime_ns,
+    )
 
 
 def _lying(wanted: Wanted, disk: dict[str, OnDisk], plan: Plan) -> dict[str, Lying]:
     """Our files that are there."""
     return {
-        name: Lying(disk[name].size, disk[name].mtime_ns, plan.contents.get(name))
-        for name in wanted.files
-        if name in disk
+        name: (disk[name].size, disk[name].mtime_ns, plan.contents.get(name)) for name in wanted.files if name in disk
     }

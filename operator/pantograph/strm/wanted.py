@@ -42,6 +42,8 @@ class WantedFile(NamedTuple):
 Claim = tuple[str, Kind, Entry]
 """A local name, and for what."""
 _by_name: Final = attrgetter("name")
+_sign: Final = attrgetter("sign")
+_facts: Final = attrgetter("name", "is_dir", "size_bytes", "pickcode", "is_mount", "is_locked")
 
 
 @dataclass(slots=True)
@@ -89,21 +91,16 @@ def listing_digest(listing: Listing, *, shape: str, with_times: bool) -> bytes:
     digest = hashlib.blake2b(shape.encode(), digest_size=16)
     entries = sorted(listing.entries, key=_by_name)
     for first in range(0, len(entries), _AT_ONCE):
-        facts = [
-            (
-                entry.name,
-                entry.is_dir,
-                entry.size_bytes,
-                entry.sign if entry.sign.endswith(":0") or ":" not in entry.sign else "expires",
-                entry.pickcode,
-                entry.is_mount,
-                entry.is_locked,
-                entry.modified if with_times else None,
-            )
-            for entry in entries[first : first + _AT_ONCE]
-        ]
-        digest.update(repr(facts).encode(errors="surrogatepass"))
+        some = entries[first : first + _AT_ONCE]
+        facts = [*map(_facts, some)]
+        signs = [_lasting(entry.sign) for entry in some] if any(map(_sign, some)) else []
+        times = [entry.modified for entry in some] if with_times else []
+        digest.update(repr((facts, signs, times)).encode(errors="surrogatepass"))
     return digest.digest()
+
+
+def _lasting(sign: str) -> str:
+    return sign if sign.endswith(":0") or ":" not in sign else "expires"
 
 
 def below(path: str, name: str) -> str:

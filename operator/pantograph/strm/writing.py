@@ -142,7 +142,7 @@ class Writer:
             os.close(handle)
         if size != entry.size_bytes:
             raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
-        return Staged(digest.digest(), OnDisk(True, size, state.st_mtime_ns))
+        return Staged(digest.digest(), state)
 
     def discard(self) -> None:
         """Drop what lies beside the tree, if anything does."""
@@ -189,19 +189,18 @@ class Writer:
             write_all(handle, content)
             if time is not None:
                 os.utime(handle, ns=(time, time))
-            state = self._seal(handle, len(content))
+            return self._seal(handle, len(content))
         finally:
             os.close(handle)
-        return OnDisk(True, state.st_size, state.st_mtime_ns)
 
-    def _seal(self, handle: int, size: int) -> os.stat_result:
+    def _seal(self, handle: int, size: int) -> OnDisk:
         """All of it is there, with the mode that was wanted whatever the umask says; its state. Raises NotWritten."""
         state = os.fstat(handle)
         if state.st_size != size:
             raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
         if state.st_mode & _MODE_BITS != self._mode:
             os.fchmod(handle, self._mode)
-        return state
+        return OnDisk(True, size, state.st_mtime_ns)
 
     def _time_for(self, found: OnDisk | None, remote: Entry) -> int | None:
         """The file's time, by the policy, in nanoseconds; None: that of its writing."""

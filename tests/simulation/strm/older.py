@@ -13,6 +13,7 @@ CREATE TABLE old (
 INSERT INTO old SELECT run, path, l.digest, l.dir, f.name, l.reason, ready
  FROM lists JOIN listed l ON id BETWEEN first AND last JOIN files f ON f.dir = l.dir AND l.path LIKE '%/' || f.name;
 DROP TABLE candidates; DROP TABLE listed; DROP TABLE lists; DROP TABLE trash; DROP TABLE announced;
+ALTER TABLE rewrites DROP COLUMN size; ALTER TABLE rewrites DROP COLUMN mtime_ns;
 ALTER TABLE old RENAME TO candidates;
 PRAGMA user_version=6
 """

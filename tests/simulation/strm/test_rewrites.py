@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pantograph.strm.report import Progress
 from pantograph.strm.rewriting import Allowance
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
+from tests.simulation.strm.older import make_older
 
 
 async def test_a_new_base_for_all_stops_before_the_first_write_and_asks(tmp_path: Path) -> None:
@@ -328,4 +330,47 @@ async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
     await stage.run(name="asks")
     report = await stage.run(approve_rewrite="asks", cancelled=stopped)
     assert (report.result, report.updated) == ("Cancelled", 10)
+    assert (await stage.run(approve_rewrite="asks")).updated == 30
+
+
+async def test_what_somebody_changes_meanwhile_stays_and_what_is_only_touched_is_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    meddled: list[str] = []
+
+    def meddle() -> bool:
+        old = sorted(name for name, text in stage.files().items() if text.startswith(b"http://"))
+        if len(old) == 30 and not meddled:
+            meddled.extend(old[-2:])
+            (stage.target / old[-2]).write_bytes(b"http://mine.lan/x")
+            os.utime(stage.target / old[-1], ns=(1, 1))
+        return False
+
+    await stage.run(name="asks")
+    report = await stage.run(approve_rewrite="asks", cancelled=meddle)
+    assert report.updated == 39
+    told = next(issue for issue in report.samples if issue.reason == "Modified")
+    assert (told.path, told.message) == (meddled[0], "somebody changed it since it was compared")
+    assert stage.files()[meddled[0]] == b"http://mine.lan/x"
+    assert stage.files()[meddled[1]].startswith(b"https://other.lan/")
+
+
+async def test_what_an_earlier_release_had_planned_is_compared_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    await stage.run(name="asks")
+
+    def stopped() -> bool:
+        return any(text.startswith(b"https://other.lan") for text in stage.files().values())
+
+    await stage.run(approve_rewrite="asks", cancelled=stopped)
+    make_older(stage.target)
     assert (await stage.run(approve_rewrite="asks")).updated == 30

@@ -19,6 +19,7 @@ from pantograph.providers.media.port import Link
 
 _SAFE = "$&+=:@/"
 """Beside letters, digits and `-_.~`, what Go's url.PathEscape leaves: OpenList's links are made so. Slashes stay."""
+_MOST_ESCAPES = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 
@@ -44,14 +45,22 @@ def encode_path(path: str, encoding: Encoding) -> str:
     return _encoded(directory) + slash + _encode(name)
 
 
+class _Escapes(dict[int, str]):
+    """What stands for a character, by its number: the few of names come again and again."""
+
+    def __missing__(self, number: int) -> str:
+        escape = quote(chr(number), safe=_SAFE)
+        if len(self) < _MOST_ESCAPES:
+            self[number] = escape
+        return escape
+
+
+_escapes = _Escapes()
+
+
 def _encode(text: str) -> str:
-    """As `urllib.parse.quote`, in less than half its time: the few characters of names come again and again."""
-    return "".join(map(_escaped, text))
-
-
-@lru_cache(maxsize=10_000)
-def _escaped(char: str) -> str:
-    return quote(char, safe=_SAFE)
+    """As `urllib.parse.quote`, in half its time for names with spaces or of other scripts."""
+    return text.translate(_escapes)
 
 
 _encoded = lru_cache(maxsize=256)(_encode)

@@ -11,8 +11,19 @@ hands of the modules of `pantograph.strm` that are about them, which with the co
 
 from pantograph.strm.manifest.directories import RETIRED, DirRow, QuietRow
 from pantograph.strm.manifest.files import FileRow, Intent, Record
-from pantograph.strm.manifest.frontier import FrontierItem
+from pantograph.strm.manifest.frontier import Deferred, FrontierItem
 from pantograph.strm.manifest.manifest import Manifest
 from pantograph.strm.manifest.marks import Missing
 
-__all__ = ["RETIRED", "DirRow", "FileRow", "FrontierItem", "Intent", "Manifest", "Missing", "QuietRow", "Record"]
+__all__ = [
+    "RETIRED",
+    "Deferred",
+    "DirRow",
+    "FileRow",
+    "FrontierItem",
+    "Intent",
+    "Manifest",
+    "Missing",
+    "QuietRow",
+    "Record",
+]

@@ -21,6 +21,10 @@ _QUIET_ROW: Final = "d.id, d.local, d.listing, d.renew_at, q.answer, q.names, q.
 _QUIET_ROWS: Final = "FROM dirs d JOIN quiet q ON q.dir = d.id WHERE d.listing IS NOT NULL"
 _QUIET: Final = f"SELECT {_QUIET_ROW} {_QUIET_ROWS} AND d.path=?"
 _QUIET_IN: Final = f"SELECT d.path, {_QUIET_ROW} {_QUIET_ROWS} AND d.parent=?"
+_ADD: Final = (
+    "INSERT INTO dirs (path, local, mount, parent) VALUES (?,?,?,?) ON CONFLICT (path) DO UPDATE SET"
+    " local=excluded.local, mount=excluded.mount, parent=excluded.parent"
+)
 
 
 class DirRow(NamedTuple):
@@ -76,12 +80,12 @@ class Directories:
 
     def add(self, path: str, local: str, *, parent: int | None, mount: bool) -> int:
         """Its id; a row that exists keeps its own, and learns where it lies now."""
-        stored = self._manifest.execute(
-            "INSERT INTO dirs (parent, path, local, mount) VALUES (?,?,?,?) ON CONFLICT (path) DO UPDATE SET"
-            " local=excluded.local, mount=excluded.mount, parent=excluded.parent RETURNING id",
-            (parent, path, local, mount),
-        )
+        stored = self._manifest.execute(f"{_ADD} RETURNING id", (path, local, mount, parent))
         return int(stored.fetchone()[0])
+
+    def add_all(self, directories: Iterable[tuple[str, str, bool]], *, parent: int) -> None:
+        """The same for those in `parent`: path, place in the target, and whether another storage begins there."""
+        self._manifest.executemany(_ADD, ((*each, parent) for each in directories))
 
     def claim(self, directory: int) -> int | None:
         """The directory on disk will be ours. The id of the one that it is in, if that is known."""

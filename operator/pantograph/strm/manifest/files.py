@@ -108,8 +108,9 @@ class Files:
     def fulfil(self, records: list[Record]) -> None:
         """These files lie there, durable when this is; of what else was announced nobody knows how it does."""
         self.record(records)
-        done = {(record.dir, record.name) for record in records}
-        self.intend([intent for intent in self._announced if (intent.dir, intent.name) not in done])
+        done = {record[:2] for record in records if record.kind == "strm"}
+        if len(done) < len(self._announced):
+            self.intend([intent for intent in self._announced if intent[:2] not in done])
         self._manifest.execute("DELETE FROM announced")
         self._announced = []
 

@@ -8,8 +8,6 @@ import sqlite3
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pantograph.providers.media.port import Entry
-
 if TYPE_CHECKING:
     from pantograph.strm.manifest.manifest import Manifest
 
@@ -24,6 +22,22 @@ class FrontierItem(NamedTuple):
     """Every directory above it was listed completely."""
     modified: float | None = None
     """As its parent's listing has it; seconds since 1970."""
+
+
+class Deferred(NamedTuple):
+    """A file that is to hold `text`, once all rewrites are counted."""
+
+    dir: int
+    name: str
+    text: bytes
+    remote: str
+    remote_size: int | None
+    remote_time: float | None
+    reason: str
+    found: bytes | None
+    """Digest of what it holds now."""
+    size: int
+    mtime_ns: int
 
 
 class Frontier:
@@ -53,16 +67,24 @@ class Frontier:
             if self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
                 self._manifest.execute(f"DELETE FROM {table}")
 
-    def defer_rewrite(
-        self, directory: int, name: str, text: bytes, entry: Entry, *, reason: str, found: bytes | None
-    ) -> None:
-        """The file, which holds a content of digest `found`, is to hold `text`, once all rewrites are counted."""
-        time = None if entry.modified is None else entry.modified.timestamp()
-        self._manifest.execute(
-            "INSERT OR REPLACE INTO rewrites (dir, name, text, remote, remote_size, remote_time, reason, found)"
-            " VALUES (?,?,?,?,?,?,?,?)",
-            (directory, name, text, entry.name, entry.size_bytes, time, reason, found),
+    def defer(self, rewrites: Iterable[Deferred]) -> None:
+        """To be written anew, in place of what was planned for these files before."""
+        self._manifest.executemany(
+            f"INSERT OR REPLACE INTO rewrites ({', '.join(Deferred._fields)}) VALUES (?,?,?,?,?,?,?,?,?,?)", rewrites
         )
 
-    def drop_rewrites(self) -> None:
-        self._manifest.execute("DELETE FROM rewrites")
+    def deferred(self, most: int) -> list[tuple[Deferred, str, str]]:
+        """The first of what is left to be written anew, each with its directory's paths: at the source, on disk."""
+        rows = self._db.execute(
+            f"SELECT {', '.join(f'r.{column}' for column in Deferred._fields)}, d.path, d.local"
+            " FROM rewrites r JOIN dirs d ON d.id=r.dir ORDER BY r.dir, r.name LIMIT ?",
+            (most,),
+        )
+        return [(Deferred._make(columns), path, local) for *columns, path, local in rows]
+
+    def drop_rewrites(self, last: Deferred | None = None) -> None:
+        """Up to `last`, or all."""
+        if last is None:
+            self._manifest.execute("DELETE FROM rewrites")
+        else:
+            self._manifest.execute("DELETE FROM rewrites WHERE (dir, name) <= (?,?)", (last.dir, last.name))

@@ -66,7 +66,8 @@ class Manifest:
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         if not self._db.in_transaction:
             self._db.execute("BEGIN")
-        self._db.executemany(sql, rows)
+        # A named tuple is asked for its items one by one, at half as much again for the whole row.
+        self._db.executemany(sql, map(tuple, rows))
 
     def select(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows, streamed; on a cursor of its own."""

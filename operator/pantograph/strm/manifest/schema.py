@@ -110,6 +110,10 @@ CREATE TABLE candidates (   -- of the run at work, until its list is whole
     """
 CREATE TABLE announced (files TEXT NOT NULL);  -- JSON: what is being written
 """,
+    """
+ALTER TABLE rewrites ADD COLUMN size INTEGER;  -- as the file lay there when it was compared; NULL: not known
+ALTER TABLE rewrites ADD COLUMN mtime_ns INTEGER;
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
