@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pantograph.strm.naming import (
     MAX_NAME_BYTES,
+    STATE_DIR,
     NameRules,
     RefusedName,
     extension_of,
