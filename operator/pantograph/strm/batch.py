@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import ProviderError
@@ -30,7 +30,8 @@ MAX_WRITES: Final = 1000
 MAX_AGE_S: Final = 10.0
 
 
-class Work(NamedTuple):
+@dataclass(slots=True)
+class Work:
     """One file to be written in the directory with this id."""
 
     directory: int

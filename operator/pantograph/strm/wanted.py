@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, Listing, MediaSource
@@ -29,7 +29,8 @@ MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
 
-class WantedFile(NamedTuple):
+@dataclass(slots=True)
+class WantedFile:
     """A file that should be there."""
 
     name: str
@@ -79,7 +80,13 @@ def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str,
             claims.file(entry)
     claims.sidecars()
     for name, kind, entry in claims.settle():
-        _want(wanted, name, kind, entry, job=job, source=source, path=path)
+        try:
+            text = job.links.text(source, entry) if kind == "strm" else b""
+        except Rejected as error:
+            wanted.protected.add(name)
+            wanted.issues.append(Issue("NoLink", below(path, entry.name), error.message))
+        else:
+            wanted.files[name] = WantedFile(name, kind, entry, text)
     return wanted
 
 
@@ -235,15 +242,3 @@ def _refuse_depth(path: str) -> None:
     size = len(path.encode())
     if size > MAX_PATH_BYTES:
         raise RefusedName(f"path of {size} bytes is too long")
-
-
-def _want(wanted: Wanted, name: str, kind: Kind, entry: Entry, *, job: Job, source: MediaSource, path: str) -> None:
-    text = b""
-    if kind == "strm":
-        try:
-            text = job.links.text(source, entry)
-        except Rejected as error:
-            wanted.protected.add(name)
-            wanted.issues.append(Issue("NoLink", below(path, entry.name), error.message))
-            return
-    wanted.files[name] = WantedFile(name, kind, entry, text)
