@@ -47,6 +47,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
     )
     if report.message:
         print(f"  {report.reason}: {report.message}" + (f"; {report.remedy}" if report.remedy else ""))
+    for line in report.why_links_differ:
+        print(f"  {line}")
     if report.prune_candidates > report.pruned:
         print(f"  {report.prune_candidates} files have no source any more; digest {report.candidates_digest[:12]}…")
         if not report.dry_run:

@@ -30,7 +30,7 @@ MAX_WRITES: Final = 1000
 MAX_AGE_S: Final = 10.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen: one a file, and frozen ones take twice as long to make
 class Work:
     """One file to be written in the directory with this id."""
 
@@ -177,7 +177,7 @@ class Batch:
             return works
         for (work, digest), state in zip(links, states, strict=True):
             self._note_written(work, digest, state)
-        return [each for each in works if not _is_link(each[0])] if len(links) < len(works) else []
+        return [each for each in works if not _is_link(each[0])]
 
     async def _write_one(self, work: Work, digest: bytes) -> None:
         """`digest`: of the text that a `.strm` will hold."""

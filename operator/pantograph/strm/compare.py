@@ -100,7 +100,7 @@ def _split(text: str, equivalent_bases: Collection[str]) -> _Parts | None:
     address, _, query = address.partition("?")
     scheme, _, rest = address.partition("://")
     host = rest.partition("/")[0]
-    if scheme.lower() not in ("http", "https") or not host:
+    if scheme.lower() not in ("http", "https") or host.split() != [host]:
         return None
     url = f"{scheme.lower()}://{rest}"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from pantograph.providers.errors import ProviderError
@@ -19,6 +20,8 @@ from pantograph.strm.removal import purge_old_trash
 from pantograph.strm.rewriting import Rewriting
 from pantograph.strm.verdict import conclude, was_whole
 from pantograph.strm.walk import Walk
+
+logger = logging.getLogger(__name__)
 
 
 async def mirror(run: Opened) -> None:
@@ -43,6 +46,8 @@ async def mirror(run: Opened) -> None:
     except OSError as error:
         report.fail(fault_of_target(run.target.root, error))
     conclude(run, walk)
+    for line in report.why_links_differ:
+        logger.info("run %s: %s", request.run, line)
     # What cannot be settled now may never be, and the source goes on: the next run lists it anew. And before a root
     # that fails nothing was listed, but by an earlier life.
     is_cut_short = report.result == "Failed" and not is_listed and (begun.resumed or not walk.root_error)

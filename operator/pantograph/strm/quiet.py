@@ -79,8 +79,7 @@ class Quiet:
         self._with_times = with_times
         self._with_content = with_content
         self._now = now
-        # Without a block device: NFS and its like send a directory's states with its names, or else one by one.
-        self._is_remote = os.major(os.fstat(target.fd).st_dev) == 0
+        self._is_remote = target.is_remote  # a directory's states are sent with its names, or else one by one
         self._near: dict[str, QuietRow] = {}
         self._any = manifest.directories.any_quiet()
         """What is remembered by this run is not asked for by it."""

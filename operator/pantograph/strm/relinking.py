@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, MediaSource, join
+from pantograph.strm.batch import MAX_WRITES
 from pantograph.strm.compare import compare, pickcode_of, sign_of
 from pantograph.strm.manifest import RETIRED, Deferred, Manifest
 from pantograph.strm.merge import digest_of
@@ -52,10 +53,12 @@ class Relinking:
                 await asyncio.sleep(0)
                 if self.cancelled():
                     break
-            rewrites = [rewrite for row in files if (rewrite := self._plan(row)) is not None]
-            self.manifest.frontier.defer(rewrites)
-            self.report.rewrites.update(rewrite.reason for rewrite in rewrites)
-            planned += len(rewrites)
+            while some := list(islice(files, MAX_WRITES)):
+                rewrites = [rewrite for row in some if (rewrite := self._plan(row)) is not None]
+                if rewrites:
+                    self.manifest.frontier.defer(rewrites)
+                    self.report.rewrites.update(rewrite.reason for rewrite in rewrites)
+                    planned += len(rewrites)
         return planned
 
     def _plan(self, row: tuple[Any, ...]) -> Deferred | None:

@@ -123,6 +123,17 @@ class Report:
         )
         return sorted(self.left) if can_be_named else []
 
+    @property
+    def why_links_differ(self) -> list[str]:
+        """Why existing links are written anew, and why others stay although they would be written otherwise today."""
+        told = (("to be written anew", self.rewrites), ("left although they differ", self.kept))
+        return [
+            f"{counts.total()} links {what}: "
+            + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+            for what, counts in told
+            if counts
+        ]
+
     def note_failed(self, issue: Issue, *, directory: str | None = None) -> None:
         """A file that could not be written or removed. The run goes on, and says it in the end. `directory`: of the
         source, which needs another look; None: it is not known.

@@ -61,6 +61,8 @@ class Target:
                 if error.errno == errno.ENOENT
                 else f"namei -l {root} shows what stands there",
             ) from error
+        self.is_remote = os.major(os.fstat(self.fd).st_dev) == 0
+        """Without a block device (NFS and its like): states may come from a cache, contents are asked for anew."""
         self._chain: list[tuple[str, int]] = []
         """Open directories, each in the one before it; paths end with a slash."""
         self._path: str | None = None

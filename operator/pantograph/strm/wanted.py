@@ -29,7 +29,7 @@ MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen: one a file, and frozen ones take twice as long to make
 class WantedFile:
     """A file that should be there."""
 

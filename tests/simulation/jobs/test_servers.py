@@ -71,6 +71,24 @@ async def test_credentials_that_a_run_finds_refused_keep_every_other_run_from_tr
         await lab.until_ready(FILMS, within_s=300)
 
 
+async def test_a_server_that_a_run_finds_dead_is_left_alone_by_every_other_job_until_it_answers() -> None:
+    async with MediaLab() as lab:
+        await lab.until_ready(SERVER)
+        lab.openlist.fault = Unreachable("nobody answers at openlist:5244")
+        lab.runners.results = [failed("Unreachable", "nobody answers at openlist:5244")]
+        await lab.apply(lab.job())
+        await lab.until(lambda: lab.last().get("result") == "Failed", within_s=30)
+        await lab.until(lambda: lab.condition(SERVER)["reason"] == "Unreachable", within_s=10)
+        for name in ("shows", "music", "books"):
+            await lab.apply(lab.job(name, path=f"/{name}"))
+        await lab.quiet(for_s=HOUR_S)
+        assert [len(lab.begun(name)) for name in ("films", "shows", "music", "books")] == [1, 0, 0, 0]
+        assert lab.condition("strmsyncjob/shows")["reason"] == "ServerNotReady"
+        lab.openlist.fault = None
+        for name in ("films", "shows", "music", "books"):
+            await lab.until_ready(f"strmsyncjob/{name}", within_s=HOUR_S)
+
+
 async def test_a_late_refusal_of_old_credentials_does_not_speak_of_new_ones() -> None:
     async with MediaLab() as lab:
         lab.runners.results = [failed("CredentialsRefused", "the server refused the credentials")]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pantograph.strm import batch as module
-from pantograph.strm import rewriting
+from pantograph.strm import rewriting, target
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.report import Progress
 from pantograph.strm.rewriting import Allowance
+from pantograph.strm.target import OnDisk
+from pantograph.strm.writing import NotWritten, Staged, Writer
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 from tests.simulation.strm.older import make_older
@@ -374,3 +378,102 @@ async def test_what_an_earlier_release_had_planned_is_compared_once_more(
     await stage.run(approve_rewrite="asks", cancelled=stopped)
     make_older(stage.target)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
+
+
+async def test_a_rewrite_reads_no_file_twice_unless_it_is_to_be_known_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, read = Stage(tmp_path, films(40)), list[str]()
+    await stage.run()
+
+    def look_into(fd: int, name: str) -> tuple[OnDisk, bytes] | None:
+        read.append(name)
+        return target.look_into(fd, name)
+
+    monkeypatch.setattr(rewriting, "look_into", look_into)
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    assert (await stage.run(rewrite_only=True, approve_rewrite=(await stage.run(rewrite_only=True)).run)).updated == 40
+    assert read == []
+    stage.spec |= {"link": {"publicBase": "https://third.lan"}, "update": {"verify": "Content"}}
+    assert (await stage.run(rewrite_only=True, approve_rewrite=(await stage.run(rewrite_only=True)).run)).updated == 40
+    assert len(read) == 40
+
+
+async def test_a_change_that_keeps_size_and_time_is_seen_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, films(40), update={"verify": "Content"})
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    changed: list[Path] = []
+
+    def meddle() -> bool:
+        old = sorted(name for name, text in stage.files().items() if text.startswith(b"http://"))
+        if len(old) == 30 and not changed:
+            path = stage.target / old[-1]
+            changed.append(path)
+            state = path.stat()
+            path.write_bytes(path.read_bytes().swapcase())
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        return False
+
+    await stage.run(name="asks")
+    report = await stage.run(approve_rewrite="asks", cancelled=meddle)
+    assert report.updated == 39
+    assert changed[0].read_bytes().startswith(b"HTTP://")
+
+
+@pytest.mark.parametrize("on_foreign", ["Keep", "Adopt"])
+async def test_what_somebody_changes_between_listing_and_rewriting_stays(tmp_path: Path, on_foreign: str) -> None:
+    stage = Stage(tmp_path, films(40), target={"root": {"name": "media"}, "onForeign": on_foreign})
+    if on_foreign == "Keep":
+        await stage.run()
+        name = sorted(stage.names())[0]
+        stage.tree.files[f"{ROOT}/{name.removesuffix('.strm')}.mkv"].pickcode = "another"
+    else:
+        name = "shelf0/show0/film 0000.strm"
+        (stage.target / name).parent.mkdir(parents=True)
+        (stage.target / name).write_bytes(b"http://theirs.lan/film")
+
+    def meddle(progress: Progress) -> None:
+        if progress.phase == "Apply" and progress.dirs_done:
+            (stage.target / name).write_bytes(b"http://mine.lan/x")
+
+    report = await stage.run(on_progress=meddle)
+    assert report.rewrites.total() == 1
+    assert (stage.target / name).read_bytes() == b"http://mine.lan/x"
+    assert ("Modified", name) in [(each.reason, each.path) for each in report.samples]
+
+
+async def test_a_rewrite_that_failed_is_planned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    await stage.run(name="asks")
+    place = Writer.place
+
+    def refusing(writer: Writer, staged: Staged, directory: str, name: str, **more: Any) -> OnDisk:
+        if name == "film 0007.strm":
+            raise NotWritten("it changed while it was about to be written; the next run looks again")
+        return place(writer, staged, directory, name, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "place", refusing)
+        report = await stage.run(approve_rewrite="asks")
+    assert (report.updated, report.failed > 0) == (39, True)
+    report = await stage.run()
+    assert (report.result, report.updated) == ("Succeeded", 1)
+    assert all(text.startswith(b"https://other.lan/") for text in stage.files().values())
+
+
+async def test_why_links_are_written_anew_or_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="pantograph.strm")
+    stage = Stage(tmp_path, films(40))
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    await stage.run(name="asks")
+    assert "run asks: 40 links to be written anew: 40 BaseChanged" in caplog.messages
+    stage.spec["link"] = {"publicBase": "https://other.lan", "equivalentBases": ["http://player.lan"]}
+    await stage.run(name="leaves")
+    assert "run leaves: 40 links left although they differ: 40 EquivalentBase" in caplog.messages

@@ -20,6 +20,7 @@ from pantograph.providers.media.port import Link
 _SAFE = "$&+=:@/"
 """Beside letters, digits and `-_.~`, what Go's url.PathEscape leaves: OpenList's links are made so. Slashes stay."""
 _MOST_ESCAPES = 10_000
+"""More characters than a library uses; all that there are would take a hundred megabytes."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MINIMAL = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
 

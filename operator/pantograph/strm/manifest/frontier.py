@@ -35,9 +35,10 @@ class Deferred(NamedTuple):
     remote_time: float | None
     reason: str
     found: bytes | None
-    """Digest of what it holds now."""
-    size: int
-    mtime_ns: int
+    """Digest of what it held when it was compared."""
+    size: int | None
+    """As it lay there then; None: an earlier release compared it, and did not say."""
+    mtime_ns: int | None
 
 
 class Frontier:
@@ -70,7 +71,9 @@ class Frontier:
     def defer(self, rewrites: Iterable[Deferred]) -> None:
         """To be written anew, in place of what was planned for these files before."""
         self._manifest.executemany(
-            f"INSERT OR REPLACE INTO rewrites ({', '.join(Deferred._fields)}) VALUES (?,?,?,?,?,?,?,?,?,?)", rewrites
+            f"INSERT OR REPLACE INTO rewrites ({', '.join(Deferred._fields)})"
+            f" VALUES ({','.join('?' * len(Deferred._fields))})",
+            rewrites,
         )
 
     def deferred(self, most: int) -> list[tuple[Deferred, str, str]]:

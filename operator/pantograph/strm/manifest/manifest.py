@@ -66,7 +66,7 @@ class Manifest:
     def executemany(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         if not self._db.in_transaction:
             self._db.execute("BEGIN")
-        # A named tuple is asked for its items one by one, at half as much again for the whole row.
+        # SQLite's module asks a named tuple for its items one by one, which makes an INSERT half as dear again.
         self._db.executemany(sql, map(tuple, rows))
 
     def select(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
