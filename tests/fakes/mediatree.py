@@ -187,9 +187,23 @@ def server_error(_: MediaTree, path: str, __: Listing) -> Listing:
     raise Unreachable(f"500 failed get objs: {path}")
 
 
+def unmounted(_: MediaTree, path: str, __: Listing) -> Listing:
+    raise Unreachable(f"{path}: the mount is gone", reason="MountMissing")
+
+
 def short_page(_: MediaTree, path: str, honest: Listing) -> Listing:
     """Fewer entries than the announced total, or a stream that was cut."""
     return Listing(path, honest.entries[: len(honest.entries) // 2], False, "3 of 6 entries came")
+
+
+def cut_after_one(_: MediaTree, path: str, honest: Listing) -> Listing:
+    """A stream of which one entry came."""
+    return Listing(path, honest.entries[:1], False, "the stream broke off")
+
+
+def cut_before_the_last(_: MediaTree, path: str, honest: Listing) -> Listing:
+    """A stream of which all but one came."""
+    return Listing(path, honest.entries[:-1], False, "the stream broke off")
 
 
 def html(_: MediaTree, path: str, __: Listing) -> Listing:

@@ -89,6 +89,8 @@ class Stage:
         self.name = "films"
         self.ears: Mapping[str, Ear] = {"den": Ear(), "attic": Ear()}
         self.server = ""
+        self.volume: Path | None = None
+        """The volume of the target; None: it is one of its own."""
         self.asked: str | None = None
         """The last run that asked whether it may rewrite so much; `approve_rewrite=True` says yes to it."""
         self._numbers = itertools.count(1)
@@ -114,6 +116,7 @@ class Stage:
         around = Surroundings(
             source=self.tree,
             root=self.target,
+            volume=self.volume,
             clock=self.clock,
             server=self.server,
             media_servers=self.ears,

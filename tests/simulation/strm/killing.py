@@ -21,12 +21,17 @@ from typing import Any
 from unittest.mock import patch
 
 from pantograph.providers.notify.port import FolderChange
+from pantograph.strm import batch
 from pantograph.strm import target as target_tree
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Ear, Stage, films, media_server
 
 EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.scandir")
 """Audit events, and our own rename, before which a run is killed; what lies between is reached at random times."""
+
+
+DIRECTORIES_A_BATCH = 3
+"""A run has many batches, and is killed between them too."""
 
 
 def before() -> MediaTree:
@@ -134,6 +139,12 @@ def count_events(target: Path) -> int:
     return int(os.read(reading, 32))
 
 
+def modes(target: Path) -> dict[str, int]:
+    """Kind and mode of everything outside our own directory, directories too."""
+    found = {path.relative_to(target): path.lstat().st_mode for path in target.rglob("*")}
+    return {str(path): mode for path, mode in found.items() if path.parts[0] != ".pantograph"}
+
+
 def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
     """The faults that were found, by point; none is what should come."""
     first = folder / "first"
@@ -146,7 +157,7 @@ def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
     began = time.monotonic()
     events = count_events(reference)
     duration_s = time.monotonic() - began
-    wanted = stage(reference).files()
+    wanted, lies = stage(reference).files(), modes(reference)
     faults: list[str] = []
     for point in range(points):
         target = folder / f"point{point}"
@@ -163,6 +174,8 @@ def play(folder: Path, points: int, random: Random) -> dict[str, Any]:
         wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         if code or wrong:
             faults.append(f"point {point} (event {at}), exit {code}: not what an undisturbed run makes: {wrong[:5]}")
+        if modes(target) != lies:
+            faults.append(f"point {point} (event {at}): other directories or modes than an undisturbed run leaves")
         faults += [f"point {point} (event {at}): nobody was told of {each}" for each in _untold(target, old, found)]
         shutil.rmtree(target)
     return {"points": points, "events": events, "faults": faults}
@@ -199,7 +212,7 @@ def _untold(target: Path, old: dict[str, bytes], new: dict[str, bytes]) -> list[
 
 def main() -> None:
     points, seed = int(sys.argv[1]), int(sys.argv[2])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.object(batch, "MAX_DIRECTORIES", DIRECTORIES_A_BATCH):
         print(json.dumps(play(Path(folder), points, Random(seed))))
 
 

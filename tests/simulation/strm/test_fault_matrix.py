@@ -7,17 +7,23 @@ what it was, plus what was added meanwhile.
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from pantograph.strm import batch
+from pantograph.strm.manifest.files import Files
 from tests.fakes import mediatree
 from tests.fakes.mediatree import Fault, MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage
 
 FAULTS: dict[str, Fault] = {
     "500": mediatree.server_error,
+    "unmounted": mediatree.unmounted,
     "200 and null": mediatree.empty,
     "200 and a short page": mediatree.short_page,
+    "a stream cut after one entry": mediatree.cut_after_one,
+    "a stream cut before the last": mediatree.cut_before_the_last,
     "200 and HTML": mediatree.html,
     "200 and only mounts": mediatree.mounts_only,
     "200 and the root's content": mediatree.root_echoed,
@@ -47,9 +53,19 @@ def library() -> MediaTree:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
-    ("entry", "clock"), [("cron", "steady"), ("watch", "steady"), ("resume", "steady"), ("cron", "jumping")]
+    ("entry", "jump_h"),
+    [
+        ("cron", 0),
+        ("watch", 0),
+        ("resume", 0),
+        ("begun before", 0),
+        ("cron", 240),
+        ("watch", 240),
+        ("resume", 240),
+        ("cron", -240),
+    ],
 )
-async def test_nothing_is_removed_wrongly(tmp_path: Path, fault: str, place: str, entry: str, clock: str) -> None:
+async def test_nothing_is_removed_wrongly(tmp_path: Path, fault: str, place: str, entry: str, jump_h: int) -> None:
     stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 50})
     await stage.run()
     whole = stage.files()
@@ -57,8 +73,8 @@ async def test_nothing_is_removed_wrongly(tmp_path: Path, fault: str, place: str
     for round_number in range(2):
         await meet(stage, entry, PLACES[place])
         assert whole.items() <= stage.files().items()
-        if clock == "jumping" and round_number == 0:
-            stage.clock.jump += 240 * HOUR
+        if round_number == 0:
+            stage.clock.jump += jump_h * HOUR
         stage.clock.seconds += 60
     stage.tree.heal()
     report = await stage.run()
@@ -73,16 +89,26 @@ async def meet(stage: Stage, entry: str, place: str) -> None:
         relative = place.removeprefix(ROOT).strip("/")
         await stage.run(trigger="watch", paths=(relative,), shallow=True)
         await stage.run(trigger="watch", paths=(relative.rpartition("/")[0],), shallow=True)
-    else:
+    elif entry == "resume":
         await break_off(stage)
+        await stage.run()
+    else:  # the fault comes between two lives of a run
+        faults = dict(stage.tree.faults)
+        stage.tree.heal()
+        assert await break_off(stage)
+        stage.tree.faults = faults
         await stage.run()
 
 
-async def break_off(stage: Stage) -> None:
-    """A run whose process ends in the middle, as far as its records can tell: nothing of it is tidied up."""
+class Killed(BaseException):
+    """The process ends here."""
 
-    class Killed(BaseException):
-        pass
+
+async def break_off(stage: Stage) -> bool:
+    """A run whose process ends in the middle, as far as its records can tell: nothing of it is tidied up.
+
+    What it saw before that is stored. False: it came to its end first.
+    """
 
     def kill(path: str) -> None:
         if len(stage.tree.listed) == stop:
@@ -91,11 +117,13 @@ async def break_off(stage: Stage) -> None:
     stop = len(stage.tree.listed) + 6
     stage.tree.on_list = kill
     try:
-        await stage.run()
+        with patch.object(batch, "MAX_DIRECTORIES", 1):
+            await stage.run()
     except Killed:
-        pass
+        return True
     finally:
         stage.tree.on_list = lambda _: None
+    return False
 
 
 async def test_a_source_that_stays_empty_blocks_the_prune_and_says_so(tmp_path: Path) -> None:
@@ -117,7 +145,7 @@ async def test_the_root_that_fails_on_resume_forbids_what_was_proved_before(tmp_
     await stage.run()
     whole = stage.files()
     stage.tree.remove(f"{ROOT}/film0.mkv")
-    await break_off(stage)
+    assert await break_off(stage)
     stage.tree.faults[ROOT] = mediatree.server_error
     report = await stage.run()
     assert report.result == "Failed"
@@ -146,6 +174,59 @@ async def test_two_jobs_do_not_share_a_target(tmp_path: Path) -> None:
     assert (report.result, report.reason) == ("Failed", "OwnedByAnother")
     assert "media/films" in report.message
     assert stage.files() == whole
+
+
+@pytest.mark.parametrize("entry", ["cron", "watch"])
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_was_renamed_into_place_before_a_kill_is_known_as_ours(
+    tmp_path: Path, place: str, entry: str
+) -> None:
+    stage = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    added = f"{PLACES[place]}/added.mkv"
+    stage.tree.add(added)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with patch.object(Files, "fulfil", die), pytest.raises(Killed):
+        await meet(stage, entry, PLACES[place])
+    assert len(stage.files()) == len(whole) + 1
+    report = await stage.run()
+    assert (report.result, report.created, report.updated, report.skipped) == ("Succeeded", 0, 0, 0)
+    stage.tree.remove(added)
+    assert (await stage.run()).pruned == 1
+    assert stage.files() == whole
+
+
+async def test_a_job_inside_the_target_of_another_does_not_begin(tmp_path: Path) -> None:
+    outer = Stage(tmp_path / "films", library())
+    outer.volume = tmp_path
+    await outer.run()
+    whole = outer.files()
+    inner = Stage(tmp_path / "films" / "Shows", MediaTree().add(f"{ROOT}/other.mkv"))
+    inner.volume, inner.name = tmp_path, "series"
+    report = await inner.run()
+    assert (report.result, report.reason) == ("Failed", "TargetOverlaps")
+    assert outer.files() == whole
+
+
+async def test_a_job_around_the_target_of_another_keeps_out_of_it(tmp_path: Path) -> None:
+    inner = Stage(tmp_path / "Shows", MediaTree().add(*(f"{ROOT}/{number}.mkv" for number in range(5))))
+    inner.name, inner.volume = "series", tmp_path
+    await inner.run()
+    whole = inner.files()
+    outer = Stage(tmp_path, library(), prune={"mode": "Delete", "maxPercent": 100, "maxCount": 1000})
+    outer.volume = tmp_path
+    for _ in range(3):
+        report = await outer.run()
+        assert report.result == "Degraded"
+        outer.tree.remove(f"{ROOT}/Shows")
+        outer.tree.add(f"{ROOT}/Shows/0.mkv")
+        outer.clock.seconds += 24 * HOUR
+    assert inner.files() == whole
+    assert (outer.target / "film0.strm").exists()
 
 
 async def test_a_source_that_proves_nothing_never_loses_a_file(tmp_path: Path) -> None:

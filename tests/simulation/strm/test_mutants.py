@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pantograph.strm import batch, missing, prune, quiet
+from pantograph.strm import missing, prune, quiet
 from pantograph.strm.batch import Batch, Work
-from pantograph.strm.manifest import FileRow, Missing
+from pantograph.strm.manifest import FileRow, FrontierItem, Missing
 from pantograph.strm.manifest.directories import Directories
 from pantograph.strm.quiet import Quiet
 from pantograph.strm.successors import Successor
@@ -56,6 +56,15 @@ def a_failed_root_is_forgotten(patch: pytest.MonkeyPatch) -> None:
             self.root_error, self.root_proved = "", True
 
     patch.setattr(Walk, "take", take)
+
+
+def what_lies_above_is_believed_to_be_whole(patch: pytest.MonkeyPatch) -> None:
+    original = Walk._descend
+
+    def descend(self: Walk, *seen: Any, **more: Any) -> list[FrontierItem]:
+        return [item._replace(proved=True) for item in original(self, *seen, **more)]
+
+    patch.setattr(Walk, "_descend", descend)
 
 
 def limits_do_not_hold(patch: pytest.MonkeyPatch) -> None:
@@ -138,11 +147,22 @@ async def the_source_goes_while_a_run_is_down(folder: Path) -> None:
     await stage.run()
     whole = stage.files()
     stage.tree.remove("/lib/Shows/A/S1/e0.mkv")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "MAX_DIRECTORIES", 1)  # what was seen before the kill is stored
-        await break_off(stage)
+    assert await break_off(stage)
     stage.tree.faults["/lib"] = mediatree.server_error
     await stage.run()
+    assert stage.files() == whole
+
+
+async def a_film_goes_below_a_directory_that_does_not_come_whole(folder: Path) -> None:
+    stage = Stage(folder / "target", library(), prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.faults["/lib/Shows"] = mediatree.short_page
+    stage.tree.remove("/lib/Shows/A/S1/e0.mkv")
+    for _ in range(3):
+        await stage.run()
+        stage.clock.seconds += 24 * HOUR
+    assert "/lib/Shows/A/S1" in stage.tree.listed
     assert stage.files() == whole
 
 
@@ -185,6 +205,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Path], Any]]
     (the_roots_content_is_believed, matrix),
     (every_scan_counts_and_age_does_not, an_empty_answer_many_times_an_hour),
     (a_failed_root_is_forgotten, the_source_goes_while_a_run_is_down),
+    (what_lies_above_is_believed_to_be_whole, a_film_goes_below_a_directory_that_does_not_come_whole),
     (limits_do_not_hold, an_outage_that_lasts),
     (the_source_is_believed_to_say_what_it_said, histories),
     (files_are_believed_to_lie_where_they_lay, histories),
@@ -203,6 +224,6 @@ async def test_a_planted_bug_is_found(
         await check(tmp_path)
 
 
-@pytest.mark.parametrize("check", list(dict.fromkeys(check for _, check in MUTANTS if check is not histories)))
+@pytest.mark.parametrize("check", list(dict.fromkeys(check for _, check in MUTANTS)))
 async def test_without_a_planted_bug_the_same_check_finds_nothing(tmp_path: Path, check: Callable[[Path], Any]) -> None:
     await check(tmp_path)

@@ -6,11 +6,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 from urllib.parse import quote
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pantograph.strm import batch
 from pantograph.strm.prune import Approval
 from pantograph.strm.report import Report
 from tests.fakes import mediatree
@@ -18,8 +20,11 @@ from tests.simulation.strm.bench import HOUR, ROOT, Stage
 
 FAULTS = [
     mediatree.server_error,
+    mediatree.unmounted,
     mediatree.empty,
     mediatree.short_page,
+    mediatree.cut_after_one,
+    mediatree.cut_before_the_last,
     mediatree.html,
     mediatree.mounts_only,
     mediatree.root_echoed,
@@ -29,6 +34,8 @@ FAULTS = [
     mediatree.forbidden,
     mediatree.not_found,
     mediatree.banned,
+    mediatree.timeout,
+    mediatree.refused,
 ]
 MAX_FAULTY_SCANS = 2
 """In a row: a fault like a success that outlasts the confirmations is a change, for all that anybody can tell."""
@@ -161,7 +168,8 @@ class History:
 
         self.stage.tree.on_list = kill
         try:
-            await self.stage.run()
+            with patch.object(batch, "MAX_DIRECTORIES", self.random.choice((1, 3, 1000))):
+                await self.stage.run()
         except Killed:
             pass
         finally:
