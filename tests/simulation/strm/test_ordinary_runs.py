@@ -6,13 +6,15 @@ import os
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pantograph.providers.errors import Busy
-from pantograph.providers.media.port import Listing
+from pantograph.providers.media.port import Entry, Listing
 from pantograph.strm.manifest import Manifest
 from tests.fakes import mediatree
 from tests.fakes.mediatree import MediaTree
@@ -73,6 +75,56 @@ async def test_a_quiet_run_commits_a_few_times_and_not_once_a_directory(
     report = await stage.run()
     assert report.remote_requests == 1 + 30 + 150
     assert commits == [4], "it begins, lists less than a thousand directories, prunes, ends"
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many each run made, from the first to the last."""
+    counted: list[int] = []
+    original = Manifest.close
+
+    def close(manifest: Manifest) -> None:
+        counted.append(manifest.commits)
+        original(manifest)
+
+    monkeypatch.setattr(Manifest, "close", close)
+    return counted
+
+
+class WideTree(MediaTree):
+    """25 shelves of 100 shows, one film in each, told without a search: a run over it takes no longer than it must."""
+
+    def entries(self, path: str) -> tuple[Entry, ...]:
+        level = path.removeprefix(ROOT).count("/")
+        if level == 2:
+            return (Entry("film.mkv", path, False, 1_000_000, mediatree.WHEN),)
+        name, count = (("shelf", 25), ("show", 100))[level]
+        return tuple(Entry(f"{name}{number:02}", path, True, None, mediatree.WHEN) for number in range(count))
+
+
+async def test_a_quiet_run_commits_once_more_for_every_thousand_directories(tmp_path: Path, commits: list[int]) -> None:
+    tree = WideTree()
+    tree.dirs |= {f"{ROOT}/shelf{shelf:02}" for shelf in range(25)}
+    tree.dirs |= {f"{ROOT}/shelf{shelf:02}/show{show:02}" for shelf in range(25) for show in range(100)}
+    stage = Stage(tmp_path, tree)
+    for _ in range(3):
+        report = await stage.run()
+    assert (report.unchanged, report.remote_requests) == (2500, 1 + 25 + 2500)
+    assert commits[-1] == 6, "two thousand directories are two commits more than a few have"
+
+
+async def test_a_quiet_run_that_takes_long_commits_every_ten_seconds(tmp_path: Path, commits: list[int]) -> None:
+    stage = Stage(tmp_path, films(1500))
+    for _ in range(2):
+        await stage.run()
+
+    def pass_time(_: str) -> None:
+        stage.clock.seconds += 25 / 181
+
+    stage.tree.on_list = pass_time
+    report = await stage.run()
+    assert report.remote_requests == 1 + 30 + 150
+    assert commits[-1] == 6, "25 seconds are two commits more than none"
 
 
 async def test_a_run_can_be_stopped_and_the_next_one_does_the_rest(tmp_path: Path) -> None:
@@ -183,6 +235,67 @@ async def test_modes_hold_whatever_the_umask_says(tmp_path: Path) -> None:
             os.umask(before)
         modes = {stat.S_IMODE((stage.target / name).stat().st_mode) for name in stage.names()}
         assert modes == {int(mode, 8)}
+
+
+async def test_modes_of_directories_hold_whatever_the_umask_says(tmp_path: Path) -> None:
+    for mode, umask in (("0750", 0o022), ("0775", 0o077), ("0700", 0o000)):
+        before = os.umask(umask)
+        try:
+            stage = Stage(tmp_path / f"{mode}{umask}", films(3), target={"root": {"name": "media"}, "dirMode": mode})
+            await stage.run()
+        finally:
+            os.umask(before)
+        # One is made with its films, one on the way to it.
+        modes = {stat.S_IMODE((stage.target / name).stat().st_mode) for name in ("shelf0", "shelf0/show0")}
+        assert modes == {int(mode, 8)}
+
+
+async def test_files_below_the_least_size_are_left_out_and_those_of_unknown_size_are_not(tmp_path: Path) -> None:
+    tree = MediaTree().add(f"{ROOT}/below.mkv", size=1023).add(f"{ROOT}/just.mkv", size=1024)
+    stage = Stage(tmp_path, tree.add(f"{ROOT}/unknown.mkv", size=0), filter={"minSize": "1Ki"})
+    await stage.run()
+    assert stage.names() == {"just.strm", "unknown.strm"}
+
+
+def backwards(_: MediaTree, __: str, honest: Listing) -> Listing:
+    return replace(honest, entries=honest.entries[::-1])
+
+
+@pytest.mark.parametrize("fault", [None, backwards])
+@pytest.mark.parametrize(
+    ("sizes", "chosen", "winner"),
+    [
+        pytest.param({"a.iso": 1001, "a.mkv": 1000}, {}, "a.iso", id="the larger"),
+        pytest.param({"a.iso": 1000, "a.mkv": 1000}, {}, "a.mkv", id="the earlier extension"),
+        pytest.param({"a.iso": 1000, "a.mkv": 1000}, {"extensions": ["iso", "mkv"]}, "a.iso", id="as the spec has it"),
+        pytest.param({"a.MKV": 1000, "a.Mkv": 1000, "a.mkv": 1000}, {}, "a.MKV", id="the name that comes first"),
+    ],
+)
+async def test_of_films_that_want_one_name_the_same_one_is_preferred_whatever_their_order(
+    tmp_path: Path, sizes: dict[str, int], chosen: dict[str, Any], winner: str, fault: mediatree.Fault | None
+) -> None:
+    tree = MediaTree()
+    for name, size in sizes.items():
+        tree.add(f"{ROOT}/{name}", size=size)
+    if fault is not None:
+        tree.faults[ROOT] = fault
+    stage = Stage(tmp_path, tree, target={"root": {"name": "media"}, "onCollision": "Prefer"}, filter=chosen)
+    assert (await stage.run()).collisions == len(sizes) - 1
+    assert stage.files() == {"a.strm": f"http://player.lan/d/lib/{winner}".encode()}
+
+
+async def test_a_name_that_is_too_long_is_left_out_and_told_or_cut(tmp_path: Path) -> None:
+    tree = MediaTree().add(f"{ROOT}/{'f' * 251}.mkv", f"{ROOT}/{'d' * 256}/film.mkv", f"{ROOT}/short.mkv")
+    stage = Stage(tmp_path, tree, target={"root": {"name": "media"}, "onLongName": "Skip"})
+    report = await stage.run()
+    assert (report.result, report.created, report.skipped, report.remote_requests) == ("Succeeded", 1, 2, 1)
+    assert {(each.reason, each.message) for each in report.samples} == {
+        ("NameRefused", "name of 256 bytes is longer than 255")
+    }
+    assert stage.names() == {"short.strm"}
+    stage.spec["target"] = {"root": {"name": "media"}, "onLongName": "TruncateHash"}
+    report = await stage.run()
+    assert (report.created, report.unchanged, report.skipped) == (2, 1, 0)
 
 
 async def test_only_what_is_included_is_mirrored_and_the_rest_is_not_asked_for(tmp_path: Path) -> None:

@@ -39,6 +39,42 @@ async def test_a_directory_that_went_needs_three_scans_and_six_hours(tmp_path: P
     assert not (tmp_path / "shelf0/show1").exists()
 
 
+async def test_a_directory_that_lost_everything_stays_empty_where_the_spec_keeps_empty_ones(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50, "emptyDirs": False})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 4 * HOUR
+    assert list((tmp_path / "shelf0/show1").iterdir()) == []
+    stage.spec["prune"] = {"mode": "Delete", "maxPercent": 50}
+    await stage.run()
+    assert not (tmp_path / "shelf0/show1").exists()
+    assert len(stage.names()) == 30
+
+
+@pytest.mark.parametrize(
+    ("believed", "result", "pruned"), [(False, "Blocked", [0, 0, 0, 0]), (True, "Succeeded", [0, 0, 40, 0])]
+)
+async def test_an_empty_source_is_believed_where_the_spec_says_so_and_not_before_it_is_confirmed(
+    tmp_path: Path, believed: bool, result: str, pruned: list[int]
+) -> None:
+    stage = Stage(
+        tmp_path,
+        films(40),
+        source={"path": ROOT, "allowEmptySource": believed},
+        prune={"mode": "Delete", "maxPercent": 100},
+    )
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0")
+    reports = []
+    for _ in range(4):
+        reports.append(await stage.run())
+        stage.clock.seconds += 3.1 * HOUR
+    assert [(report.result, report.pruned) for report in reports] == [(result, count) for count in pruned]
+    assert len(stage.names()) == 40 - sum(pruned)
+
+
 async def test_many_scans_in_a_minute_confirm_nothing(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 50})
     await stage.run()
@@ -169,6 +205,28 @@ async def test_report_asks_where_more_is_gone_than_the_limits_allow(tmp_path: Pa
     assert report.message == "6 of 100 files would be removed; the limits allow 5"
     assert (await stage.run(approve=Approval(run="asked", digest=report.candidates_digest))).pruned == 6
     assert len(list((tmp_path / ".pantograph/trash").rglob("*.strm"))) == 6
+
+
+async def test_off_removes_nothing_however_long_it_is_gone_and_whoever_approves_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Report", "maxPercent": 100})
+    await stage.run()
+    whole = stage.names()
+    for gone in ("shelf0/show1/film 0012.mkv", "shelf0/show2"):
+        stage.tree.remove(f"{ROOT}/{gone}")
+    listed = await stage.run(name="listed")
+    assert listed.prune_candidates == 11
+    stage.spec["prune"] = {"mode": "Off", "maxPercent": 100}
+    for _ in range(4):
+        report = await stage.run()
+        assert (report.result, report.pruned, report.prune_candidates) == ("Succeeded", 0, 0)
+        stage.clock.seconds += 10 * HOUR
+    for digest in (None, listed.candidates_digest):
+        report = await stage.run(approve=Approval(run="listed", digest=digest))
+        assert (report.result, report.reason, report.pruned) == ("Blocked", "PruneBlocked", 0)
+        assert report.message == "prune.mode is Off: nothing is removed, approved or not"
+    assert stage.names() == whole
+    stage.spec["prune"] = {"mode": "Delete", "maxPercent": 100}
+    assert (await stage.run()).pruned == 11, "nothing but the mode kept them"
 
 
 async def test_what_people_keep_there_stays(tmp_path: Path) -> None:

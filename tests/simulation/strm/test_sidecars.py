@@ -57,6 +57,17 @@ async def test_a_time_within_the_tolerance_is_the_same(tmp_path: Path) -> None:
     assert (await stage.run()).updated == 1
 
 
+async def test_a_size_within_the_tolerance_is_the_same(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), sidecars={"policy": "IfNewer", "sizeTolerance": "2"})
+    await stage.run()
+    before = stage.digest()
+    replace(stage.tree, b"1234567", later_s=0)
+    await stage.run()
+    assert stage.digest() == before
+    replace(stage.tree, b"12345678", later_s=0)
+    assert (await stage.run()).updated == 1
+
+
 async def test_what_comes_short_is_not_kept(tmp_path: Path) -> None:
     stage = Stage(tmp_path, library(), sidecars={})
     stage.tree.files[f"{ROOT}/film.srt"].size = 500
