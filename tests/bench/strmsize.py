@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import shutil
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,13 +24,13 @@ from tests.bench.strmloops import digest, files, scan, write
 from tests.bench.strmruns import Engine, job
 
 ROUNDS = 9
-"""Turn by turn; up to `LARGE` files, then `FEW`."""
-FEW = 5
+"""Of runs without changes, turn by turn."""
 TREES = 3
-"""How often a tree is written anew, up to `LARGE` files."""
+"""How often a tree is made, and written anew, up to `LARGE` files; one of more is large enough to be one sample."""
 LARGE = 100_000
-PLAIN = "plain"
-"""What the plain loop has written; in the end another loop writes it anew."""
+DISK_SETTLES_S = 65.0
+"""ext4 passes over every inode that was freed within the last minute (RECENTCY_MIN in its ialloc.c), which costs up to
+ten times what a file costs: what an earlier size has deleted must be older, and nothing is deleted in between."""
 JUDGED = 100_000
 """Runs without changes are judged from so many files on: with fewer, the 20 ms that any run costs weigh too much."""
 FIRST_GATE = 1 / 0.6
@@ -53,6 +53,8 @@ def main() -> None:
     collect_seldom()  # as the command does
     gc.collect()
     gc.freeze()  # what was prepared must not slow down the engine's own collections
+    os.sync()
+    time.sleep(DISK_SETTLES_S)
     with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
         engine = _first(Path(folder), count, listings.__getitem__)
         reports = [report for verify in NOOPS for report in _noop(engine, count, verify)]
@@ -63,19 +65,19 @@ def main() -> None:
 def _first(folder: Path, count: int, listings: Callable[[str], object]) -> Engine:
     """Trees from nothing, ours and a plain loop's in turn; the last of ours is kept."""
     ours, plain = [], []
-    trees = TREES if count <= LARGE else 1
-    for number in range(trees):
+    for number in range(_samples(count)):
         engine = Engine(folder / f"tree-{number}", listings)  # type: ignore[arg-type]
         spent, report = engine.run(job())
         if report.created != count:
             raise RuntimeError(f"{report.created} files were made, not {count}")
         ours.append(spent)
-        plain.append(_written(engine.target, folder / PLAIN))
-        if number < trees - 1:
-            shutil.rmtree(engine.target)
-            shutil.rmtree(folder / PLAIN)
+        plain.append(_written(engine.target, folder / f"plain-{number}"))
     _print(f"strm.{count}.first", median(ours), "s", median(plain), gate=FIRST_GATE)
     return engine
+
+
+def _samples(count: int) -> int:
+    return TREES if count <= LARGE else 1
 
 
 def _written(tree: Path, to: Path) -> float:
@@ -93,7 +95,7 @@ def _noop(engine: Engine, count: int, verify: str) -> list[Report]:
     engine.run(declared)
     before = digest(engine.target)
     spent, plain, reports = [], [], []
-    for _ in range(ROUNDS if count <= LARGE else FEW):
+    for _ in range(ROUNDS):
         cost, report = engine.run(declared)
         spent.append(cost)
         reports.append(report)
@@ -115,14 +117,15 @@ def _extra(report: Report, directories: int) -> int:
 
 def _rewrite(engine: Engine, folder: Path, count: int) -> None:
     """Another base for every link, from the records alone; against a loop that writes the same over the old files."""
-    declared: Job = job(base="http://elsewhere.lan", maxRewritePercent=100)
-    spent, report = engine.run(declared, rewrite_only=True)
-    if (report.updated, report.remote_requests) != (count, 0):
-        raise RuntimeError(f"{report.updated} of {count} rewritten, with {report.remote_requests} requests")
-    contents = list(files(engine.target))
-    began = cpu_s()
-    write(folder / PLAIN, contents)
-    _print(f"strm.{count}.rewrite", spent, "s", cpu_s() - began, gate=REWRITE_GATE)
+    ours, plain = [], []
+    for number in range(_samples(count)):
+        declared: Job = job(base=f"http://elsewhere-{number}.lan", maxRewritePercent=100)
+        spent, report = engine.run(declared, rewrite_only=True)
+        if (report.updated, report.remote_requests) != (count, 0):
+            raise RuntimeError(f"{report.updated} of {count} rewritten, with {report.remote_requests} requests")
+        ours.append(spent)
+        plain.append(_written(engine.target, folder / "plain-0"))
+    _print(f"strm.{count}.rewrite", median(ours), "s", median(plain), gate=REWRITE_GATE)
 
 
 def _print(name: str, value: float, unit: str, reference: float | None = None, *, gate: float | None) -> None:

@@ -34,12 +34,12 @@ FOLDERS = ("Films", "Films/Old", "Shows", "Shows/S1", "Shows/S2", "Shows/cloud",
 """Other storages are mounted as `cloud`."""
 
 
-def library() -> Library:
+def library(below: str = "") -> Library:
     """Eight films in each."""
     shelf = Library()
     for folder in FOLDERS:
         for number in range(8):
-            shelf.put(f"/{folder}/{number}.mkv")
+            shelf.put(f"{below}/{folder}/{number}.mkv")
     return shelf
 
 
@@ -129,3 +129,25 @@ async def test_a_root_that_is_called_empty_with_success_is_never_believed(tmp_pa
         house.fake.faults.end()
         assert (await house.run()).result == "Succeeded"
         assert house.names() == house.wanted()
+
+
+@pytest.mark.parametrize("place", ["/Media", "/Media/Shows", "/Media/Shows/S1"])
+async def test_the_listing_of_a_root_above_the_source_is_believed_of_nothing_in_it(tmp_path: Path, place: str) -> None:
+    """Which no run has ever listed."""
+    house = House(tmp_path, ONLY_PROOF)
+    house.fake.library = house.shelf = library("/Media")
+    house.shelf.put("/Music/song.mkv")
+    house.fake.mounts = set()
+    house.stage.spec["source"] = {"path": "/Media", "allowEmptySource": True}
+    async with serving(house.fake):
+        assert (await house.run()).result == "Succeeded"
+        whole = house.names()
+        assert len(whole) == 8 * len(FOLDERS)
+        house.fake.faults.begin(Fault.ROOT_ECHO, place)
+        for _ in range(3):
+            report = await house.run()
+            assert report.result in ("Degraded", "Failed"), report
+            assert house.names() == whole
+        house.fake.faults.end()
+        assert (await house.run()).result == "Succeeded"
+        assert house.names() == whole

@@ -29,6 +29,7 @@ from tests.contract.media.worlds import PASSWORD, USER, bucket, fetch, secret, s
 from tests.fakes.library import Library
 from tests.fakes.openlist import FakeOpenList, Fault, serving
 from tests.fakes.openlist.accounts import User
+from tests.simulation.strm.bench import HandClock
 from tests.unit.providers.clocks import ManualClock
 
 PLACES = ("/", "/115/Movies", "/115/Movies/Heat")
@@ -158,9 +159,24 @@ async def test_a_server_that_caps_its_pages_is_read_to_the_end(fake: FakeOpenLis
 
 
 async def test_one_question_a_directory_when_nothing_is_wrong(fake: FakeOpenList, source: OpenList) -> None:
-    for place in PLACES:
+    for place in ("/", "/115", "/115/Movies", "/115/Movies/Heat"):
         await source.list(place)
-    assert fake.requests == {"login": 1, "me": 1, "list": len(PLACES)}
+    assert fake.requests == {"login": 1, "me": 1, "list": 4}
+
+
+async def test_what_lies_above_all_that_is_listed_is_asked_for_once_in_ten_minutes(
+    fake: FakeOpenList, tmp_path: Path
+) -> None:
+    clock = HandClock()
+    source = OpenList(settings(tmp_path, fake.base_url), bucket=bucket(clock), clock=clock)
+    for _ in range(3):
+        await source.list("/115/Movies")
+    assert fake.requests["list"] == 3 + 2
+    clock.seconds += 700
+    for _ in range(3):
+        await source.list("/115/Movies")
+    assert fake.requests["list"] == 6 + 4
+    await source.close()
 
 
 async def test_a_restart_of_the_server_costs_one_login_however_many_ask_at_once(
@@ -257,6 +273,12 @@ async def test_a_cloud_that_fails_behind_the_server_does_not_cut_off_the_others(
         result = await outcome(source, "/115")
         assert isinstance(result, Unreachable)
         assert result.reason == UPSTREAM_FAILED
+    listing = await source.list("/115/Movies")
+    assert [entry.name for entry in listing.entries] != []
+    # Whole it may be; that it is not the listing of /115, which clouds give for what they do not know, nobody can tell.
+    assert not listing.complete
+    assert listing.why.startswith("it may be the listing of /115, which does not come: ")
+    fake.faults.end()
     assert (await source.list("/115/Movies")).complete
 
 

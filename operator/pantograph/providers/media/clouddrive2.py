@@ -96,7 +96,7 @@ class CloudDrive2:
         self._http = Http(settings, clock)
         self._files = CredentialFiles(settings.credentials)
         self._session = Session(settings.name, self._files, self._log_in)
-        self._echo = EchoGuard(settings.name)
+        self._echo = EchoGuard(settings.name, self._entries, clock)
         self._channel = _channel(settings)
         self._stub = CloudDriveFileSrvStub(self._channel)
         self._ready_until = float("-inf")
@@ -110,7 +110,8 @@ class CloudDrive2:
             if not entries:
                 raise broke_off
             return Listing(path, entries, False, f"the stream broke off: {broke_off.message}", skipped=skipped)
-        self._echo.check(path, entries)
+        if doubt := await self._echo.check(path, entries):
+            return Listing(path, entries, False, doubt, skipped=skipped)
         if not entries:
             # A server that has just lost its cloud account answers like an empty directory.
             await self._ensure_ready(anew=True)
@@ -122,6 +123,12 @@ class CloudDrive2:
             skipped=skipped,
             fingerprint=fingerprint_of(found),
         )
+
+    async def _entries(self, path: str) -> tuple[Entry, ...]:
+        found, broke_off = await self._session.call(lambda token: self._sub_files(path, token, refresh=False))
+        if broke_off is not None:
+            raise broke_off
+        return self._sorted(path, found)[0]
 
     async def stat(self, path: str) -> Entry:
         if path == "/":

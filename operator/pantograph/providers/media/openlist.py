@@ -44,14 +44,17 @@ class OpenList:
         self._http = Http(settings, clock)
         self._files = CredentialFiles(settings.credentials)
         self._session = Session(settings.name, self._files, self._log_in)
-        self._echo = EchoGuard(settings.name)
+        self._echo = EchoGuard(settings.name, self._entries, clock)
         self._base_path: str | None = None
         self._key = ""
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         listing = await self._listing(path, refresh=refresh)
-        self._echo.check(path, listing.entries)
-        return listing
+        doubt = await self._echo.check(path, listing.entries)
+        return replace(listing, complete=False, why=doubt) if doubt else listing
+
+    async def _entries(self, path: str) -> tuple[Entry, ...]:
+        return (await self._listing(path, refresh=False)).entries
 
     async def stat(self, path: str) -> Entry:
         if path == "/":
