@@ -100,7 +100,7 @@ class Target:
             raise Obstructed(errno.EINVAL, "not the name of a directory", segment)
         if make:
             try:
-                os.mkdir(segment, 0o700, dir_fd=fd)
+                self._make(segment, fd)
             except FileExistsError:
                 make = False
         try:
@@ -114,6 +114,14 @@ class Target:
         if make:
             self.open_up(opened)
         return opened
+
+    def _make(self, name: str, above: int) -> None:
+        """With its mode from the first moment: a run that is killed before `open_up` leaves no closed directory."""
+        before = os.umask(0)
+        try:
+            os.mkdir(name, self._dir_mode, dir_fd=above)
+        finally:
+            os.umask(before)
 
     def open_up(self, fd: int) -> None:
         """Give a new directory its mode; that its group is handed down stays as it took it from the one above."""

@@ -13,6 +13,8 @@ import pytest
 
 from pantograph.strm import batch
 from pantograph.strm.manifest.files import Files
+from pantograph.strm.target import Target
+from pantograph.strm.writing import Writer
 from tests.fakes import mediatree
 from tests.fakes.mediatree import Fault, MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage
@@ -198,6 +200,26 @@ async def test_what_was_renamed_into_place_before_a_kill_is_known_as_ours(
     stage.tree.remove(added)
     assert (await stage.run()).pruned == 1
     assert stage.files() == whole
+
+
+async def test_a_directory_that_a_killed_run_made_has_its_mode(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, library(), target={"root": {"name": "media"}, "dirMode": "0775"})
+
+    original = Target.open_up
+
+    def die(target: Target, fd: int) -> None:
+        if (tmp_path / "Shows").exists():
+            raise Killed
+        original(target, fd)
+
+    with (
+        patch.object(Target, "open_up", die),
+        patch.object(Writer, "make_directory", lambda *_: None),
+        pytest.raises(Killed),
+    ):
+        await stage.run()
+    await stage.run()
+    assert (tmp_path / "Shows").stat().st_mode & 0o7777 == 0o775
 
 
 async def test_a_job_inside_the_target_of_another_does_not_begin(tmp_path: Path) -> None:
