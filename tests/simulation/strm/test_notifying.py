@@ -85,20 +85,11 @@ async def test_a_removed_file_and_a_rewritten_one_are_changes_of_their_folders(t
     ]
 
 
-async def test_a_run_that_changes_nothing_tells_nothing_and_stores_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_changes_nothing_tells_nothing_and_stores_nothing(tmp_path: Path, commits: list[int]) -> None:
     made = await settled(tmp_path)
     await made.run()
     before = made.digest()
-    commits: list[int] = []
-    original = Manifest.close
-
-    def close(manifest: Manifest) -> None:
-        commits.append(manifest.commits)
-        original(manifest)
-
-    monkeypatch.setattr(Manifest, "close", close)
+    commits.clear()
     await made.run()
     without = made.spec.pop("notify")
     await made.run()

@@ -22,6 +22,25 @@ from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 from tests.simulation.strm.older import make_older
 
 
+async def mirrored_elsewhere(tmp_path: Path, **spec: Any) -> Stage:
+    """Forty films are mirrored; now players see the server at another address, and the run `asks` has said so."""
+    stage = Stage(tmp_path, films(40), **spec)
+    await stage.run()
+    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    await stage.run(name="asks")
+    return stage
+
+
+def renewed(stage: Stage) -> int:
+    """How many films have their new address."""
+    return sum(text.startswith(b"https://other.lan") for text in stage.files().values())
+
+
+def old(stage: Stage) -> list[str]:
+    """Those that have the old one."""
+    return sorted(name for name, text in stage.files().items() if text.startswith(b"http://"))
+
+
 async def test_a_new_base_for_all_stops_before_the_first_write_and_asks(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(40))
     await stage.run()
@@ -323,16 +342,9 @@ async def test_what_an_earlier_life_of_a_run_has_made_does_not_widen_its_limit(
 async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(tmp_path, films(40))
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    stage = await mirrored_elsewhere(tmp_path)
     monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
-
-    def stopped() -> bool:
-        return any(text.startswith(b"https://other.lan") for text in stage.files().values())
-
-    await stage.run(name="asks")
-    report = await stage.run(approve_rewrite="asks", cancelled=stopped)
+    report = await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     assert (report.result, report.updated) == ("Cancelled", 10)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
 
@@ -340,21 +352,17 @@ async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
 async def test_what_somebody_changes_meanwhile_stays_and_what_is_only_touched_is_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(tmp_path, films(40))
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    stage = await mirrored_elsewhere(tmp_path)
     monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
     meddled: list[str] = []
 
     def meddle() -> bool:
-        old = sorted(name for name, text in stage.files().items() if text.startswith(b"http://"))
-        if len(old) == 30 and not meddled:
-            meddled.extend(old[-2:])
-            (stage.target / old[-2]).write_bytes(b"http://mine.lan/x")
-            os.utime(stage.target / old[-1], ns=(1, 1))
+        if len(old(stage)) == 30 and not meddled:
+            meddled.extend(old(stage)[-2:])
+            (stage.target / meddled[0]).write_bytes(b"http://mine.lan/x")
+            os.utime(stage.target / meddled[1], ns=(1, 1))
         return False
 
-    await stage.run(name="asks")
     report = await stage.run(approve_rewrite="asks", cancelled=meddle)
     assert report.updated == 39
     told = next(issue for issue in report.samples if issue.reason == "Modified")
@@ -366,16 +374,9 @@ async def test_what_somebody_changes_meanwhile_stays_and_what_is_only_touched_is
 async def test_what_an_earlier_release_had_planned_is_compared_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(tmp_path, films(40))
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    stage = await mirrored_elsewhere(tmp_path)
     monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
-    await stage.run(name="asks")
-
-    def stopped() -> bool:
-        return any(text.startswith(b"https://other.lan") for text in stage.files().values())
-
-    await stage.run(approve_rewrite="asks", cancelled=stopped)
+    await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     make_older(stage.target)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
 
@@ -402,23 +403,19 @@ async def test_a_rewrite_reads_no_file_twice_unless_it_is_to_be_known_by_its_con
 async def test_a_change_that_keeps_size_and_time_is_seen_by_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage(tmp_path, films(40), update={"verify": "Content"})
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
+    stage = await mirrored_elsewhere(tmp_path, update={"verify": "Content"})
     monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
     changed: list[Path] = []
 
     def meddle() -> bool:
-        old = sorted(name for name, text in stage.files().items() if text.startswith(b"http://"))
-        if len(old) == 30 and not changed:
-            path = stage.target / old[-1]
+        if len(old(stage)) == 30 and not changed:
+            path = stage.target / old(stage)[-1]
             changed.append(path)
             state = path.stat()
             path.write_bytes(path.read_bytes().swapcase())
             os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         return False
 
-    await stage.run(name="asks")
     report = await stage.run(approve_rewrite="asks", cancelled=meddle)
     assert report.updated == 39
     assert changed[0].read_bytes().startswith(b"HTTP://")
@@ -447,10 +444,7 @@ async def test_what_somebody_changes_between_listing_and_rewriting_stays(tmp_pat
 
 
 async def test_a_rewrite_that_failed_is_planned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, films(40))
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
-    await stage.run(name="asks")
+    stage = await mirrored_elsewhere(tmp_path)
     place = Writer.place
 
     def refusing(writer: Writer, staged: Staged, directory: str, name: str, **more: Any) -> OnDisk:
@@ -469,10 +463,7 @@ async def test_a_rewrite_that_failed_is_planned_again(tmp_path: Path, monkeypatc
 
 async def test_why_links_are_written_anew_or_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="pantograph.strm")
-    stage = Stage(tmp_path, films(40))
-    await stage.run()
-    stage.spec["link"] = {"publicBase": "https://other.lan"}
-    await stage.run(name="asks")
+    stage = await mirrored_elsewhere(tmp_path)
     assert "run asks: 40 links to be written anew: 40 BaseChanged" in caplog.messages
     stage.spec["link"] = {"publicBase": "https://other.lan", "equivalentBases": ["http://player.lan"]}
     await stage.run(name="leaves")

@@ -46,25 +46,23 @@ async def test_a_policy_decides_what_is_replaced(
         assert stage.digest() == before, "and then there is peace"
 
 
-async def test_a_time_within_the_tolerance_is_the_same(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, library(), sidecars={"policy": "IfNewer", "timeTolerance": "2s"})
+@pytest.mark.parametrize(
+    ("tolerance", "within", "beyond"),
+    [
+        ({"timeTolerance": "2s"}, (b"FIRST", 2), (b"FIRST", 3)),
+        ({"sizeTolerance": "2"}, (b"1234567", 0), (b"12345678", 0)),
+    ],
+)
+async def test_what_is_within_the_tolerance_is_the_same(
+    tmp_path: Path, tolerance: dict[str, str], within: tuple[bytes, int], beyond: tuple[bytes, int]
+) -> None:
+    stage = Stage(tmp_path, library(), sidecars={"policy": "IfNewer", **tolerance})
     await stage.run()
     before = stage.digest()
-    replace(stage.tree, b"FIRST", later_s=2)
+    replace(stage.tree, within[0], later_s=within[1])
     await stage.run()
     assert stage.digest() == before
-    replace(stage.tree, b"FIRST", later_s=3)
-    assert (await stage.run()).updated == 1
-
-
-async def test_a_size_within_the_tolerance_is_the_same(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, library(), sidecars={"policy": "IfNewer", "sizeTolerance": "2"})
-    await stage.run()
-    before = stage.digest()
-    replace(stage.tree, b"1234567", later_s=0)
-    await stage.run()
-    assert stage.digest() == before
-    replace(stage.tree, b"12345678", later_s=0)
+    replace(stage.tree, beyond[0], later_s=beyond[1])
     assert (await stage.run()).updated == 1
 
 

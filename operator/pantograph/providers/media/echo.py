@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import MissingPrivilege, NotFound, ProtocolError, Rejected, Unreachable
@@ -20,8 +20,16 @@ _REMEMBERED: Final = 20_000
 """Directories, the latest. About 4 MB, and more than any frontier's ancestors."""
 _FRESH_S: Final = 600.0
 """What lies above all that is listed is asked for again after it: a driver may listen to changes for weeks."""
-_NOT_TOLD: Final = b""
-"""Instead of the look of a directory that the server does not show."""
+_NOT_SHOWN: Final = b""
+"""The look of a directory that the server does not show."""
+
+
+class _Seen(NamedTuple):
+    look: bytes
+    asked_at: float | None = None
+    """When the guard asked for it; None: it was listed."""
+    fault: str = ""
+    """Why it did not come."""
 
 
 class EchoGuard:
@@ -32,9 +40,7 @@ class EchoGuard:
         self._name = name
         self._ask = ask
         self._clock = clock
-        self._seen: dict[str, bytes] = {}
-        self._asked_at: dict[str, float] = {}
-        """Of those that only the guard has asked for."""
+        self._seen: dict[str, _Seen] = {}
         self._asking = asyncio.Lock()
 
     async def check(self, path: str, entries: Sequence[Entry]) -> str:
@@ -46,46 +52,45 @@ class EchoGuard:
             return ""
         look = _fingerprint(entries)
         for above in _ancestors(path):
-            try:
-                known = await self._look_of(above)
-            except Unreachable as error:
-                return f"it may be the listing of {above}, which does not come: {error.message}"
-            if known == look:
+            seen = self._known(above) or await self._asked(above)
+            if seen.fault:
+                return f"it may be the listing of {above}, which does not come: {seen.fault}"
+            if seen.look == look:
                 raise ProtocolError(
                     f"{self._name} answered for {path} with the listing of {above}; it may no longer know {path}",
                     reason="WrongDirectory",
                 )
-        self._asked_at.pop(path, None)
-        self._remember(path, look)
+        self._remember(path, _Seen(look))
         return ""
 
-    async def _look_of(self, path: str) -> bytes:
-        if not self._knows(path):
-            async with self._asking:
-                if not self._knows(path):
-                    look = await self._asked(path)
-                    self._asked_at[path] = self._clock.monotonic()
-                    self._remember(path, look)
-        return self._seen.get(path, _NOT_TOLD)
+    def _known(self, path: str) -> _Seen | None:
+        seen = self._seen.get(path)
+        if seen is None or seen.asked_at is None:
+            return seen
+        return seen if self._clock.monotonic() - seen.asked_at <= _FRESH_S else None
 
-    def _knows(self, path: str) -> bool:
-        asked_at = self._asked_at.get(path)
-        is_old = asked_at is not None and self._clock.monotonic() - asked_at > _FRESH_S
-        return path in self._seen and not is_old
+    async def _asked(self, path: str) -> _Seen:
+        async with self._asking:
+            seen = self._known(path)  # by somebody who waited less
+            if seen is None:
+                look, fault = await self._look_at(path)
+                seen = _Seen(look, self._clock.monotonic(), fault)
+                self._remember(path, seen)
+            return seen
 
-    async def _asked(self, path: str) -> bytes:
+    async def _look_at(self, path: str) -> tuple[bytes, str]:
         try:
-            return _fingerprint(await self._ask(path))
+            return _fingerprint(await self._ask(path)), ""
+        except Unreachable as error:
+            return _NOT_SHOWN, error.message
         except (NotFound, MissingPrivilege, Rejected, ProtocolError):
-            return _NOT_TOLD
+            return _NOT_SHOWN, ""
 
-    def _remember(self, path: str, look: bytes) -> None:
+    def _remember(self, path: str, seen: _Seen) -> None:
         self._seen.pop(path, None)
-        self._seen[path] = look
+        self._seen[path] = seen
         if len(self._seen) > _REMEMBERED:
-            oldest = next(iter(self._seen))
-            del self._seen[oldest]
-            self._asked_at.pop(oldest, None)
+            del self._seen[next(iter(self._seen))]
 
 
 def _ancestors(path: str) -> Iterator[str]:
