@@ -47,7 +47,7 @@ async def mirror(run: Opened) -> None:
         report.fail(fault_of_target(run.target.root, error))
     conclude(run, walk)
     for line in report.why_links_differ:
-        logger.info("run %s: %s", request.run, line)
+        logger.info(line)
     # What cannot be settled now may never be, and the source goes on: the next run lists it anew. And before a root
     # that fails nothing was listed, but by an earlier life.
     is_cut_short = report.result == "Failed" and not is_listed and (begun.resumed or not walk.root_error)
