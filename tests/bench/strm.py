@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,11 +23,21 @@ GROWTH_GATE_MB = 30.0
 
 
 def run(sizes: Sequence[int] = SIZES) -> list[Result]:
-    """Everything, sizes in processes of their own."""
-    found = [*strmqueue.run(), *strmwatch.run(), *strmpeer.run()]
-    for size in sizes:
-        found += _figures("tests.bench.strmsize", "--files", str(size))
-    return found + list(_memory(sizes))
+    """Everything, sizes in processes of their own.
+
+    Nothing is deleted until all is measured, and nothing rewritten until all is made: ext4 passes over every inode that
+    was freed within the last minute, or the last six while its block is not written (recently_deleted in its
+    ialloc.c), which costs ten times what a file costs, and whoever writes first would pay for what another freed.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-strm-") as name:
+        folder = Path(name)
+        found = [*strmqueue.run(), *strmwatch.run(folder), *strmpeer.run(folder)]
+        for words in ((), ("--rewrite",)):
+            for size in sizes:
+                trees = folder / str(size)
+                trees.mkdir(exist_ok=True)
+                found += _figures("tests.bench.strmsize", "--files", str(size), "--folder", str(trees), *words)
+        return found + list(_memory(sizes))
 
 
 def _memory(sizes: Sequence[int]) -> Iterator[Result]:

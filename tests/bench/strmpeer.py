@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from tests.fakes.openlist.accounts import User
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = 10_000
+FEW_FILES = 1_000
+BYTE_CODE = "byte-code"
 USER, PASSWORD = "kodi", "secret"
 CPU_GATE = 0.25
 MEMORY_GATE = 1 / 3
@@ -80,14 +81,17 @@ spec:
 Used = dict[str, float]
 
 
-def run() -> list[Result]:
-    """First run and a run that finds nothing to do, of both."""
-    with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
-        return asyncio.run(_measure(Path(folder)))
+def run(folder: Path) -> list[Result]:
+    """First run and a run that finds nothing to do, of both; each has run before, so that Python finds byte code."""
+    results = []
+    for files in (FEW_FILES, FILES):
+        place = folder / f"peer-{files}"
+        place.mkdir()
+        results = asyncio.run(_measure(place, Shelves(files)))
+    return results
 
 
-async def _measure(folder: Path) -> list[Result]:
-    shelves = Shelves(FILES)
+async def _measure(folder: Path, shelves: Shelves) -> list[Result]:
     fake = FakeOpenList(shelves)
     fake.accounts.add(User(USER, PASSWORD))
     async with serving(fake):
@@ -119,9 +123,8 @@ async def _ours(folder: Path, fake: FakeOpenList, directories: int) -> list[Used
     runs = []
     for _ in range(2):
         before = fake.requests.total()
-        used = await _used(
-            [sys.executable, "-c", _OURS, "strm", "run", "--spec", str(spec), *places, "--json"], CHECKOUT
-        )
+        words = [sys.executable, "-c", _OURS, "strm", "run", "--spec", str(spec), *places, "--json"]
+        used = await _used(words, CHECKOUT, byte_code=folder.parent / BYTE_CODE)
         runs.append(used | {"extra_requests": fake.requests.total() - before - directories})
     return runs
 
@@ -130,20 +133,22 @@ async def _autofilm(folder: Path, url: str) -> list[Used] | None:
     checkout, python = os.environ.get("AUTOFILM"), os.environ.get("AUTOFILM_PYTHON")
     if not checkout or not python:
         return None
-    home, target = folder / "autofilm", folder / "theirs"
-    (home / "config").mkdir(parents=True)
+    home, target = folder.parent / "autofilm", folder / "theirs"
     target.mkdir()
-    (home / "app").symlink_to(Path(checkout) / "app")  # it writes its logs and wants its settings beside
-    (home / "config/config.yaml").write_text("Settings: {DEV: false}\n")
+    if not home.exists():
+        (home / "config").mkdir(parents=True)
+        (home / "app").symlink_to(Path(checkout) / "app")  # it writes its logs and wants its settings beside
+        (home / "config/config.yaml").write_text("Settings: {DEV: false}\n")
     words = [python, "-c", _AUTOFILM, url, USER, PASSWORD, ROOT, str(target)]
-    return [await _used(words, home) for _ in range(2)]
+    return [await _used(words, home, byte_code=folder.parent / BYTE_CODE) for _ in range(2)]
 
 
-async def _used(words: Sequence[str], folder: Path) -> Used:
+async def _used(words: Sequence[str], home: Path, *, byte_code: Path) -> Used:
     """What the process says that it used, at its end."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    kept = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(byte_code)}
+    environment = {**os.environ, "PYTHONPATH": str(home), **kept}
     process = await asyncio.create_subprocess_exec(
-        *words, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *words, cwd=home, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     output, errors = await process.communicate()
     if process.returncode != 0:

@@ -40,7 +40,7 @@ class Engine:
 
     def __init__(self, target: Path, listings: Callable[[str], Listing]) -> None:
         self.target = target
-        self.target.mkdir()
+        self.target.mkdir(exist_ok=True)
         self._listings = listings
         self._numbers = itertools.count(1)
 

@@ -1,20 +1,19 @@
 """One size of library, in a process of its own: what runs cost against plain loops over the same tree, turn by turn.
 
-Prints one JSON object a figure.
+Makes the trees and looks at them or, in a later process, writes them anew. Prints one JSON object a figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 from pantograph.garbage import collect_seldom
+from pantograph.providers.media.port import Listing
 from pantograph.strm.report import Report
 from pantograph.strm.spec import Job
 from tests.bench.metering import cpu_s
@@ -28,9 +27,6 @@ ROUNDS = 9
 TREES = 3
 """How often a tree is made, and written anew, up to `LARGE` files; one of more is large enough to be one sample."""
 LARGE = 100_000
-DISK_SETTLES_S = 65.0
-"""ext4 passes over every inode that was freed within the last minute (RECENTCY_MIN in its ialloc.c), which costs up to
-ten times what a file costs: what an earlier size has deleted must be older, and nothing is deleted in between."""
 JUDGED = 100_000
 """Runs without changes are judged from so many files on: with fewer, the 20 ms that any run costs weigh too much."""
 FIRST_GATE = 1 / 0.6
@@ -47,26 +43,31 @@ NOOPS: dict[str, tuple[Callable[[Path], None], float]] = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, required=True)
-    count = parser.parse_args().files
+    parser.add_argument("--folder", type=Path, required=True, help="for the trees, which stay")
+    parser.add_argument("--rewrite", action="store_true", help="the trees that are there")
+    args = parser.parse_args()
+    collect_seldom()  # as the command does
+    if args.rewrite:
+        _rewrite(args.folder, args.files)
+    else:
+        _make_and_look(args.folder, args.files)
+
+
+def _make_and_look(folder: Path, count: int) -> None:
     shelves = Shelves(count)
     listings = {path: listing(path, shelves.children(path) or []) for path in shelves.paths()}
-    collect_seldom()  # as the command does
     gc.collect()
     gc.freeze()  # what was prepared must not slow down the engine's own collections
-    os.sync()
-    time.sleep(DISK_SETTLES_S)
-    with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
-        engine = _first(Path(folder), count, listings.__getitem__)
-        reports = [report for verify in NOOPS for report in _noop(engine, count, verify)]
-        _print(f"strm.{count}.noop.requests", max(_extra(each, shelves.directories) for each in reports), "", gate=0)
-        _rewrite(engine, Path(folder), count)
+    engine = _first(folder, count, listings.__getitem__)
+    reports = [report for verify in NOOPS for report in _noop(engine, count, verify)]
+    _print(f"strm.{count}.noop.requests", max(_extra(each, shelves.directories) for each in reports), "", gate=0)
 
 
-def _first(folder: Path, count: int, listings: Callable[[str], object]) -> Engine:
-    """Trees from nothing, ours and a plain loop's in turn; the last of ours is kept."""
+def _first(folder: Path, count: int, listings: Callable[[str], Listing]) -> Engine:
+    """Trees from nothing, ours and a plain loop's in turn."""
     ours, plain = [], []
     for number in range(_samples(count)):
-        engine = Engine(folder / f"tree-{number}", listings)  # type: ignore[arg-type]
+        engine = Engine(folder / f"tree-{number}", listings)
         spent, report = engine.run(job())
         if report.created != count:
             raise RuntimeError(f"{report.created} files were made, not {count}")
@@ -115,8 +116,9 @@ def _extra(report: Report, directories: int) -> int:
     return report.remote_requests + report.unlisted_dirs - directories
 
 
-def _rewrite(engine: Engine, folder: Path, count: int) -> None:
+def _rewrite(folder: Path, count: int) -> None:
     """Another base for every link, from the records alone; against a loop that writes the same over the old files."""
+    engine = Engine(folder / "tree-0", _nobody_asks)
     ours, plain = [], []
     for number in range(_samples(count)):
         declared: Job = job(base=f"http://elsewhere-{number}.lan", maxRewritePercent=100)
@@ -126,6 +128,10 @@ def _rewrite(engine: Engine, folder: Path, count: int) -> None:
         ours.append(spent)
         plain.append(_written(engine.target, folder / "plain-0"))
     _print(f"strm.{count}.rewrite", median(ours), "s", median(plain), gate=REWRITE_GATE)
+
+
+def _nobody_asks(path: str) -> Listing:
+    raise AssertionError(f"{path} was listed")
 
 
 def _print(name: str, value: float, unit: str, reference: float | None = None, *, gate: float | None) -> None:

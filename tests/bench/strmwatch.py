@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,10 +35,9 @@ RUNS_GATE = 3
 """One begins with the first telling; others look again for those that came in meanwhile."""
 
 
-def run() -> list[Result]:
+def run(folder: Path) -> list[Result]:
     """p99 of the way from event to file, and what a thousand tellings of one change caused."""
-    with tempfile.TemporaryDirectory(prefix="bench-strm-") as folder:
-        return asyncio.run(_measure(Path(folder)))
+    return asyncio.run(_measure(folder))
 
 
 async def _measure(folder: Path) -> list[Result]:

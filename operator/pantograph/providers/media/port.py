@@ -38,7 +38,7 @@ class Capabilities:
     (Quark, for one, does not on removal), so only a driver that knows better says so."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one a file, and frozen ones take twice as long to make
 class Entry:
     """One file or directory, as its directory's listing tells of it."""
 
