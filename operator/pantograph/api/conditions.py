@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ from pantograph.api.units import Timestamp
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
+SUSPENDED: Final = "Suspended"
+"""There only while `spec.suspend` is true: nothing is begun then, and nothing is judged."""
 
 MESSAGE_BYTES: Final = 1024
 """The longest message that we write: an object's status stays small however much goes wrong."""
@@ -144,6 +146,12 @@ def terminal(reason: str, message: str, *, generation: int, now: datetime) -> li
         condition(READY, ConditionStatus.FALSE, reason=reason, message=message, generation=generation, now=now),
         condition(STALLED, ConditionStatus.TRUE, reason=reason, message=message, generation=generation, now=now),
     ]
+
+
+def waits_for_a_person(status: Mapping[str, Any]) -> bool:
+    """Whether a status as the API server holds it is stalled, and not suspended by somebody who knows."""
+    true = {each["type"] for each in status.get("conditions", ()) if each["status"] == ConditionStatus.TRUE}
+    return STALLED in true and SUSPENDED not in true
 
 
 def truncate(message: str, limit: int = MESSAGE_BYTES) -> str:

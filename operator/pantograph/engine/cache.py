@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pantograph.api import conditions
 from pantograph.api.base import Resource
 from pantograph.api.meta import Body, Key, ResourceType
 
@@ -61,6 +62,7 @@ class Entry:
     refers_to: frozenset[Key]
     found_as: frozenset[Index]
     shown: Hashable
+    waits_for_a_person: bool
 
 
 @dataclass(slots=True)
@@ -181,6 +183,10 @@ class Cache:
     def count(self, kind: str) -> int:
         return len(self._kinds[kind].entries)
 
+    def count_stalled(self, kind: str) -> int:
+        """How many objects wait for a person: stalled, and not suspended."""
+        return sum(entry.waits_for_a_person for entry in self._kinds[kind].entries.values())
+
     # What is told
 
     def learn(self, body: Body) -> set[Key] | None:
@@ -258,6 +264,7 @@ class Cache:
             refers_to=refers_to,
             found_as=frozenset(watched.indexes(body)) if watched.indexes else frozenset(),
             shown=watched.shown(body) if watched.shown else meta["resourceVersion"],
+            waits_for_a_person=conditions.waits_for_a_person(body.get("status") or {}),
         )
 
     def _unindex(self, key: Key, entry: Entry) -> None:

@@ -37,7 +37,6 @@ INTERVAL_S = 600.0
 JITTER = 0.1
 QUIET_FAILURES = 3
 """So often a conflict or a lost answer in a row is nobody's business; then it is said in the status."""
-SUSPENDED = "Suspended"
 
 
 class Controller(Generic[R]):
@@ -175,7 +174,7 @@ class Controller(Generic[R]):
         try:
             scope = self.open_scope(obj)
             scope.accept(body)
-            scope.drop_condition(SUSPENDED)
+            scope.drop_condition(conditions.SUSPENDED)
             async with asyncio.timeout(self.deadline_s):
                 for step in self.recipe(obj):
                     await step(scope)
@@ -230,7 +229,7 @@ class Controller(Generic[R]):
         scope: Scope[R, Any] = Scope(object=obj, services=self.services)
         scope.accept(body)
         scope.set_condition(
-            SUSPENDED, True, reason="Suspended", message="spec.suspend is true; set it to false to go on"
+            conditions.SUSPENDED, True, reason="Suspended", message="spec.suspend is true; set it to false to go on"
         )
         await self._report(key, scope, obj.status.conditions, None)
         self.services.queue.forgive(key)

@@ -47,6 +47,8 @@ class Manager:
                 services.cache.register(watched)
                 kind = watched.resource.kind
                 services.metrics.cached_objects.labels(kind).set_function(partial(services.cache.count, kind))
+        for kind in self._controllers:
+            services.metrics.stalled_objects.labels(kind).set_function(partial(services.cache.count_stalled, kind))
         self.informer = Informer(services=services, source=source, enqueue=self.enqueue, namespaces=namespaces)
         self._workers = workers
         self._prepare = prepare

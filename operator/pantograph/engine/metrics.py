@@ -60,6 +60,12 @@ class Metrics:
             registry=registry,
         )
         self.cached_objects = Gauge("pantograph_cached_objects", "Objects held", ["kind"], registry=registry)
+        self.stalled_objects = Gauge(
+            "pantograph_stalled_objects",
+            "Objects that wait for a person: Stalled, not Suspended",
+            ["kind"],
+            registry=registry,
+        )
         self.ghosts = Counter(
             "pantograph_ghosts", "Objects whose deletion the watch never told", ["kind"], registry=registry
         )

@@ -13,6 +13,7 @@ from pantograph.api.meta import EVENTS, FINALIZER, Key
 from pantograph.engine.controller import Step
 from pantograph.engine.errors import Terminal, Transient, Waiting
 from pantograph.engine.kube import OutcomeUnknown, Unavailable
+from pantograph.engine.manager import Manager
 
 from .toy import BOXES, TOYS, WORKERS, Nursery, Toy, ToyController, ToyScope, Wall, new_manager, new_server, running
 
@@ -93,6 +94,27 @@ async def test_a_terminal_fault_stalls_and_is_judged_again_when_the_spec_changes
     ready = await nursery.condition("Ready")
     assert ready is not None
     assert (ready["status"], ready["observedGeneration"]) == ("True", 2)
+
+
+async def test_who_waits_for_a_person_is_counted_while_that_lasts_and_by_a_successor_too(nursery: Nursery) -> None:
+    def waiting(manager: Manager = nursery.manager) -> float | None:
+        return manager.services.metrics.registry.get_sample_value("pantograph_stalled_objects", {"kind": "Toy"})
+
+    for name in ("x", "y", "z"):
+        await nursery.create(name, colour="octarine", interval="12h")
+    await nursery.create("sound", colour="red")
+    await nursery.pass_time()
+    assert waiting() == 3
+    await nursery.patch({"spec": {"colour": "red"}}, "x")
+    await nursery.patch({"spec": {"suspend": True}}, "y")
+    await nursery.pass_time()
+    assert waiting() == 1
+    async with running(successor := new_manager(nursery.api, nursery.wall)):
+        await nursery.pass_time(3600)
+        assert waiting(successor) == 1
+    await nursery.user.delete(TOYS, "a", "z")
+    await nursery.pass_time()
+    assert waiting() == 0
 
 
 async def test_a_terminal_fault_mended_outside_is_found_within_the_interval(nursery: Nursery) -> None:

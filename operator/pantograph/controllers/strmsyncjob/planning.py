@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from pantograph.api.conditions import SUSPENDED
 from pantograph.api.names import short_hash
 from pantograph.api.units import format_timestamp, parse_duration
 from pantograph.controllers.strmsyncjob.cron import BadSchedule, Timetable, consult, starting_deadline_s
@@ -14,7 +15,6 @@ from pantograph.controllers.strmsyncjob.running import ask_to_stop, keep_stoppin
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.verdicts import retry_at
 from pantograph.controllers.strmsyncjob.wishes import Cause, Wish, merge
-from pantograph.engine.controller import SUSPENDED
 from pantograph.engine.errors import Terminal
 from pantograph.strm.subtrees import Subtrees
 
