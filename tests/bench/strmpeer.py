@@ -83,20 +83,8 @@ Used = dict[str, float]
 
 def run(folder: Path) -> list[Result]:
     """First run and a run that finds nothing to do, of both; each has run before, so that Python finds byte code."""
-    results = []
-    for files in (FEW_FILES, FILES):
-        place = folder / f"peer-{files}"
-        place.mkdir()
-        results = asyncio.run(_measure(place, Shelves(files)))
-    return results
-
-
-async def _measure(folder: Path, shelves: Shelves) -> list[Result]:
-    fake = FakeOpenList(shelves)
-    fake.accounts.add(User(USER, PASSWORD))
-    async with serving(fake):
-        ours = await _ours(folder, fake, shelves.directories)
-        theirs = await _autofilm(folder, fake.base_url)
+    asyncio.run(_used_by_both(folder, FEW_FILES))
+    ours, theirs = asyncio.run(_used_by_both(folder, FILES))
     if theirs is None:
         print("AutoFilm is not installed (AUTOFILM, AUTOFILM_PYTHON): our own side alone", flush=True)
     results = []
@@ -110,6 +98,17 @@ async def _measure(folder: Path, shelves: Shelves) -> list[Result]:
             )
     extra = ours[1]["extra_requests"]
     return [*results, Result(name="strm.openlist.requests", value=extra, unit="", gate=EXTRA_REQUESTS_GATE)]
+
+
+async def _used_by_both(folder: Path, files: int) -> tuple[list[Used], list[Used] | None]:
+    """By two runs of ours, and by two of AutoFilm, if it is there."""
+    shelves = Shelves(files)
+    fake = FakeOpenList(shelves)
+    fake.accounts.add(User(USER, PASSWORD))
+    place = folder / f"peer-{files}"
+    place.mkdir()
+    async with serving(fake):
+        return await _ours(place, fake, shelves.directories), await _autofilm(place, fake.base_url)
 
 
 async def _ours(folder: Path, fake: FakeOpenList, directories: int) -> list[Used]:

@@ -150,7 +150,7 @@ def terminal(reason: str, message: str, *, generation: int, now: datetime) -> li
 
 def waits_for_a_person(status: Mapping[str, Any]) -> bool:
     """Whether a status as the API server holds it is stalled, and not suspended by somebody who knows."""
-    true = {each["type"] for each in status.get("conditions", ()) if each["status"] == ConditionStatus.TRUE}
+    true = {each["type"] for each in status.get("conditions") or () if each["status"] == ConditionStatus.TRUE}
     return STALLED in true and SUSPENDED not in true
 
 
