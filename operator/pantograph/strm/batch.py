@@ -6,10 +6,10 @@ batch's directories once more. A run that finds nothing to do commits once a bat
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pantograph.clock import Clock
@@ -17,33 +17,52 @@ from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.changes import Changes, all_of
 from pantograph.strm.faults import fault_of_file
-from pantograph.strm.manifest import FrontierItem, Intent, Manifest, Record
+from pantograph.strm.manifest import Announced, FrontierItem, Intent, Manifest, Record
 from pantograph.strm.merge import digest_of
 from pantograph.strm.quiet import Quieted
 from pantograph.strm.report import Issue, Report
 from pantograph.strm.target import OnDisk, Target
 from pantograph.strm.wanted import WantedFile, below
-from pantograph.strm.writing import Hand, NotWritten
+from pantograph.strm.writing import Hand, NotWritten, Staged
 
 MAX_DIRECTORIES: Final = 1000
-MAX_WRITES: Final = 1000
+MAX_WRITES: Final = 4000
+"""In a batch: to announce, sync and record one costs as much as to write a hundred files."""
+AT_ONCE: Final = 1000
+"""Files that are taken up together, of one directory or one page."""
 MAX_AGE_S: Final = 10.0
+TURN_S: Final = 0.5
+"""So long writing keeps others of this process (who asks ahead, who reports) from their turn."""
 
 
-@dataclass(slots=True)  # not frozen: one a file, and frozen ones take twice as long to make
+@dataclass(slots=True, kw_only=True)
 class Work:
-    """One file to be written in the directory with this id."""
+    """Files to be written in one directory."""
 
     directory: int
+    """Its id."""
     path: str
-    """Of the directory, relative to the source."""
+    """Relative to the source."""
     local: str
-    """Of the directory, relative to the target."""
-    file: WantedFile
-    expected: OnDisk | None
-    """The file as the merge saw it."""
+    """Relative to the target."""
+    links: list[WantedFile]
+    sidecars: list[WantedFile] = field(default_factory=list)
+    there: dict[str, OnDisk] = field(default_factory=dict)
+    """Those of them that are to be replaced, as the merge saw them."""
     quieted: Quieted | None = None
-    """The directory, in which nothing is left to do once this is written."""
+    """The directory, in which nothing is left to do once these are written."""
+
+    @property
+    def size(self) -> int:
+        """How many files."""
+        return len(self.links) + len(self.sidecars)
+
+    def cut(self) -> Iterator[Work]:
+        """The same in parts."""
+        for first in range(0, len(self.links), AT_ONCE):
+            yield replace(self, links=self.links[first : first + AT_ONCE], sidecars=[])
+        for first in range(0, len(self.sidecars), AT_ONCE):
+            yield replace(self, links=[], sidecars=self.sidecars[first : first + AT_ONCE])
 
 
 @dataclass(slots=True)
@@ -60,6 +79,8 @@ class Batch:
     sync: Callable[[int], None]
     changes: Changes
     works: deque[Work] = field(default_factory=deque)
+    waiting: int = 0
+    """Files in `works`."""
     written: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     """Directories to be taken off the stored frontier."""
@@ -73,7 +94,11 @@ class Batch:
     began: float | None = None
 
     def add(self, work: Work) -> None:
-        self.works.append(work)
+        self.waiting += work.size
+        if work.size <= AT_ONCE:
+            self.works.append(work)
+        else:
+            self.works.extend(work.cut())
 
     def finish_directory(self, directory: FrontierItem, found: list[FrontierItem]) -> None:
         """The directory was planned; `found` is to be listed after it."""
@@ -90,7 +115,7 @@ class Batch:
         if self.began is None:
             return False
         return (
-            len(self.works) >= MAX_WRITES
+            self.waiting >= MAX_WRITES
             or len(self.planned) >= MAX_DIRECTORIES
             or self.clock.monotonic() - self.began >= MAX_AGE_S
         )
@@ -101,8 +126,9 @@ class Batch:
             # A directory may hold any number: what is done, and only that, is let go before the next is taken up.
             piece = self._piece()
             await self._write(piece)
-            for _ in piece:
+            for work in piece:
                 self.works.popleft()
+                self.waiting -= work.size
         for settle in self.settlements:
             settle()
         if self.proved:
@@ -113,37 +139,46 @@ class Batch:
         self.planned, self.proved = {}, []
 
     def _piece(self) -> list[Work]:
-        """The next works: whole directories, so that a new one comes with all its files, or a part of a larger one."""
-        piece = list(islice(self.works, MAX_WRITES))
-        if len(piece) == len(self.works):
-            return piece
-        cut = self.works[len(piece)].local
-        return [work for work in piece if work.local != cut] or piece
+        """The next works, of `MAX_WRITES` files together if there are so many."""
+        piece: list[Work] = []
+        files = 0
+        for work in self.works:
+            files += work.size
+            if piece and files > MAX_WRITES:
+                break
+            piece.append(work)
+        return piece
 
     async def flush_links(self) -> None:
         """Do what needs no further word from the source, which has none to give.
 
         Directories in which a sidecar was to be fetched are listed once more. Raises StrmError as `flush` does.
         """
-        asking = {work.path for work in self.works if not _is_link(work)}
-        self.works = deque(work for work in self.works if _is_link(work))
+        asking = {work.path for work in self.works if work.sidecars}
+        self.works = deque(replace(work, sidecars=[]) for work in self.works if work.links)
+        self.waiting = sum(work.size for work in self.works)
         self.done = [path for path in self.done if path not in asking]
         self.added |= {path: self.planned[path] for path in asking}
         await self.flush()
 
     async def _write(self, works: list[Work]) -> None:
-        digests = [digest_of(work.file.text) for work in works]
-        self.manifest.files.announce(
-            [_intent(work, digest) for work, digest in zip(works, digests, strict=True) if _is_link(work)]
-        )
+        digests = [[digest_of(link.text) for link in work.links] for work in works]
+        self.manifest.files.announce([_announced(*each) for each in zip(works, digests, strict=True) if each[0].links])
         made = self._intend_directories(works)
         folders = all_of((work.local for work in works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
         self.manifest.commit()
+        turn = self.clock.monotonic()
         try:
-            for local, group in groupby(zip(works, digests, strict=True), key=_local):
-                for work, digest in self._make_directory(local, list(group)) if local in made else group:
-                    await self._write_one(work, digest)
+            for work, contents in zip(works, digests, strict=True):
+                if not (work.local in made and self._make_directory(work, contents)):
+                    for link, digest in zip(work.links, contents, strict=True):
+                        self._write_link(work, link, digest)
+                for sidecar in work.sidecars:
+                    await self._copy(work, sidecar)
+                if self.clock.monotonic() - turn > TURN_S:
+                    await asyncio.sleep(0)
+                    turn = self.clock.monotonic()
         finally:  # what was written is known, even if the next file found no room
             self.manifest.files.fulfil(self.written)
             self.written = []
@@ -167,72 +202,65 @@ class Batch:
         except OSError:
             return True
 
-    def _make_directory(self, local: str, works: list[tuple[Work, bytes]]) -> list[tuple[Work, bytes]]:
-        """Make a new directory with all that needs no word from the source; what of it is left to be written."""
-        links = [(work, digest) for work, digest in works if _is_link(work)]
-        if not links or any(work.expected is not None for work, _ in works):  # it was there, and is gone since
-            return works
-        states = self.writer.make_directory(local, [work.file for work, _ in links])
-        if states is None:
-            return works
-        for (work, digest), state in zip(links, states, strict=True):
-            self._note_written(work, digest, state)
-        return [each for each in works if not _is_link(each[0])]
+    def _make_directory(self, work: Work, digests: list[bytes]) -> bool:
+        """Make a new directory with its links, all at once; False: they are to be written one by one."""
+        links = work.links
+        if not links or work.there:  # it was there, and is gone since
+            return False
+        times = self.writer.make_directory(work.local, links)
+        if times is None:
+            return False
+        self._note_written(work, links, digests, [len(link.text) for link in links], times)
+        return True
 
-    async def _write_one(self, work: Work, digest: bytes) -> None:
-        """`digest`: of the text that a `.strm` will hold."""
-        file = work.file
-        entry = file.entry
+    def _write_link(self, work: Work, link: WantedFile, digest: bytes) -> None:
         try:
-            if file.kind == "strm":
-                staged = self.writer.stage(file.text, digest)
-            else:
-                staged = await self.writer.fetch(self.source, entry)
-            if file.kind == "sidecar":
-                # Its content is known only now; nobody may find it without the manifest knowing it as ours.
-                self.manifest.files.intend([_intent(work, staged.digest)])
-                self.manifest.commit()
-            state = self.writer.place(staged, work.local, file.name, expected=work.expected, remote=entry)
-        except (NotWritten, ProviderError, OSError) as error:
-            self.writer.discard()
-            self._failed(work, below(work.path, file.name), error)
-            return
-        self._note_written(work, staged.digest, state)
+            self._place(work, link, self.writer.stage(link.text, digest))
+        except (NotWritten, OSError) as error:
+            self._failed(work, link, error)
 
-    def _note_written(self, work: Work, digest: bytes, state: OnDisk) -> None:
-        """`digest`: of what the file holds now."""
-        file = work.file
-        entry = file.entry
-        _, size, mtime_ns = state
-        time = None if entry.modified is None else entry.modified.timestamp()
-        self.written.append(
-            Record(
-                work.directory, file.name, file.kind, entry.name, digest, size, mtime_ns, entry.size_bytes, time
+    async def _copy(self, work: Work, sidecar: WantedFile) -> None:
+        try:
+            staged = await self.writer.fetch(self.source, sidecar.entry)
+            # Its content is known only now; nobody may find it without the manifest knowing it as ours.
+            self.manifest.files.intend(
+                [Intent(work.directory, sidecar.name, sidecar.kind, sidecar.entry.name, staged.digest)]
             )
-        )  # fmt: skip
-        if work.quieted is not None:
-            work.quieted.files[file.name] = (size, mtime_ns, digest)
-        self.changes.happened(work.local)
-        if work.expected is None:
-            self.report.created += 1
-        else:
-            self.report.updated += 1
+            self.manifest.commit()
+            self._place(work, sidecar, staged)
+        except (NotWritten, ProviderError, OSError) as error:
+            self._failed(work, sidecar, error)
 
-    def _failed(self, work: Work, path: str, error: Exception) -> None:
+    def _place(self, work: Work, file: WantedFile, staged: Staged) -> None:
+        expected = work.there.get(file.name)
+        state = self.writer.place(staged, work.local, file.name, expected=expected, remote=file.entry)
+        self._note_written(work, [file], [staged.digest], [state.size], [state.mtime_ns])
+
+    def _note_written(
+        self, work: Work, files: list[WantedFile], digests: list[bytes], sizes: list[int], times: list[int]
+    ) -> None:
+        """`digests`, `sizes`, `times`: of what the files hold now."""
+        lying = {} if work.quieted is None else work.quieted.files
+        for file, digest, size, mtime_ns in zip(files, digests, sizes, times, strict=True):
+            entry = file.entry
+            time = None if entry.modified is None else entry.modified.timestamp()
+            self.written.append(
+                (work.directory, file.name, file.kind, entry.name, digest, size, mtime_ns, entry.size_bytes, time)
+            )
+            lying[file.name] = (size, mtime_ns, digest)
+        self.changes.happened(work.local)
+        updated = sum(file.name in work.there for file in files) if work.there else 0
+        self.report.updated += updated
+        self.report.created += len(files) - updated
+
+    def _failed(self, work: Work, file: WantedFile, error: Exception) -> None:
+        self.writer.discard()
         why = fault_of_file(self.target.root, error) if isinstance(error, OSError) else str(error)
-        self.report.note_failed(Issue("WriteFailed", path, why), directory=work.path)
+        self.report.note_failed(Issue("WriteFailed", below(work.path, file.name), why), directory=work.path)
         # No short cut past this directory before it was written.
         self.settlements.append(lambda: self.manifest.directories.drop_short_cut(work.directory))
 
 
-def _local(each: tuple[Work, bytes]) -> str:
-    return each[0].local
-
-
-def _is_link(work: Work) -> bool:
-    return work.file.kind == "strm"
-
-
-def _intent(work: Work, digest: bytes) -> Intent:
-    file = work.file
-    return Intent(work.directory, file.name, file.kind, file.entry.name, digest)
+def _announced(work: Work, digests: list[bytes]) -> Announced:
+    links = work.links
+    return Announced(work.directory, [link.name for link in links], [link.entry.name for link in links], digests)

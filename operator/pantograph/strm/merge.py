@@ -34,7 +34,9 @@ class Plan:
     """What is to be done in one directory. Nothing in it was done yet."""
 
     creates: list[WantedFile] = field(default_factory=list)
-    """To be made, and sidecars to be copied once more."""
+    """Links to be made."""
+    copies: list[WantedFile] = field(default_factory=list)
+    """Sidecars to be copied, for the first time or once more."""
     rewrites: list[Rewrite] = field(default_factory=list)
     """Of existing `.strm`: not before the share of all rewrites in the library is known."""
     records: list[FileRow] = field(default_factory=list)
@@ -132,7 +134,7 @@ class Merge:
     def _sidecar(self, plan: Plan, file: WantedFile) -> None:
         row, found = self.rows.get(file.name), self.disk.get(file.name)
         if found is None:
-            plan.creates.append(file)
+            plan.copies.append(file)
             return
         if not found.regular:
             self._leave(plan, file, "Obstructed", "something that is no regular file has this name")
@@ -142,7 +144,7 @@ class Merge:
             row = _record(file, row.intent, found)
             plan.records.append(row)
         if self._sidecar_is_due(file, row, found):
-            plan.creates.append(file)
+            plan.copies.append(file)
         else:
             plan.unchanged += 1
 

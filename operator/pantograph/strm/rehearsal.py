@@ -46,7 +46,7 @@ class Teller:
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def make_directory(self, _directory: str, _files: Sequence[WantedFile]) -> None:
+    def make_directory(self, _directory: str, _links: Sequence[WantedFile]) -> None:
         """Each file is told of."""
 
     def stage(self, content: bytes, digest: bytes) -> Staged:

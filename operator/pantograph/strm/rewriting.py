@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, Self
 
 from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
-from pantograph.strm.batch import MAX_WRITES, Batch, Work
+from pantograph.strm.batch import AT_ONCE, Batch, Work
 from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import Deferred, Manifest
 from pantograph.strm.merge import digest_of
@@ -95,9 +97,9 @@ class Rewriting:
             self.report.remedy = f"look at the reasons, then approve them: --approve-rewrite {self.report.run}"
             self.report.rewrites = counted  # an approval of this run goes by it, also if another process began to count
             return False
-        while page := self.manifest.frontier.deferred(MAX_WRITES):
-            for rewrite, path, local in page:
-                self._plan(rewrite, path, local)
+        while page := self.manifest.frontier.deferred(AT_ONCE):
+            for (path, local), of_directory in groupby(page, key=itemgetter(1, 2)):
+                self._plan(path, local, [rewrite for rewrite, _, _ in of_directory])
             # After the files, or a kill between the two would forget what was to be written.
             self.batch.settlements.append(partial(self.manifest.frontier.drop_rewrites, page[-1][0]))
             await self.batch.flush()
@@ -106,21 +108,29 @@ class Rewriting:
                 return False
         return True
 
-    def _plan(self, rewrite: Deferred, path: str, local: str) -> None:
+    def _plan(self, path: str, local: str, rewrites: list[Deferred]) -> None:
+        """Those of one directory."""
+        work = Work(directory=rewrites[0].dir, path=path, local=local, links=[])
+        for rewrite in rewrites:
+            there = self._there(local, rewrite)
+            if there is not None:
+                work.there[rewrite.name] = there
+                work.links.append(_wanted(path, rewrite))
+        if work.links:
+            self.batch.add(work)
+
+    def _there(self, local: str, rewrite: Deferred) -> OnDisk | None:
+        """The file's state; None if it is not to be replaced, and that is reported."""
         try:
             there = self._as_compared(local, rewrite)
         except OSError as error:
             why = fault_of_file(self.target.root, error)
             self.report.note_failed(Issue("WriteFailed", below(local, rewrite.name), why))
-            return
+            return None
         if there is None:
             self.report.skipped += 1
             self.report.note(Issue("Modified", below(local, rewrite.name), "somebody changed it since it was compared"))
-            return
-        modified = None if rewrite.remote_time is None else datetime.fromtimestamp(rewrite.remote_time, UTC)
-        entry = Entry(rewrite.remote, path, False, rewrite.remote_size, modified)
-        file = WantedFile(rewrite.name, "strm", entry, rewrite.text)
-        self.batch.add(Work(rewrite.dir, path, local, file, there))
+        return there
 
     def _as_compared(self, local: str, rewrite: Deferred) -> OnDisk | None:
         """The file's state; None if it holds neither what is to be replaced nor what a killed run put in its place.
@@ -153,3 +163,9 @@ class Rewriting:
             return True
         row = self.manifest.files.at(rewrite.dir, rewrite.name)
         return row is not None and (content == b"" or row.owns(digest))
+
+
+def _wanted(path: str, rewrite: Deferred) -> WantedFile:
+    modified = None if rewrite.remote_time is None else datetime.fromtimestamp(rewrite.remote_time, UTC)
+    entry = Entry(rewrite.remote, path, False, rewrite.remote_size, modified)
+    return WantedFile(rewrite.name, "strm", entry, rewrite.text)

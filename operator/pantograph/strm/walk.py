@@ -22,7 +22,7 @@ from pantograph.strm.report import Issue, Progress, Report
 from pantograph.strm.spec import Job
 from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.target import OnDisk, Target, read_small, scan_all
-from pantograph.strm.wanted import Wanted, WantedFile, below, judge_listing
+from pantograph.strm.wanted import Wanted, below, judge_listing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +189,7 @@ class Walk:
             return []
         children = {} if is_new else {child.path: child for child in self.manifest.directories.children(directory)}
         proved = complete and item.proved
-        settled = proved and plan.settled and not wanted.issues and all(_is_link(each) for each in plan.creates)
+        settled = proved and plan.settled and not (wanted.issues or plan.copies)
         if proved:
             settled = not self._mark(directory, rows, children.values(), wanted) and settled
         else:
@@ -254,8 +254,18 @@ class Walk:
     ) -> None:
         if plan.records:
             self.manifest.files.record(row.record(directory) for row in plan.records)
-        for file in plan.creates:
-            self.batch.add(Work(directory, item.path, item.local, file, disk.get(file.name), quieted))
+        if plan.creates or plan.copies:
+            self.batch.add(
+                Work(
+                    directory=directory,
+                    path=item.path,
+                    local=item.local,
+                    links=plan.creates,
+                    sidecars=plan.copies,
+                    there={file.name: disk[file.name] for file in plan.copies if file.name in disk},
+                    quieted=quieted,
+                )
+            )
         if plan.rewrites:
             self.manifest.frontier.defer(_deferred(directory, each, disk[each.file.name]) for each in plan.rewrites)
             self.report.rewrites.update(each.reason for each in plan.rewrites)
@@ -357,11 +367,6 @@ def _leave_places(item: FrontierItem, children: dict[str, DirRow], wanted: Wante
         path = below(item.path, name)
         if places.get(below(item.local, local), path) != path:
             del wanted.dirs[name]
-
-
-def _is_link(file: WantedFile) -> bool:
-    """A `.strm`, of which all is known before it is written."""
-    return file.kind == "strm"
 
 
 def _deferred(directory: int, rewrite: Rewrite, there: OnDisk) -> Deferred:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from pantograph.strm.spec import Job
 Kind = Literal["strm", "sidecar"]
 _AT_ONCE: Final = 1000
 """Entries that are made ready for a digest together: of a huge directory never all."""
+_PLAIN: Final = 2
+"""The newest format of marshal in which equal things look equal: later ones tell of how they lie in memory."""
 MAX_PATH_BYTES = 3500
 """Below PATH_MAX (4096) with room for the target's own path: deeper is a loop, or cannot be opened by players."""
 
@@ -101,8 +104,8 @@ def listing_digest(listing: Listing, *, shape: str, with_times: bool) -> bytes:
         some = entries[first : first + _AT_ONCE]
         facts = [*map(_facts, some)]
         signs = [_lasting(entry.sign) for entry in some] if any(map(_sign, some)) else []
-        times = [entry.modified for entry in some] if with_times else []
-        digest.update(repr((facts, signs, times)).encode(errors="surrogatepass"))
+        times = [entry.modified and entry.modified.timestamp() for entry in some] if with_times else []
+        digest.update(marshal.dumps((facts, signs, times), _PLAIN))
     return digest.digest()
 
 

@@ -48,8 +48,8 @@ class Staged(NamedTuple):
 class Hand(Protocol):
     """Makes one file after another, or (in a dry run) only tells of it."""
 
-    def make_directory(self, directory: str, files: Sequence[WantedFile]) -> list[OnDisk] | None:
-        """Make the new `directory` with these `.strm`, all at once; how each lies there. None: only one by one."""
+    def make_directory(self, directory: str, links: Sequence[WantedFile]) -> list[int] | None:
+        """Make the new `directory` with these `.strm`, all at once; the time of each, in ns. None: only one by one."""
         ...
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
@@ -89,7 +89,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._heritage = _heritage(self._tmp)
 
-    def make_directory(self, directory: str, files: Sequence[WantedFile]) -> list[OnDisk] | None:
+    def make_directory(self, directory: str, links: Sequence[WantedFile]) -> list[int] | None:
         """Lay it beside the tree, whole, and rename it to its place, where nothing is.
 
         None if that fails, and nothing was made: one by one the files may succeed, or it turns out which does not.
@@ -102,28 +102,26 @@ class Writer:
             assert above is not None, "made"
             if _heritage(above) != self._heritage:
                 return None
-            states = self._stage_directory(files)
+            times = self._stage_directory(links)
             move(_NEW_DIRECTORY, name, source=self._tmp, directory=above)
         except (NotWritten, OSError):
             shutil.rmtree(_NEW_DIRECTORY, ignore_errors=True, dir_fd=self._tmp)
             return None
-        return states
+        return times
 
-    def _stage_directory(self, files: Sequence[WantedFile]) -> list[OnDisk]:
+    def _stage_directory(self, links: Sequence[WantedFile]) -> list[int]:
         os.mkdir(_NEW_DIRECTORY, 0o700, dir_fd=self._tmp)
         fd = os.open(_NEW_DIRECTORY, DIRECTORY, dir_fd=self._tmp)
         try:
-            states = [
-                self._lay(file.name, file.text, directory=fd, time=self._time_for(None, file.entry)) for file in files
-            ]
+            times = [self._lay(link.name, link.text, fd, self._time_for(None, link.entry)) for link in links]
             self._target.open_up(fd)
         finally:
             os.close(fd)
-        return states
+        return times
 
     def stage(self, content: bytes, digest: bytes) -> Staged:
         """Lay `content` beside the tree."""
-        return Staged(digest, self._lay(_NEW, content, directory=self._tmp))
+        return Staged(digest, OnDisk(True, len(content), self._lay(_NEW, content, self._tmp, None)))
 
     async def fetch(self, source: MediaSource, entry: Entry) -> Staged:
         """Lay a remote file's content beside the tree. Raises NotWritten if it is not of the size that was listed."""
@@ -137,12 +135,12 @@ class Writer:
                     raise NotWritten(f"larger than {self._max_bytes} bytes")
                 write_all(handle, piece)
                 digest.update(piece)
-            state = self._seal(handle, size)
+            mtime_ns = self._seal(handle, size)
         finally:
             os.close(handle)
         if size != entry.size_bytes:
             raise NotWritten(f"{size} bytes came, {entry.size_bytes} were listed")
-        return Staged(digest.digest(), state)
+        return Staged(digest.digest(), OnDisk(True, size, mtime_ns))
 
     def discard(self) -> None:
         """Drop what lies beside the tree, if anything does."""
@@ -183,7 +181,8 @@ class Writer:
         except FileExistsError as error:
             raise NotWritten("it appeared while it was about to be written; the next run looks again") from error
 
-    def _lay(self, name: str, content: bytes, *, directory: int, time: int | None = None) -> OnDisk:
+    def _lay(self, name: str, content: bytes, directory: int, time: int | None) -> int:
+        """Its time of modification, in nanoseconds: `time`, or None: that of its writing."""
         handle = os.open(name, _CREATE, self._mode, dir_fd=directory)
         try:
             write_all(handle, content)
@@ -193,17 +192,19 @@ class Writer:
         finally:
             os.close(handle)
 
-    def _seal(self, handle: int, size: int) -> OnDisk:
-        """All of it is there, with the mode that was wanted whatever the umask says; its state. Raises NotWritten."""
+    def _seal(self, handle: int, size: int) -> int:
+        """All of it is there, with the mode that was wanted whatever the umask says; its time. Raises NotWritten."""
         state = os.fstat(handle)
         if state.st_size != size:
             raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
         if state.st_mode & _MODE_BITS != self._mode:
             os.fchmod(handle, self._mode)
-        return OnDisk(True, size, state.st_mtime_ns)
+        return state.st_mtime_ns
 
     def _time_for(self, found: OnDisk | None, remote: Entry) -> int | None:
         """The file's time, by the policy, in nanoseconds; None: that of its writing."""
+        if self._mtime_policy == "Now":
+            return None
         if self._mtime_policy == "Preserve" and found is not None:
             return found.mtime_ns
         if self._mtime_policy == "Remote" and remote.modified is not None:

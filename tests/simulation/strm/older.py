@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 _SIXTH = """
@@ -26,13 +27,25 @@ PRAGMA user_version=1
 """
 
 
+_ELEVENTH = """
+CREATE TABLE old (files TEXT NOT NULL);
+INSERT INTO old SELECT json_array(json_array(dir, names, 'strm', remotes, lower(hex(digests)))) FROM announced;
+DROP TABLE announced;
+ALTER TABLE old RENAME TO announced;
+PRAGMA user_version=11
+"""
+
+
+def announce_by_file(target: Path) -> None:
+    """Take the records of `target` back to version 11, which announced files one by one: here one a directory."""
+    with closing(sqlite3.connect(target / ".pantograph/manifest.sqlite")) as database:
+        database.executescript(_ELEVENTH)
+
+
 def make_older(target: Path, *, version: int = 6, and_then: str = "") -> None:
     """Take the records of `target` back to version 6 or 1. `and_then`: what that release would have left in them."""
-    database = sqlite3.connect(target / ".pantograph/manifest.sqlite")
-    try:
+    with closing(sqlite3.connect(target / ".pantograph/manifest.sqlite")) as database:
         database.executescript(_SIXTH)
         if version == 1:
             database.executescript(_FIRST)
         database.executescript(and_then)
-    finally:
-        database.close()

@@ -188,10 +188,10 @@ async def a_kill_between_intent_and_file(folder: Path) -> None:
     stage = Stage(folder / "target", library())
     with pytest.MonkeyPatch.context() as patch:
 
-        async def die(*_: Any) -> None:
+        def die(*_: Any) -> None:
             raise Killed
 
-        patch.setattr(Batch, "_write_one", die)
+        patch.setattr(Batch, "_write_link", die)
         with pytest.raises(Killed):
             await stage.run()
     await stage.run()

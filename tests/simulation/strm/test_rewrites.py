@@ -16,6 +16,7 @@ from pantograph.strm.batch import Batch, Work
 from pantograph.strm.report import Progress
 from pantograph.strm.rewriting import Allowance
 from pantograph.strm.target import OnDisk
+from pantograph.strm.wanted import WantedFile
 from pantograph.strm.writing import NotWritten, Staged, Writer
 from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
@@ -206,15 +207,15 @@ async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_ru
     await stage.run()
     stage.spec["link"] = {"publicBase": "https://other.lan"}
     report = await stage.run()
-    original = Batch._write_one
+    original = Batch._write_link
     with monkeypatch.context() as patch:
 
-        async def die(batch: Batch, work: Work, digest: bytes) -> None:
+        def die(batch: Batch, work: Work, link: WantedFile, digest: bytes) -> None:
             if batch.report.updated == 7:
                 raise Killed
-            await original(batch, work, digest)
+            original(batch, work, link, digest)
 
-        patch.setattr(Batch, "_write_one", die)
+        patch.setattr(Batch, "_write_link", die)
         with pytest.raises(Killed):
             await stage.run(approve_rewrite=True)
     assert report.reason == "RewriteLimit"
@@ -343,7 +344,7 @@ async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
     report = await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     assert (report.result, report.updated) == ("Cancelled", 10)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
@@ -353,7 +354,7 @@ async def test_what_somebody_changes_meanwhile_stays_and_what_is_only_touched_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
     meddled: list[str] = []
 
     def meddle() -> bool:
@@ -375,7 +376,7 @@ async def test_what_an_earlier_release_had_planned_is_compared_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
     await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     make_older(stage.target)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
@@ -404,7 +405,7 @@ async def test_a_change_that_keeps_size_and_time_is_seen_by_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path, update={"verify": "Content"})
-    monkeypatch.setattr(rewriting, "MAX_WRITES", 10)
+    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
     changed: list[Path] = []
 
     def meddle() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import struct
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 
 from pantograph.strm import batch, target
+from pantograph.strm.writing import Writer
+from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Stage, films
+from tests.simulation.strm.older import announce_by_file
 
 FILM = "shelf0/show0/film 0003.strm"
 
@@ -109,6 +113,64 @@ async def test_a_new_directory_is_never_seen_half_full(tmp_path: Path, monkeypat
     await stage.run()
     assert len(stage.names()) == 30
     assert seen == {10}
+
+
+async def test_a_directory_of_very_many_files_is_taken_up_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"film {number:04}" for number in range(0, 10, 2)]
+    tree = films(20)
+    for name in names:
+        tree.add(f"{ROOT}/shelf0/show0/{name}.nfo", content=name.encode())
+    whole, parts = Stage(tmp_path / "whole", tree, sidecars={}), Stage(tmp_path / "parts", tree, sidecars={})
+    await whole.run()
+    monkeypatch.setattr(batch, "AT_ONCE", 3)
+    monkeypatch.setattr(batch, "MAX_WRITES", 3)
+    assert (await parts.run()).created == 25
+    assert parts.files() == whole.files()
+    assert (await parts.run()).unchanged == 25
+
+
+async def test_others_have_their_turn_while_very_many_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, turns = Stage(tmp_path, films(50)), 0
+    monkeypatch.setattr(batch, "TURN_S", -1.0)
+    writing = asyncio.create_task(stage.run())
+    original, seen = Writer.make_directory, set[int]()
+
+    def make_directory(self: Writer, *words: Any) -> list[int] | None:
+        seen.add(turns)
+        return original(self, *words)
+
+    monkeypatch.setattr(Writer, "make_directory", make_directory)
+    while not writing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert writing.result().created == 50
+    assert len(seen) == 5, "one between any two directories"
+
+
+async def test_what_a_killed_run_of_an_earlier_release_had_announced_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    stage, original = Stage(tmp_path, MediaTree().add(f"{ROOT}/Show/film.mkv")), Writer.make_directory
+
+    def make_directory(self: Writer, *words: Any) -> None:
+        original(self, *words)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "make_directory", make_directory)
+        with pytest.raises(Killed):
+            await stage.run()
+    announce_by_file(tmp_path)
+    stage.spec["link"] = {"publicBase": "http://other.lan"}
+    assert (await stage.run()).updated == 1
+    assert stage.files() == {"Show/film.strm": b"http://other.lan/d/lib/Show/film.mkv"}
 
 
 @pytest.mark.parametrize("where", ["", "shelf0"])

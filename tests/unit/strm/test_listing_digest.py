@@ -62,6 +62,14 @@ def test_which_entry_a_signature_belongs_to_counts() -> None:
     assert digest(entry(0, sign="a:0"), entry(1)) != digest(entry(0), entry(1, sign="a:0"))
 
 
+def test_where_its_parts_lie_in_memory_does_not_count() -> None:
+    shared, number = "film", 10**6
+    once = Entry(shared, "/lib", False, number, pickcode=shared)
+    again = Entry("".join(shared), "/lib", False, int("1000000"), pickcode="".join([*"film"]))
+    assert again.name is not again.pickcode
+    assert digest(once) == digest(again)
+
+
 def test_the_order_of_the_answer_does_not_count_and_the_spec_does() -> None:
     assert digest(entry(0), entry(1)) == digest(entry(1), entry(0))
     assert digest(entry(0)) != digest(entry(0), shape="another")

@@ -79,7 +79,9 @@ def http_line(link: Link, *, encoding: Encoding, base: str | None = None, prefix
     query = f"?sign={link.sign}" if link.sign else ""
     if link.pickcode:
         query = f"?pickcode={quote(link.pickcode, safe='')}{query.replace('?', '&', 1)}"
-    return _one_line(f"{start}{encode_path(link.path, encoding)}{query}")
+    line = f"{start}{encode_path(link.path, encoding)}{query}"
+    _refuse_control(start + query if encoding is Encoding.PATH else line)  # an encoded path holds none
+    return line
 
 
 @lru_cache(maxsize=256)
@@ -99,7 +101,9 @@ def mount_line(link: Link, *, mount_prefix: str | None = None) -> str:
     prefix = (link.mount_prefix if mount_prefix is None else mount_prefix).rstrip("/")
     if not prefix.startswith("/") and mount_prefix != "/":
         raise Rejected(f"{link.path} has no path on a file system; set link.mountPrefix to where the source is mounted")
-    return _one_line(f"{prefix}{link.path}")
+    line = f"{prefix}{link.path}"
+    _refuse_control(line)
+    return line
 
 
 @lru_cache(maxsize=256)
@@ -137,8 +141,7 @@ def sign_expiry(sign: str) -> datetime | None:
         return None
 
 
-def _one_line(line: str) -> str:
+def _refuse_control(line: str) -> None:
     # What is not printable may still be harmless: a space of another width, a character of tomorrow.
     if not line.isprintable() and _CONTROL.search(line):
         raise Rejected(f"{line!r} holds a control character, which would break the one line of a .strm file; rename it")
-    return line

@@ -10,13 +10,14 @@ hands of the modules of `pantograph.strm` that are about them, which with the co
 """
 
 from pantograph.strm.manifest.directories import RETIRED, DirRow, QuietRow
-from pantograph.strm.manifest.files import FileRow, Intent, Record
+from pantograph.strm.manifest.files import Announced, FileRow, Intent, Record
 from pantograph.strm.manifest.frontier import Deferred, FrontierItem
 from pantograph.strm.manifest.manifest import Manifest
 from pantograph.strm.manifest.marks import Missing
 
 __all__ = [
     "RETIRED",
+    "Announced",
     "Deferred",
     "DirRow",
     "FileRow",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pantograph.strm.manifest.manifest import Manifest
 
 _INVENTORY: Final = "inventory"
+_SEPARATOR: Final = "/"
+"""No name holds it."""
 _FILE: Final = f"name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, {COLUMNS}"
 
 
@@ -30,18 +32,20 @@ class Intent(NamedTuple):
     intent: bytes
 
 
-class Record(NamedTuple):
-    """What we left, or found, in a file. The fields are those of a `FileRow` that is not missing."""
+class Announced(NamedTuple):
+    """What the links of a directory are about to hold: three lists of the same length."""
 
     dir: int
-    name: str
-    kind: Kind
-    remote: str
-    digest: bytes | None
-    size: int | None
-    mtime_ns: int | None
-    remote_size: int | None
-    remote_time: float | None
+    names: list[str]
+    remotes: list[str]
+    digests: list[bytes]
+
+
+Record = tuple[int, str, Kind, str, bytes | None, int | None, int | None, int | None, float | None]
+"""What we left, or found, in a file: its directory, and the columns of a `FileRow` that is not missing.
+
+No named tuple: one a file, and naming costs four times as much as making.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class FileRow:
 
     def record(self, directory: int) -> Record:
         """As it is stored."""
-        return Record(
+        return (
             directory,
             self.name,
             self.kind,
@@ -86,7 +90,7 @@ class Files:
         self._db = db
         self._is_counted = True
         """The inventory may be remembered."""
-        self._announced: list[Intent] = []
+        self._announced: list[Announced] = []
 
     def of(self, directory: int) -> dict[str, FileRow]:
         rows = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=?", (directory,))
@@ -96,34 +100,38 @@ class Files:
         row = self._db.execute(f"SELECT {_FILE} FROM files WHERE dir=? AND name=?", (directory, name)).fetchone()
         return None if row is None else _file(row)
 
-    def announce(self, intents: list[Intent]) -> None:
-        """Many files are about to hold something, until `fulfil` says what became of them.
+    def announce(self, announced: list[Announced]) -> None:
+        """Links are about to be written, until `fulfil` says what became of them.
 
-        One row says it of all of them: a row each would be written only to be replaced at once.
+        One row says it of a directory: a row each would be written only to be replaced at once.
         """
-        self._announced = intents
-        said = json.dumps([(*intent[:4], intent.intent.hex()) for intent in intents], ensure_ascii=False)
-        self._manifest.execute("INSERT INTO announced VALUES (?)", (said,))
+        self._announced = announced
+        self._manifest.executemany(
+            "INSERT INTO announced VALUES (?,?,?,?)",
+            (
+                (directory, _SEPARATOR.join(names), _SEPARATOR.join(remotes), b"".join(digests))
+                for directory, names, remotes, digests in announced
+            ),
+        )
 
     def fulfil(self, records: list[Record]) -> None:
         """These files lie there, durable when this is; of what else was announced nobody knows how it does."""
         self.record(records)
-        done = {record[:2] for record in records if record.kind == "strm"}
-        if len(done) < len(self._announced):
-            self.intend([intent for intent in self._announced if intent[:2] not in done])
+        if [record[2] for record in records].count("strm") < sum(len(each.names) for each in self._announced):
+            done = {record[:2] for record in records}
+            self.intend(intent for each in self._announced for intent in _intents(each) if intent[:2] not in done)
         self._manifest.execute("DELETE FROM announced")
         self._announced = []
 
     def take_over(self) -> None:
         """What an earlier process announced, and was killed before it could say more, is intended."""
-        announced = self._db.execute("SELECT files FROM announced").fetchall()
+        announced = self._db.execute("SELECT dir, names, remotes, digests FROM announced").fetchall()
         if not announced:
             return
-        for (said,) in announced:
-            self.intend(
-                Intent(directory, name, kind, remote, bytes.fromhex(digest))
-                for directory, name, kind, remote, digest in json.loads(said)
-            )
+        for directory, joined, remotes, digests in announced:
+            names = joined.split(_SEPARATOR)
+            each = Announced(directory, names, remotes.split(_SEPARATOR), _cut(digests, pieces=len(names)))
+            self.intend(_intents(each))
         self._manifest.execute("DELETE FROM announced")
 
     def intend(self, intents: Iterable[Intent]) -> None:
@@ -171,6 +179,17 @@ class Files:
         if self._is_counted:
             self._manifest.execute("DELETE FROM meta WHERE key=?", (_INVENTORY,))
             self._is_counted = False
+
+
+def _cut(whole: bytes, *, pieces: int) -> list[bytes]:
+    size = len(whole) // pieces
+    return [whole[first : first + size] for first in range(0, len(whole), size)]
+
+
+def _intents(announced: Announced) -> Iterator[Intent]:
+    directory, *lists = announced
+    for name, remote, digest in zip(*lists, strict=True):
+        yield Intent(directory, name, "strm", remote, digest)
 
 
 def _file(row: tuple[Any, ...]) -> FileRow:

@@ -114,6 +114,17 @@ CREATE TABLE announced (files TEXT NOT NULL);  -- JSON: what is being written
 ALTER TABLE rewrites ADD COLUMN size INTEGER;  -- as the file lay there when it was compared; NULL: not known
 ALTER TABLE rewrites ADD COLUMN mtime_ns INTEGER;
 """,
+    """
+INSERT INTO files (dir, name, kind, remote, intent)
+ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+  json_extract(value, '$[3]'), bytes_of(json_extract(value, '$[4]'))
+ FROM announced, json_each(announced.files) WHERE true
+ ON CONFLICT (dir, name) DO UPDATE SET intent = excluded.intent;
+DROP TABLE announced;
+CREATE TABLE announced (      -- the links of a directory that are being written
+  dir INTEGER NOT NULL, names TEXT NOT NULL, remotes TEXT NOT NULL, digests BLOB NOT NULL
+);
+""",
 )
 """From an empty file to the newest schema; `user_version` counts the steps that were made. Only ever appended to."""
 
@@ -127,5 +138,6 @@ def bring_up_to_date(db: sqlite3.Connection) -> None:
             f"the manifest is of version {version}, and this release knows {len(_STEPS)}",
             remedy="run a newer release of pantograph",
         )
+    db.create_function("bytes_of", 1, bytes.fromhex)  # SQLite has its `unhex` from 3.41 on
     for number in range(version, len(_STEPS)):
         db.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version={number + 1}; COMMIT;")
