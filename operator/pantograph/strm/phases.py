@@ -143,7 +143,7 @@ def _may_relink(run: Opened) -> bool:
 
 
 async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
-    lister = _lister(run)
+    lister = _lister(run, walk)
     try:
         fault = await _take_all(run, walk, batch, lister)
     finally:
@@ -158,7 +158,7 @@ async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
         raise fault
 
 
-def _lister(run: Opened) -> Lister:
+def _lister(run: Opened, walk: Walk) -> Lister:
     def cooled(until: datetime | None) -> None:
         run.progress.rate_limited_until = until
         run.report.rate_limited_until = until or run.report.rate_limited_until
@@ -170,6 +170,7 @@ def _lister(run: Opened) -> Lister:
         root=run.job.source,
         parallel=run.around.parallel,
         refresh=run.job.refresh,
+        known=walk.known,
         cancelled=run.stopped,
         on_cooldown=cooled,
     )
