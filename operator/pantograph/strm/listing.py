@@ -55,6 +55,8 @@ class Lister:
     attempts: int = ATTEMPTS
     refresh: bool = False
     """Past the server's cache."""
+    recognizing: Recognizing | None = None
+    """`source`, if it can leave unread what is `known`."""
     known: Callable[[FrontierItem], bytes] = lambda _: b""
     """The fingerprint of an answer that need not be read again."""
     cancelled: Callable[[], bool] = lambda: False
@@ -169,9 +171,8 @@ class Lister:
         raise AssertionError("the last attempt returns")
 
     async def _list(self, item: FrontierItem, path: str) -> Listing | Unread:
-        known = self.known(item)
-        if known and isinstance(self.source, Recognizing):
-            return await self.source.list_unless(path, known, refresh=self.refresh)
+        if self.recognizing is not None and (known := self.known(item)):
+            return await self.recognizing.list_unless(path, known, refresh=self.refresh)
         return await self.source.list(path, refresh=self.refresh)
 
     async def _pause(self, seconds: float) -> bool:

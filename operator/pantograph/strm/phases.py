@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 
 from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.port import Recognizing
 from pantograph.strm.assembling import batch_of, pruning_of, rewriting_of, seal_of, walk_of
 from pantograph.strm.batch import Batch
 from pantograph.strm.dirtimes import count_run
@@ -164,8 +165,10 @@ def _lister(run: Opened, walk: Walk) -> Lister:
         run.report.rate_limited_until = until or run.report.rate_limited_until
         run.around.on_progress(run.progress)
 
+    source = run.around.source
     return Lister(
-        source=run.around.source,
+        source=source,
+        recognizing=source if isinstance(source, Recognizing) else None,
         clock=run.around.clock,
         root=run.job.source,
         parallel=run.around.parallel,
