@@ -15,8 +15,8 @@ from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer
+from pantograph.api.dataserver import DeclaredServer
+from pantograph.api.declaration import InvalidObject
 from pantograph.api.units import parse_duration
 from pantograph.cli.strm_options import configure, new_name, places_of, request_of
 from pantograph.cli.strm_ordered import Place, bind_to_parent
@@ -277,11 +277,11 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
     return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
 
 
-def _bucket(server: DataServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
+def _bucket(server: DeclaredServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
     return bucket_of(server, clock=SystemClock(), random=SystemRandom(), on_change=on_change)
 
 
-def _alone(server: DataServer) -> float:
+def _alone(server: DeclaredServer) -> float:
     """Requests a minute of a run that does not know how many others work on the server."""
     limits = limits_of(server)
     return limits.requests_per_minute / limits.max_runs
