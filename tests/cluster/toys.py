@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pantograph.api import crd
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource, ScaleSubresource
+from pantograph.api.base import CommonStatus, KindInfo, PrinterColumn, Resource, ScaleSubresource
+from pantograph.api.declaration import CommonSpec
 from pantograph.api.meta import CelRule, Model, ResourceType
 
 Word = Annotated[str, Field(max_length=16)]

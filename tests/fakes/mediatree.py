@@ -25,6 +25,7 @@ from pantograph.providers.media.port import (
     Listing,
     ServerInfo,
     SignMode,
+    Unread,
     join,
     parent_of,
 )
@@ -60,6 +61,8 @@ class MediaTree:
     key: str = ""
     """What signatures are made with."""
     listed: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Of these, those whose answer was known and was not read."""
     proves: bool = True
     on_list: Callable[[str], None] = lambda _: None
     fingerprints: bool = True
@@ -126,6 +129,14 @@ class MediaTree:
         self._remembered[path] = honest
         await asyncio.sleep(0)
         return honest if fault is None else fault(self, path, honest)
+
+    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+        listing = await self.list(path, refresh=refresh)
+        holds_directory = any(each.is_dir for each in listing.entries)
+        if not listing.complete or listing.fingerprint != known or holds_directory:
+            return listing
+        self.unread.append(path)
+        return Unread(listing.path, known, len(listing.entries), lambda: listing)
 
     def fingerprint(self, entries: tuple[Entry, ...]) -> bytes:
         """As a driver makes it of all that the server sent."""

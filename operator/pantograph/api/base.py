@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, Type
 from pydantic import Field, ValidationError
 
 from pantograph.api.conditions import Condition
-from pantograph.api.markers import ListMap, at_least
-from pantograph.api.meta import Body, CelRule, Duration, Key, Model, ResourceType
+from pantograph.api.declaration import Declaration, InvalidObject, SpecT, explain
+from pantograph.api.markers import ListMap
+from pantograph.api.meta import CelRule, Key, Model, ResourceType
 from pantograph.api.operation import Operation
-from pantograph.api.units import Timestamp, parse_duration
 
 NEVER_OBSERVED: Final = -1
 """`status.observedGeneration` of an object that no controller has looked at: equals no generation."""
@@ -55,52 +55,6 @@ class KindInfo:
     """Rules on the whole object, where `self.metadata.name`, `self.spec` and `self.status` can be read."""
 
 
-class OwnerReference(Model):
-    """`metav1.OwnerReference`."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool = False
-    block_owner_deletion: bool = False
-
-
-class ObjectMeta(Model):
-    """The part of `metav1.ObjectMeta` that we read."""
-
-    name: str
-    namespace: str
-    uid: str = ""
-    resource_version: str = ""
-    generation: int = 0
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
-    finalizers: list[str] = Field(default_factory=list)
-    owner_references: list[OwnerReference] = Field(default_factory=list)
-    creation_timestamp: Timestamp | None = None
-    deletion_timestamp: Timestamp | None = None
-
-
-MIN_INTERVAL_S: Final = 10.0
-
-
-class CommonSpec(Model):
-    """What can be declared of every kind."""
-
-    cel: ClassVar[tuple[CelRule, ...]] = (at_least("interval", f"{MIN_INTERVAL_S:.0f}s"),)
-
-    suspend: bool | None = None
-    """True: nothing is begun for this object until it is false again; deletion still works."""
-    interval: Duration | None = None
-    """How often the outside is compared again although nothing changed; absent: 10m; 20s of a ProxmoxCluster, 5m of a
-    DataServer."""
-
-    def interval_or(self, absent_s: float) -> float:
-        """Seconds; never less than the rule allows, also of an object that is older than the rule."""
-        return absent_s if self.interval is None else max(MIN_INTERVAL_S, parse_duration(self.interval))
-
-
 class CommonStatus(Model):
     """What is reported of every kind."""
 
@@ -114,23 +68,16 @@ class CommonStatus(Model):
     """The last value of the annotation `pantograph.dev/reconcile-at` that was obeyed."""
 
 
-SpecT = TypeVar("SpecT", bound=CommonSpec)
 StatusT = TypeVar("StatusT", bound=CommonStatus)
 
 _EMPTY: Final = cast("Callable[[], Any]", dict)  # validated into the kind's own status model
 
 
-class InvalidObject(ValueError):
-    """An object whose spec this operator cannot read: the message names the fields and what is wrong with them."""
-
-
-class Resource(Model, Generic[SpecT, StatusT]):
+class Resource(Declaration[SpecT], Generic[SpecT, StatusT]):
     """An object of one kind. A kind's docstring and `info` become its CRD, with the schemas of spec and status."""
 
     info: ClassVar[KindInfo]
 
-    metadata: ObjectMeta
-    spec: SpecT
     status: StatusT = Field(default_factory=_EMPTY, validate_default=True)
 
     @classmethod
@@ -145,7 +92,7 @@ class Resource(Model, Generic[SpecT, StatusT]):
         except ValidationError as error:
             if all(each["loc"][0] == "status" for each in error.errors()):
                 return cls.model_validate({**body, "status": {}})
-            raise InvalidObject(_explain(error)) from error
+            raise InvalidObject(explain(error)) from error
 
     @property
     def key(self) -> Key:
@@ -158,22 +105,3 @@ class Resource(Model, Generic[SpecT, StatusT]):
     def refers_to(self) -> tuple[Key, ...]:
         """The objects of our kinds whose changes concern this one. A kind with references overrides it."""
         return ()
-
-
-def to_body(model: Model) -> Body:
-    """`model` as JSON for the API server: absent and empty things are left out."""
-    return cast("Body", _without_empty_lists(model.model_dump(mode="json", by_alias=True, exclude_none=True)))
-
-
-def _without_empty_lists(value: Any) -> Any:
-    # An empty object says something (`exactly_one_of`); an empty list means the same as none and would show as drift.
-    if isinstance(value, dict):
-        return {name: _without_empty_lists(each) for name, each in value.items() if each != []}
-    if isinstance(value, list):
-        return [_without_empty_lists(each) for each in value]
-    return value
-
-
-def _explain(error: ValidationError) -> str:
-    faults = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-    return "; ".join(faults)

@@ -1,4 +1,4 @@
-"""`DataServer`: one source of media, with the rate limit that all its jobs share."""
+"""What is declared of a `DataServer`: one source of media, with the rate limit that all its jobs share."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.declaration import CommonSpec, Declaration
 from pantograph.api.markers import ListSet, at_least, exactly_one_of, stays_below
 from pantograph.api.meta import (
-    GROUP,
-    VERSION,
     CelRule,
     Duration,
     LocalReference,
     Model,
     NamespaceOrAll,
-    ResourceType,
 )
 from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, SubPath
-from pantograph.api.units import Timestamp
 
 Endpoint = Annotated[str, Field(min_length=8, max_length=300, pattern=r"^https?://[^\s?#@/]+(/[^\s?#]*)?$")]
 """Without `user:password@`: it is shown, and credentials have a Secret."""
@@ -106,44 +102,5 @@ class DataServerSpec(CommonSpec):
     job whose target is a PersistentVolumeClaim needs a DataServer in its own namespace, whatever stands here."""
 
 
-class DataServerStatus(CommonStatus):
-    """What was seen of the source."""
-
-    reachable: bool | None = None
-    """Whether it answered the operator last; absent: the operator cannot see it."""
-    product: Annotated[str, Field(max_length=64)] | None = None
-    """What it says it is."""
-    version: Annotated[str, Field(max_length=64)] | None = None
-    """What it says its version is."""
-    logged_in: bool | None = None
-    """Whether it took the credentials, or, for CloudDrive2, is logged in to its own account."""
-    refused_secret_version: Annotated[str, Field(max_length=64)] | None = None
-    """The resourceVersion of the Secret whose credentials were refused (`guest`: there was none): nobody logs in with
-    them again."""
-    cooldown_until: Timestamp | None = None
-    """The server wants to be left alone until then; no run begins."""
-    capabilities: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=16), ListSet()] | None = None
-    """What can be had from it: `watch`, `http`, `mount`, `pickcode`, `sign`, `completeListings`."""
-    active_runs: Annotated[int, Field(ge=0)] = 0
-    """Runs at work on it."""
-    notes: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=8), ListSet()] | None = None
-    """What works but is worth a word."""
-
-
-class DataServer(Resource[DataServerSpec, DataServerStatus]):
-    """One source of media."""
-
-    info: ClassVar[KindInfo] = KindInfo(
-        resource=ResourceType(GROUP, VERSION, "dataservers", "DataServer"),
-        short_names=("dsrv",),
-        columns=(
-            PrinterColumn("Driver", "string", ".spec.driver"),
-            PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-            PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-            PrinterColumn("Version", "string", ".status.version"),
-            PrinterColumn("Runs", "integer", ".status.activeRuns"),
-            PrinterColumn("Cooldown", "string", ".status.cooldownUntil", priority=1),
-            PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
-            PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
-        ),
-    )
+DeclaredServer = Declaration[DataServerSpec]
+"""All that a run reads of a server."""

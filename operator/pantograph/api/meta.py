@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -110,3 +110,17 @@ class LocalReference(Model):
 
 Body = dict[str, Any]
 """An object as the API server's JSON."""
+
+
+def to_body(model: Model) -> Body:
+    """`model` as JSON for the API server: absent and empty things are left out."""
+    return cast("Body", _without_empty_lists(model.model_dump(mode="json", by_alias=True, exclude_none=True)))
+
+
+def _without_empty_lists(value: Any) -> Any:
+    # An empty object says something (`exactly_one_of`); an empty list means the same as none and would show as drift.
+    if isinstance(value, dict):
+        return {name: _without_empty_lists(each) for name, each in value.items() if each != []}
+    if isinstance(value, list):
+        return [_without_empty_lists(each) for each in value]
+    return value

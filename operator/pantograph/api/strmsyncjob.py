@@ -1,4 +1,4 @@
-"""`StrmSyncJob`: a media tree on a `DataServer`, and the directory of `.strm` files that mirrors it."""
+"""What is declared of a `StrmSyncJob`: a media tree on a `DataServer`, and the directory that mirrors it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pantograph.api.base import CommonSpec, KindInfo, PrinterColumn, Resource
+from pantograph.api.declaration import CommonSpec, Declaration
 from pantograph.api.execution import Execution
 from pantograph.api.markers import Atomic, ListSet, exactly_one_of, stays_below
 from pantograph.api.meta import (
-    GROUP,
-    VERSION,
     CelRule,
     Duration,
-    Key,
     Model,
     Name,
     ObjectReference,
     Quantity,
-    ResourceType,
 )
 from pantograph.api.notify import Notify
 from pantograph.api.strmschedule import Schedule, WatchSettings
-from pantograph.api.strmstatus import StrmSyncJobStatus
 
 RemotePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^\x00-\x1f]*$")]
 """An absolute path on the data server, not percent-encoded."""
@@ -257,27 +252,5 @@ class StrmSyncJobSpec(CommonSpec):
     are removed, and the trash with them."""
 
 
-class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
-    """A media tree mirrored as a tree of `.strm` files."""
-
-    info: ClassVar[KindInfo] = KindInfo(
-        resource=ResourceType(GROUP, VERSION, "strmsyncjobs", "StrmSyncJob"),
-        short_names=("ssj",),
-        columns=(
-            PrinterColumn("Server", "string", ".spec.serverRef.name"),
-            PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-            PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-            PrinterColumn("Phase", "string", ".status.run.phase"),
-            PrinterColumn("Progress", "integer", ".status.run.percent", description="Per cent"),
-            PrinterColumn("Files", "integer", ".status.inventory.strm"),
-            PrinterColumn("Last", "date", ".status.lastRun.endedAt"),
-            # Not a date: kubectl shows a point in time to come as <invalid>.
-            PrinterColumn("Next", "string", ".status.nextRunTime"),
-            PrinterColumn("Result", "string", ".status.lastRun.result", priority=1),
-            PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
-            PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
-        ),
-    )
-
-    def refers_to(self) -> tuple[Key, ...]:
-        return (self.spec.server_ref.key("DataServer", self.metadata.namespace),)
+DeclaredJob = Declaration[StrmSyncJobSpec]
+"""All that the engine reads of a job."""

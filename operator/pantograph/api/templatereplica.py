@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.base import CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.declaration import CommonSpec
 from pantograph.api.markers import ListMap
 from pantograph.api.meta import GROUP, VERSION, CelRule, Key, LocalReference, Model, ObjectReference, ResourceType
 from pantograph.api.proxmoxcluster import ProxmoxName

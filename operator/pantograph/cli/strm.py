@@ -1,4 +1,7 @@
-"""`pantograph strm`: the STRM sync engine alone, on a laptop, as a child process, or as the container of a Job."""
+"""`pantograph strm`: the STRM sync engine alone, on a laptop, as a child process, or as the container of a Job.
+
+What only one action needs is imported where it begins: every run is a process, and mostly finds little to do.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,13 @@ from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer
+from pantograph.api.dataserver import DeclaredServer
+from pantograph.api.declaration import InvalidObject
 from pantograph.api.units import parse_duration
-from pantograph.cli.strm_doctor import examine
 from pantograph.cli.strm_options import configure, new_name, places_of, request_of
 from pantograph.cli.strm_ordered import Place, bind_to_parent
 from pantograph.cli.strm_printing import Show, print_report, shower, wipe
 from pantograph.cli.strm_stop import Stop
-from pantograph.cli.strm_target import end_purge, purge_target, restore_run, show_candidates
-from pantograph.cli.strm_watch import watch
 from pantograph.clock import SystemClock
 from pantograph.garbage import collect_seldom
 from pantograph.providers.errors import ProviderError
@@ -53,10 +53,11 @@ def run(arguments: Namespace) -> int:
         bind_to_parent(arguments.until_stdin_closes)
     try:
         declared, places = read_declared(arguments.spec), places_of(arguments)
-        if arguments.action == "restore":
-            return restore_run(declared, places, arguments.run_name, as_json=arguments.json)
-        if arguments.action == "candidates":
-            return show_candidates(declared, places, arguments.run_name, as_json=arguments.json)
+        if arguments.action in ("restore", "candidates"):
+            from pantograph.cli.strm_target import restore_run, show_candidates
+
+            act = restore_run if arguments.action == "restore" else show_candidates
+            return act(declared, places, arguments.run_name, as_json=arguments.json)
         collect_seldom()
         return asyncio.run(_act(declared, places, arguments))
     except (StrmError, InvalidObject, ProviderError) as error:
@@ -77,6 +78,8 @@ async def _act(declared: Declared, places: Places, arguments: Namespace) -> int:
         return EXIT_CODES[report.result]
     async with _open_source(declared, places, _bucket(declared.server)) as source:
         if arguments.action == "doctor":
+            from pantograph.cli.strm_doctor import examine
+
             target = partial(target_directory, declared.job, places, make=False)
             identity = partial(source_identity, declared.server, source)
             installation = arguments.installation or "local"
@@ -97,6 +100,8 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
 
     async def work(show: Show) -> Report:
         if arguments.purge:
+            from pantograph.cli.strm_target import purge_target
+
             report = await purge_target(
                 declared,
                 places,
@@ -114,6 +119,8 @@ async def _run(declared: Declared, places: Places, job: Job, arguments: Namespac
 
     def end(report: Report) -> None:
         if arguments.purge and report.result == "Succeeded":
+            from pantograph.cli.strm_target import end_purge
+
             end_purge(declared, places)
 
     if reporter is None:
@@ -148,6 +155,8 @@ def _log_what_the_engine_says() -> None:
 
 
 async def _watch(declared: Declared, places: Places, job: Job, source: MediaSource, arguments: Namespace) -> int:
+    from pantograph.cli.strm_watch import watch
+
     if not source.capabilities.watch:
         raise StrmError(
             "NoWatch", f"driver {declared.server.spec.driver} tells of no changes", remedy="use run, by cron"
@@ -268,11 +277,11 @@ def _source(declared: Declared, places: Places, bucket: RateBucket) -> MediaSour
     return open_server(Driver(spec.driver), settings, bucket=bucket, clock=clock)
 
 
-def _bucket(server: DataServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
+def _bucket(server: DeclaredServer, on_change: Callable[[Cooldown | None], None] = lambda _: None) -> RateBucket:
     return bucket_of(server, clock=SystemClock(), random=SystemRandom(), on_change=on_change)
 
 
-def _alone(server: DataServer) -> float:
+def _alone(server: DeclaredServer) -> float:
     """Requests a minute of a run that does not know how many others work on the server."""
     limits = limits_of(server)
     return limits.requests_per_minute / limits.max_runs

@@ -7,7 +7,6 @@ import signal
 from dataclasses import dataclass, field
 from typing import Self
 
-from pantograph.api.run import INTERRUPTED
 from pantograph.api.units import parse_duration
 from pantograph.clock import Clock
 from pantograph.strm.report import Report
@@ -45,6 +44,9 @@ class Stop:
         if report.result != "Cancelled" or self.asked:
             return report
         if self.signalled.is_set():
+            # Here and not above: the models of the protocol come with it, which no other run needs.
+            from pantograph.api.run import INTERRUPTED
+
             report.reason, report.message = INTERRUPTED, "the run was told to end; the next one goes on where it was"
         elif self._is_late():
             report.result, report.reason = "Failed", "DeadlineExceeded"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from pantograph.api.base import InvalidObject, Resource
-from pantograph.api.dataserver import DataServer
+from pantograph.api.base import Resource
+from pantograph.api.declaration import InvalidObject
 from pantograph.api.meta import Key
-from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
+from pantograph.api.serverstatus import DataServer
+from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import ClaimVolume, RootVolume
 from pantograph.engine.cache import Cache
 
 R = TypeVar("R", bound=Resource[Any, Any])

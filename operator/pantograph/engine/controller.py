@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pantograph.api import conditions
-from pantograph.api.base import CommonStatus, InvalidObject, ObjectMeta, Resource, to_body
+from pantograph.api.base import CommonStatus, Resource
 from pantograph.api.conditions import Condition, ConditionStatus
-from pantograph.api.meta import FINALIZER, FORCE_RELEASE, Body, Key, ResourceType
+from pantograph.api.declaration import InvalidObject, ObjectMeta
+from pantograph.api.meta import FINALIZER, FORCE_RELEASE, Body, Key, ResourceType, to_body
 
 from . import finalizer, logs
 from .cache import Index, Watched

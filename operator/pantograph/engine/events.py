@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
-from pantograph.api.base import ObjectMeta
 from pantograph.api.conditions import truncate
+from pantograph.api.declaration import ObjectMeta
 from pantograph.api.meta import EVENTS, Body, ResourceType
 from pantograph.api.units import format_timestamp
 from pantograph.clock import Clock

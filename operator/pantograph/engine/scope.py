@@ -28,9 +28,9 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pantograph.api import conditions
-from pantograph.api.base import CommonStatus, Resource, to_body
+from pantograph.api.base import CommonStatus, Resource
 from pantograph.api.conditions import Condition, ConditionStatus
-from pantograph.api.meta import RECONCILE_AT, Body, Key
+from pantograph.api.meta import RECONCILE_AT, Body, Key, to_body
 from pantograph.clock import Clock
 
 from .errors import StepError, Terminal, Transient, Waiting

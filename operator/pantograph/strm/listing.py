@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import Busy, MissingPrivilege, NotFound, ProviderError, Unauthorized, Unreachable
-from pantograph.providers.media.port import Listing, MediaSource
+from pantograph.providers.media.port import Listing, MediaSource, Recognizing, Unread
 from pantograph.strm.errors import StrmError
 from pantograph.strm.manifest import FrontierItem
 
@@ -36,7 +36,7 @@ class Listed(NamedTuple):
     """One directory's answer, or why there is none."""
 
     item: FrontierItem
-    listing: Listing | None
+    listing: Listing | Unread | None
     error: ProviderError | None
 
 
@@ -55,6 +55,10 @@ class Lister:
     attempts: int = ATTEMPTS
     refresh: bool = False
     """Past the server's cache."""
+    recognizing: Recognizing | None = None
+    """`source`, if it can leave unread what is `known`."""
+    known: Callable[[FrontierItem], bytes] = lambda _: b""
+    """The fingerprint of an answer that need not be read again."""
     cancelled: Callable[[], bool] = lambda: False
     """Asked during every wait."""
     on_cooldown: Callable[[datetime | None], None] = lambda _: None
@@ -151,7 +155,7 @@ class Lister:
         for attempt in range(1, self.attempts + 1):
             self.requests += 1
             try:
-                listing = await self.source.list(path, refresh=self.refresh)
+                listing = await self._list(item, path)
             except ProviderError as error:
                 self._tell_cooldown(error)
                 wait_s = _wait(error, pause_s)
@@ -165,6 +169,11 @@ class Lister:
                     self._tell_cooldown(None)
                 return Listed(item, listing, None)
         raise AssertionError("the last attempt returns")
+
+    async def _list(self, item: FrontierItem, path: str) -> Listing | Unread:
+        if self.recognizing is not None and (known := self.known(item)):
+            return await self.recognizing.list_unless(path, known, refresh=self.refresh)
+        return await self.source.list(path, refresh=self.refresh)
 
     async def _pause(self, seconds: float) -> bool:
         """Whether it is still worth asking after it."""
@@ -204,7 +213,10 @@ class Lister:
 
 
 def _size(listed: Listed) -> int:
-    return 0 if listed.listing is None else len(listed.listing.entries)
+    listing = listed.listing
+    if listing is None:
+        return 0
+    return listing.most if isinstance(listing, Unread) else len(listing.entries)
 
 
 def _left_alone_s(error: Busy) -> float:

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 
 from pantograph.providers.errors import ProviderError
+from pantograph.providers.media.port import Recognizing
 from pantograph.strm.assembling import batch_of, pruning_of, rewriting_of, seal_of, walk_of
 from pantograph.strm.batch import Batch
 from pantograph.strm.dirtimes import count_run
@@ -143,7 +144,7 @@ def _may_relink(run: Opened) -> bool:
 
 
 async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
-    lister = _lister(run)
+    lister = _lister(run, walk)
     try:
         fault = await _take_all(run, walk, batch, lister)
     finally:
@@ -158,18 +159,21 @@ async def _list(run: Opened, walk: Walk, batch: Batch) -> None:
         raise fault
 
 
-def _lister(run: Opened) -> Lister:
+def _lister(run: Opened, walk: Walk) -> Lister:
     def cooled(until: datetime | None) -> None:
         run.progress.rate_limited_until = until
         run.report.rate_limited_until = until or run.report.rate_limited_until
         run.around.on_progress(run.progress)
 
+    source = run.around.source
     return Lister(
-        source=run.around.source,
+        source=source,
+        recognizing=source if isinstance(source, Recognizing) else None,
         clock=run.around.clock,
         root=run.job.source,
         parallel=run.around.parallel,
         refresh=run.job.refresh,
+        known=walk.known,
         cancelled=run.stopped,
         on_cooldown=cooled,
     )

@@ -66,6 +66,8 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """A file of ours whose source is gone."""
+
     directory: int
     row: FileRow
     local: str

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
 
-from pantograph.providers.media.port import Listing
+from pantograph.providers.media.port import Listing, Unread
 from pantograph.strm.manifest import FrontierItem, Manifest, QuietRow
 from pantograph.strm.merge import DIGEST_BYTES, digest_of
 from pantograph.strm.naming import STATE_DIR
@@ -90,11 +90,18 @@ class Quiet:
         """Of what the listing says that concerns us."""
         return listing_digest(listing, shape=self._shape, with_times=self._with_times)
 
-    def answer(self, listing: Listing) -> bytes:
+    def answer(self, listing: Listing | Unread) -> bytes:
         """Of all that the source sent; empty if the driver does not say."""
         return self._prefix + listing.fingerprint if listing.fingerprint else b""
 
-    def as_left(self, item: FrontierItem, listing: Listing) -> QuietRow | None:
+    def known(self, item: FrontierItem) -> bytes:
+        """The fingerprint of the last answer for the directory, if its row was read and no directory is in it."""
+        row = self._near.get(item.path)
+        if row is None or not row.leaf or not row.answer.startswith(self._prefix):
+            return b""
+        return row.answer.removeprefix(self._prefix)
+
+    def as_left(self, item: FrontierItem, listing: Listing | Unread) -> QuietRow | None:
         """The directory's row if it holds. The caller has seen to it that the listing is proved."""
         if not self._any:
             return None
@@ -138,10 +145,12 @@ class Quiet:
         )
         self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
 
-    def _is_answered_alike(self, row: QuietRow, listing: Listing) -> bool:
+    def _is_answered_alike(self, row: QuietRow, listing: Listing | Unread) -> bool:
         answer = self.answer(listing)
         if answer and answer == row.answer:
             return True
+        if isinstance(listing, Unread):
+            return False
         if row.listing != self.digest(listing):
             return False
         if answer:  # something changed that does not concern us

@@ -10,18 +10,18 @@ from typing import Any
 
 import yaml
 
-from pantograph.api.base import InvalidObject
 from pantograph.api.dataserver import (
     LOCAL_ONLY,
     OF_SERVERS,
     TLS_NEEDS_HTTPS,
-    DataServer,
     DataServerSpec,
+    DeclaredServer,
     LocalFolder,
     not_for_local,
 )
-from pantograph.api.meta import GROUP
-from pantograph.api.strmsyncjob import ClaimVolume, RootVolume, StrmSyncJob
+from pantograph.api.declaration import InvalidObject
+from pantograph.api.meta import GROUP, Key
+from pantograph.api.strmsyncjob import ClaimVolume, DeclaredJob, RootVolume
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.errors import StrmError
 from pantograph.strm.state import folder_identity
@@ -56,8 +56,8 @@ class Places:
 class Declared:
     """What a file declares."""
 
-    job: StrmSyncJob
-    server: DataServer
+    job: DeclaredJob
+    server: DeclaredServer
 
 
 def read_declared(path: Path) -> Declared:
@@ -66,20 +66,20 @@ def read_declared(path: Path) -> Declared:
         documents = [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StrmError("InvalidSpec", f"{path} cannot be read: {error}") from error
-    jobs = [StrmSyncJob.parse(_with_namespace(each)) for each in _of_kind(documents, "StrmSyncJob", path)]
-    servers = [DataServer.parse(_with_namespace(each)) for each in _of_kind(documents, "DataServer", path)]
+    jobs = [DeclaredJob.parse(_with_namespace(each)) for each in _of_kind(documents, "StrmSyncJob", path)]
+    servers = [DeclaredServer.parse(_with_namespace(each)) for each in _of_kind(documents, "DataServer", path)]
     if len(jobs) != 1:
         raise StrmError("InvalidSpec", f"{path} declares {len(jobs)} StrmSyncJobs, not one")
     job = jobs[0]
     wanted = job.spec.server_ref.key("DataServer", job.metadata.namespace)
     for server in servers:
-        if server.key == wanted:
+        if Key("DataServer", server.metadata.namespace, server.metadata.name) == wanted:
             _refuse_contradictions(job, server)
             return Declared(job, server)
     raise StrmError("InvalidSpec", f"{path} does not declare {wanted}, which the job's serverRef names")
 
 
-def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
+def target_directory(job: DeclaredJob, places: Places, *, make: bool = True) -> tuple[Path, Path]:
     """The volume, and the directory in it; `make`: which is made if there is none. Raises StrmError."""
     volume, sub_path = places.volume(job.spec.target.root, job.spec.target.persistent_volume_claim)
     parts = [part for part in sub_path.split("/") if part]
@@ -91,7 +91,7 @@ def target_directory(job: StrmSyncJob, places: Places, *, make: bool = True) -> 
     return volume, volume.joinpath(*parts)
 
 
-async def source_identity(server: DataServer, source: MediaSource) -> str:
+async def source_identity(server: DeclaredServer, source: MediaSource) -> str:
     """What the target's records call the source: another one is refused. Asks the server who it is."""
     info = await source.test_connection()
     spec = server.spec
@@ -123,7 +123,7 @@ def _with_namespace(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": {"namespace": "default", **(body.get("metadata") or {})}}
 
 
-def _refuse_contradictions(job: StrmSyncJob, server: DataServer) -> None:
+def _refuse_contradictions(job: DeclaredJob, server: DeclaredServer) -> None:
     """What the API server's CEL rules say, for a file that no API server saw."""
     names = [each.name for each in job.spec.notify.media_servers] if job.spec.notify else []
     target, link = job.spec.target, job.spec.link

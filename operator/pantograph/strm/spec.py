@@ -7,16 +7,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pantograph.api.base import to_body
+from pantograph.api.meta import to_body
 from pantograph.api.strmsyncjob import (
     SIDECAR_EXTENSIONS,
     VIDEO_EXTENSIONS,
+    DeclaredJob,
     Filter,
     Link,
     Prune,
     Sidecars,
     Sign,
-    StrmSyncJob,
     StrmSyncJobSpec,
     Update,
 )
@@ -29,6 +29,8 @@ from pantograph.strm.naming import NameRules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarRules:
+    """When a copied file is fetched anew."""
+
     policy: Literal["IfMissing", "IfNewer", "Overwrite"]
     size_tolerance: int
     time_tolerance_s: float
@@ -36,6 +38,8 @@ class SidecarRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRules:
+    """What becomes of files without a source, and how many at once."""
+
     mode: Literal["Off", "Report", "Trash", "Delete"] = "Report"
     max_percent: int = 5
     max_count: int = 500
@@ -81,7 +85,7 @@ class Job:
     """The same without what links can be made anew from without the source: base, encoding, mapping."""
 
 
-def compile_job(resource: StrmSyncJob) -> Job:
+def compile_job(resource: DeclaredJob) -> Job:
     """The rules that `resource` declares."""
     spec = resource.spec
     chosen, update = spec.filter or Filter(), spec.update or Update()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from pantograph.providers.media.port import Listing, MediaSource
+from pantograph.providers.media.port import Listing, MediaSource, Unread
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.dirtimes import DirTimes
 from pantograph.strm.faults import fault_of_file
@@ -75,10 +75,24 @@ class Walk:
         self._began = True
         return self.frontier.pop()
 
-    def take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
-        """Plan the directory. `listing` None: it could not be listed, `why`."""
+    def known(self, item: FrontierItem) -> bytes:
+        """The fingerprint of an answer that need not be read, since the directory is as it was then; or nothing.
+
+        Only of an ordinary run, whose root holds directories: what holds none does not show the root's content.
+        """
+        return self.quiet.known(item) if self.ordinary and self.proves and item.proved else b""
+
+    def take(self, item: FrontierItem, answer: Listing | Unread | None, why: str) -> None:
+        """Plan the directory. `answer` None: it could not be listed, `why`."""
         self._answered = True
         self.progress.dirs_done += 1
+        if isinstance(answer, Unread):
+            if self._pass_unread(item, answer):
+                return
+            answer = answer.read()
+        self._take(item, answer, why)
+
+    def _take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
         fault = why if listing is None else self._fault(item, listing)
         if listing is None or fault:
             self._incomplete(item, fault)
@@ -98,10 +112,23 @@ class Walk:
             self.frontier.extend(reversed(found))
         self.batch.finish_directory(item, found)
 
+    def _pass_unread(self, item: FrontierItem, answer: Unread) -> bool:
+        """Whether the directory is quiet, and nothing is to be listed in it."""
+        if answer.path != self._asked(item):
+            return False
+        row = self.quiet.as_left(item, answer)
+        if row is None or not row.leaf:
+            return False
+        self._count(item, row)
+        self.batch.finish_directory(item, [])
+        return True
+
+    def _asked(self, item: FrontierItem) -> str:
+        return f"{self.job.source.rstrip('/')}/{item.path}" if item.path else self.job.source
+
     def _fault(self, item: FrontierItem, listing: Listing) -> str:
         """Why this answer is not one for the directory that was asked for."""
-        asked = f"{self.job.source.rstrip('/')}/{item.path}" if item.path else self.job.source
-        if listing.path != asked:
+        if listing.path != self._asked(item):
             return f"the answer is for {listing.path}"
         # Some providers answer an unknown directory with their root (115 does).
         if item.path and self._root is not None and self._root.is_of(listing):
@@ -123,13 +150,8 @@ class Walk:
         """The path of every directory of a quiet run: nothing is judged, named or read anew."""
         if not item.path:
             self.root_proved = True
-        files = len(row.numbers) // 16
-        self.report.unchanged += files
-        self.progress.files_seen += files
-        self.batch.proved.append(row.id)
+        self._count(item, row)
         if row.leaf:
-            if self.times.records:
-                self._stamp(item)
             return []
         dirs: dict[str, str] = {}
         if self.job.max_depth is None or item.depth < self.job.max_depth:
@@ -140,6 +162,14 @@ class Walk:
         found = self._descend(item, dirs, children, listing, complete=True)
         self.quiet.near(row.id, len(found))
         return found
+
+    def _count(self, item: FrontierItem, row: QuietRow) -> None:
+        files = len(row.numbers) // 16
+        self.report.unchanged += files
+        self.progress.files_seen += files
+        self.batch.proved.append(row.id)
+        if row.leaf and self.times.records:
+            self._stamp(item)
 
     def _stamp(self, item: FrontierItem) -> None:
         """Note the times of a leaf that was listed and had not changed."""

@@ -23,7 +23,7 @@ from pantograph.providers.errors import (
 from pantograph.providers.media.bucket import UPSTREAM_FAILED
 from pantograph.providers.media.links import Encoding, http_line
 from pantograph.providers.media.openlist import OpenList
-from pantograph.providers.media.port import Listing, SignMode
+from pantograph.providers.media.port import Listing, SignMode, Unread
 from tests.contract.media.test_every_source import HOSTILE_NAMES
 from tests.contract.media.worlds import PASSWORD, USER, bucket, fetch, secret, settings
 from tests.fakes.library import Library
@@ -56,6 +56,11 @@ async def source(fake: FakeOpenList, tmp_path: Path) -> AsyncIterator[OpenList]:
     found = OpenList(settings(tmp_path, fake.base_url), bucket=bucket(), clock=SystemClock())
     yield found
     await found.close()
+
+
+def library_of(fake: FakeOpenList) -> Library:
+    assert isinstance(fake.library, Library)
+    return fake.library
 
 
 async def outcome(source: OpenList, path: str) -> Listing | ProviderError:
@@ -162,6 +167,40 @@ async def test_one_question_a_directory_when_nothing_is_wrong(fake: FakeOpenList
     for place in ("/", "/115", "/115/Movies", "/115/Movies/Heat"):
         await source.list(place)
     assert fake.requests == {"login": 1, "me": 1, "list": 4}
+
+
+async def test_an_answer_that_is_known_is_not_read_and_can_be(source: OpenList) -> None:
+    listing = await source.list("/115/Movies/Heat")
+    answer = await source.list_unless("/115/Movies/Heat", listing.fingerprint)
+    assert isinstance(answer, Unread)
+    assert (answer.path, answer.fingerprint) == (listing.path, listing.fingerprint)
+    assert answer.read() == listing
+    assert answer.most >= len(listing.entries)
+
+
+async def test_an_answer_that_differs_from_the_known_one_is_read(fake: FakeOpenList, source: OpenList) -> None:
+    known = (await source.list("/115/Movies/Heat")).fingerprint
+    assert await source.list_unless("/115/Movies/Heat", b"") == await source.list("/115/Movies/Heat")
+    library_of(fake).put("/115/Movies/Heat/new.mkv")
+    assert await source.list_unless("/115/Movies/Heat", known) == await source.list("/115/Movies/Heat")
+
+
+async def test_an_answer_that_holds_directories_is_read_though_it_is_known(
+    fake: FakeOpenList, source: OpenList
+) -> None:  # fmt: skip
+    library_of(fake).put("/115/Movies/Ronin/Extras/trailer.mkv")
+    listing = await source.list("/115/Movies/Ronin")
+    assert await source.list_unless("/115/Movies/Ronin", listing.fingerprint) == listing
+
+
+@pytest.mark.parametrize("fault", RAISES)
+async def test_a_failed_answer_is_never_taken_for_the_known_one(
+    fake: FakeOpenList, source: OpenList, fault: Fault
+) -> None:
+    known = (await source.list("/115/Movies/Heat")).fingerprint
+    fake.faults.begin(fault, "/115/Movies/Heat")
+    with pytest.raises(RAISES[fault]):
+        await source.list_unless("/115/Movies/Heat", known)
 
 
 async def test_what_lies_above_all_that_is_listed_is_asked_for_once_in_ten_minutes(

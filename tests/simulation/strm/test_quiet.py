@@ -58,6 +58,17 @@ async def test_already_the_run_after_the_first_judges_no_file(stage: Stage, merg
     assert merged == []
 
 
+async def test_answers_that_are_known_are_not_read(stage: Stage) -> None:
+    await stage.run()
+    shows = {f"{ROOT}/shelf0/show{number}" for number in range(5)}  # shelf1 has one, whose row nobody reads ahead
+    assert set(stage.tree.unread) == (shows if stage.tree.fingerprints else set())
+
+
+async def test_of_a_part_of_the_source_every_answer_is_read(stage: Stage) -> None:
+    await stage.run(paths=("shelf0",))
+    assert stage.tree.unread == []
+
+
 def edit(path: Path) -> None:
     path.write_bytes(b"http://somebody/else")
 

@@ -9,8 +9,9 @@ import pytest
 from pydantic import Field
 
 from pantograph.api import conditions as c
-from pantograph.api.base import CommonSpec, CommonStatus, InvalidObject, KindInfo, ObjectMeta, Resource, to_body
-from pantograph.api.meta import GROUP, VERSION, Key, LocalReference, Model, ResourceType
+from pantograph.api.base import CommonStatus, KindInfo, Resource
+from pantograph.api.declaration import CommonSpec, InvalidObject, ObjectMeta
+from pantograph.api.meta import GROUP, VERSION, Key, LocalReference, Model, ResourceType, to_body
 
 NOW = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)
 

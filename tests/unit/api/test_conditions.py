@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pantograph.api import conditions as c
-from pantograph.api.base import to_body
 from pantograph.api.conditions import Condition, ConditionStatus
+from pantograph.api.meta import to_body
 
 NOON = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)

@@ -9,7 +9,8 @@ import yaml
 from pydantic import Field
 
 from pantograph.api import crd, kinds
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, PrinterColumn, Resource, ScaleSubresource
+from pantograph.api.base import CommonStatus, KindInfo, PrinterColumn, Resource, ScaleSubresource
+from pantograph.api.declaration import CommonSpec
 from pantograph.api.meta import GROUP, VERSION, CelRule, ResourceType
 
 

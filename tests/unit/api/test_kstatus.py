@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pantograph.api import conditions as c
-from pantograph.api.base import to_body
 from pantograph.api.kstatus import Verdict, verdict
+from pantograph.api.meta import to_body
 
 NOW = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pantograph.api import operation as op
-from pantograph.api.base import to_body
+from pantograph.api.meta import to_body
 from pantograph.api.operation import Operation, OperationPhase
 
 NOON = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pantograph.api.base import CommonSpec, CommonStatus, KindInfo, Resource
+from pantograph.api.base import CommonStatus, KindInfo, Resource
 from pantograph.api.crd import definition
+from pantograph.api.declaration import CommonSpec
 from pantograph.api.meta import Body, Key, ResourceType
 from pantograph.engine.controller import Controller
 from pantograph.engine.errors import Terminal

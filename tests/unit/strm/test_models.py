@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pantograph.api import crd
-from pantograph.api.base import InvalidObject
-from pantograph.api.dataserver import DataServer
-from pantograph.api.strmsyncjob import StrmSyncJob
+from pantograph.api.declaration import InvalidObject
+from pantograph.api.serverstatus import DataServer
+from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import DeclaredJob
 from pantograph.cli.strm_reporting import result_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Issue, Report
@@ -40,7 +41,7 @@ def test_the_api_server_would_take_the_definition(kind: crd.Kind) -> None:
     assert len(crd.manifest(kind)) < crd.MAX_BYTES
 
 
-def declared(tmp_path: Path, text: str = SPEC) -> StrmSyncJob:
+def declared(tmp_path: Path, text: str = SPEC) -> DeclaredJob:
     file = tmp_path / "spec.yaml"
     file.write_text(text)
     return read_declared(file).job

@@ -12,9 +12,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pantograph.api import labels
-from pantograph.api.base import to_body
 from pantograph.api.execution import Execution, Resources
-from pantograph.api.meta import GROUP, JOBS, Body, Key
+from pantograph.api.meta import GROUP, JOBS, Body, Key, to_body
 from pantograph.api.run import TOKEN_AUDIENCE
 from pantograph.api.units import parse_cpu, parse_quantity
 from pantograph.controllers.runs.orders import (

@@ -6,8 +6,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Final
 
-from pantograph.api.base import to_body
 from pantograph.api.conditions import truncate
+from pantograph.api.meta import to_body
 from pantograph.api.run import RunResult
 from pantograph.api.strmstatus import (
     MAX_HISTORY,

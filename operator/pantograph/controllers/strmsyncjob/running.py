@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from pantograph.api.base import ObjectMeta
-from pantograph.api.dataserver import DataServer, DataServerSpec, LocalFolder
+from pantograph.api.dataserver import DataServerSpec, LocalFolder
+from pantograph.api.declaration import ObjectMeta
 from pantograph.api.operation import Operation
 from pantograph.api.run import RunResult
+from pantograph.api.serverstatus import DataServer
 from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
 from pantograph.controllers.mediasources import Login

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.dataserver import ServerLimits
 from pantograph.api.meta import Key
+from pantograph.api.serverstatus import DataServer
 from pantograph.controllers import strmobjects
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.wishes import Wish

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from pantograph.api.base import InvalidObject
 from pantograph.api.conditions import STALLED, is_true
+from pantograph.api.declaration import InvalidObject
 from pantograph.api.meta import Key
 from pantograph.api.templatereplica import StagedStatus, TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate

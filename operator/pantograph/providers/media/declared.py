@@ -9,30 +9,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
-from pantograph.api.dataserver import DataServer, ServerLimits
+from pantograph.api.dataserver import DeclaredServer, ServerLimits
 from pantograph.api.units import parse_duration
 from pantograph.clock import Clock
 from pantograph.providers.media.bucket import Cooldown, RateBucket
 from pantograph.providers.media.settings import ServerSettings
 
 
-def described(server: DataServer) -> str:
+def described(server: DeclaredServer) -> str:
     """The server as messages name it."""
     return f"DataServer {server.metadata.namespace}/{server.metadata.name}"
 
 
-def limits_of(server: DataServer) -> ServerLimits:
+def limits_of(server: DeclaredServer) -> ServerLimits:
     """As declared, or the usual ones."""
     return server.spec.limits or ServerLimits()
 
 
-def list_timeout_of(server: DataServer) -> float:
+def list_timeout_of(server: DeclaredServer) -> float:
     """Seconds that one whole answer may take."""
     return parse_duration(limits_of(server).list_timeout)
 
 
 def settings_of(
-    server: DataServer, credentials: Path | Mapping[str, str] | None, *, ca_pem: str | None
+    server: DeclaredServer, credentials: Path | Mapping[str, str] | None, *, ca_pem: str | None
 ) -> ServerSettings:
     """Of a server that is reached over the network. `credentials`, `ca_pem`: see `ServerSettings`."""
     assert server.spec.endpoint is not None, "every driver but Local has one, by the model's rule"
@@ -46,7 +46,7 @@ def settings_of(
 
 
 def bucket_of(
-    server: DataServer,
+    server: DeclaredServer,
     *,
     clock: Clock,
     random: Random,

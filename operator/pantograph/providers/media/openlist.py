@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pantograph.clock import Clock
 from pantograph.providers.errors import BasePathChanged, ProtocolError, Rejected
@@ -21,12 +22,24 @@ from pantograph.providers.media.http import Http
 from pantograph.providers.media.links import Encoding, encode_path, openlist_sign
 from pantograph.providers.media.openlist_errors import api_error, login_error, page_error
 from pantograph.providers.media.openlist_listing import Item, Items, Page, entry_of, listing_of, page_of, pages_to_ask
-from pantograph.providers.media.port import Capabilities, Entry, Hint, Link, Listing, ServerInfo, SignMode, parent_of
+from pantograph.providers.media.port import (
+    Capabilities,
+    Entry,
+    Hint,
+    Link,
+    Listing,
+    ServerInfo,
+    SignMode,
+    Unread,
+    parent_of,
+)
 from pantograph.providers.media.settings import ServerSettings
 
 _GUEST = "guest"
+_LIST = "/api/fs/list"
 _ATTEMPTS = 3
 """How often a directory that changes while it is paged is begun."""
+_HOLDS_DIRECTORY: Final = re.compile(rb'"is_dir"\s*:\s*true')
 
 
 class OpenList:
@@ -49,12 +62,27 @@ class OpenList:
         self._key = ""
 
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
-        listing = await self._listing(path, refresh=refresh)
+        return await self._guarded(path, await self._ask_for_list(path, refresh=refresh))
+
+    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+        answer = await self._ask_for_list(path, refresh=refresh, known=known)
+        if answer.unread is None:
+            return await self._guarded(path, answer)
+        body, digest = answer.unread, answer.digest
+
+        def read() -> Listing:
+            page = page_of(self._name, self._parsed(_LIST, body)["data"], digest)
+            return listing_of(self._name, path, page.items, page.total, fingerprint=digest)
+
+        return Unread(path, digest, body.count(b"{"), read)
+
+    async def _guarded(self, path: str, answer: _Answer) -> Listing:
+        listing = await self._listing(path, page_of(self._name, answer.data, answer.digest))
         doubt = await self._echo.check(path, listing.entries)
         return replace(listing, complete=False, why=doubt) if doubt else listing
 
     async def _entries(self, path: str) -> tuple[Entry, ...]:
-        return (await self._listing(path, refresh=False)).entries
+        return (await self._listing(path, await self._page(path))).entries
 
     async def stat(self, path: str) -> Entry:
         if path == "/":
@@ -116,9 +144,11 @@ class OpenList:
             )
         return openlist_sign(path, key=self._key)
 
-    async def _listing(self, path: str, *, refresh: bool) -> Listing:
-        """All at once, for pages are slices of a cache that may end between two of them; in pages when it must be."""
-        page = await self._page(path, refresh=refresh)
+    async def _listing(self, path: str, page: Page) -> Listing:
+        """All at once, for pages are slices of a cache that may end between two of them; in pages when it must be.
+
+        `page`: what came when all was asked for.
+        """
         if len(page.items) == page.total:
             return listing_of(self._name, path, page.items, page.total, fingerprint=page.digest)
         for _ in range(_ATTEMPTS):
@@ -141,17 +171,24 @@ class OpenList:
             items += page.items
         return items, number, page.total
 
-    async def _page(self, path: str, *, page: int = 1, per_page: int = 0, refresh: bool = False) -> Page:
-        question = {"path": path, "password": "", "page": page, "per_page": per_page, "refresh": refresh}
-        answer = await self._answer("/api/fs/list", question)
+    async def _page(self, path: str, *, page: int = 1, per_page: int = 0) -> Page:
+        answer = await self._ask_for_list(path, page=page, per_page=per_page)
         return page_of(self._name, answer.data, answer.digest)
+
+    async def _ask_for_list(
+        self, path: str, *, page: int = 1, per_page: int = 0, refresh: bool = False, known: bytes = b""
+    ) -> _Answer:
+        question = {"path": path, "password": "", "page": page, "per_page": per_page, "refresh": refresh}
+        return await self._answer(_LIST, question, known=known)
 
     async def _ask(self, path: str, question: Item | None, *, method: str = "POST") -> Item:
         return (await self._answer(path, question, method=method)).data
 
-    async def _answer(self, path: str, question: Item | None, *, method: str = "POST") -> _Answer:
+    async def _answer(
+        self, path: str, question: Item | None, *, method: str = "POST", known: bytes = b""
+    ) -> _Answer:  # fmt: skip
         """A success. Each restart of the server ends all sessions, valid for two days though they are."""
-        return await self._session.call(lambda token: self._call(method, path, question, token))
+        return await self._session.call(lambda token: self._call(method, path, question, token, known=known))
 
     async def _log_in(self, credentials: Credentials) -> str:
         """A session whose paths mean what they meant before: nothing is asked with another one, not even once."""
@@ -178,17 +215,22 @@ class OpenList:
             )
         self._base_path = base_path
 
-    async def _call(self, method: str, path: str, question: Item | None, token: str) -> _Answer:
+    async def _call(
+        self, method: str, path: str, question: Item | None, token: str, *, known: bytes = b""
+    ) -> _Answer:  # fmt: skip
         headers = {"Authorization": token} if token else {}
         url = f"{self._http.endpoint}{path}"
         async with self._bucket.call(), self._http.request(method, url, json=question, headers=headers) as response:
             if response.status >= 300:
                 raise page_error(self._http, response, (await self._http.body(response)).decode("utf-8", "replace"))
             body = await self._http.body(response)
+            digest = hashlib.blake2b(body, digest_size=16).digest()
+            if digest == known and not _HOLDS_DIRECTORY.search(body):
+                return _Answer({}, digest, body)
             answer = self._parsed(path, body)
             code = answer.get("code")
             if code == 200 and isinstance(answer.get("data"), dict):
-                return _Answer(answer["data"], hashlib.blake2b(body, digest_size=16).digest())
+                return _Answer(answer["data"], digest)
             refused = login_error if path == "/api/auth/login" else api_error
             raise refused(self._name, code, str(answer.get("message", "")))
 
@@ -207,6 +249,8 @@ class _Answer(NamedTuple):
 
     data: Item
     digest: bytes
+    unread: bytes | None = None
+    """All that came, where its digest was known; then `data` is empty."""
 
 
 def _joined(base_path: str, path: str) -> str:

@@ -9,11 +9,11 @@ says how long everybody must leave the server alone), `Unreachable`, `ProtocolEr
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,18 @@ class Listing:
     fingerprint: bytes = b""
     """Of all that the server sent: of equal ones everything else here is equal too. It may differ for no reason, and is
     empty where it would differ every time (signatures that expire)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An answer whose fingerprint the caller knew: what it says is what it said then, and was not taken apart again."""
+
+    path: str
+    fingerprint: bytes
+    most: int
+    """It holds no more entries than these."""
+    read: Callable[[], Listing]
+    """For who needs to see them after all."""
 
 
 class HintKind(StrEnum):
@@ -196,6 +208,18 @@ class MediaSource(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; further calls are not allowed."""
+        ...
+
+
+@runtime_checkable
+class Recognizing(Protocol):
+    """A source whose answers are dearer to take apart than to compare."""
+
+    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+        """`list`; but an answer with the fingerprint `known`, of a complete listing, may be left unread.
+
+        Never one that holds directories: they are what tells whether it is another directory's.
+        """
         ...
 
 

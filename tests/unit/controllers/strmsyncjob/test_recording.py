@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pantograph.api.base import to_body
+from pantograph.api.meta import to_body
 from pantograph.api.run import RunInventory, RunIssue, RunProgress, RunResult
 from pantograph.api.strmstatus import RunStatus, StrmSyncJobStatus
 from pantograph.controllers.runs.port import RunState
