@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import SystemClock
 from pantograph.providers.media.port import Listing
 from pantograph.strm.report import Report

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from pantograph.api.crd import Kind
+from pantograph.api.dataserver import DataServer
 from pantograph.api.proxmoxcluster import ProxmoxCluster
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.api.templatereplica import TemplateReplica
 from pantograph.api.vmtemplate import VMTemplate
 

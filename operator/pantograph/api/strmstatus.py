@@ -1,15 +1,14 @@
-"""What a `StrmSyncJob` reports: the run at work, what the last ones did, requests obeyed; and the whole of it."""
+"""What a `StrmSyncJob` reports: the run at work, what the last ones did, and which requests were obeyed."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from pantograph.api.base import CommonStatus, KindInfo, PrinterColumn, Resource
+from pantograph.api.base import CommonStatus
 from pantograph.api.markers import Atomic
-from pantograph.api.meta import GROUP, VERSION, Key, Model, ResourceType
-from pantograph.api.strmsyncjob import StrmSyncJobSpec
+from pantograph.api.meta import Model
 from pantograph.api.units import Timestamp
 
 MAX_HISTORY: Final = 10
@@ -231,29 +230,3 @@ class StrmSyncJobStatus(CommonStatus):
     """Of the spec for which a whole run has ended: what `Ready` speaks of."""
     schedule_digest: Annotated[str, Field(max_length=64)] | None = None
     """Of the schedule that `nextRunTime` comes from."""
-
-
-class StrmSyncJob(Resource[StrmSyncJobSpec, StrmSyncJobStatus]):
-    """A media tree mirrored as a tree of `.strm` files."""
-
-    info: ClassVar[KindInfo] = KindInfo(
-        resource=ResourceType(GROUP, VERSION, "strmsyncjobs", "StrmSyncJob"),
-        short_names=("ssj",),
-        columns=(
-            PrinterColumn("Server", "string", ".spec.serverRef.name"),
-            PrinterColumn("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-            PrinterColumn("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-            PrinterColumn("Phase", "string", ".status.run.phase"),
-            PrinterColumn("Progress", "integer", ".status.run.percent", description="Per cent"),
-            PrinterColumn("Files", "integer", ".status.inventory.strm"),
-            PrinterColumn("Last", "date", ".status.lastRun.endedAt"),
-            # Not a date: kubectl shows a point in time to come as <invalid>.
-            PrinterColumn("Next", "string", ".status.nextRunTime"),
-            PrinterColumn("Result", "string", ".status.lastRun.result", priority=1),
-            PrinterColumn("Message", "string", '.status.conditions[?(@.type=="Ready")].message', priority=1),
-            PrinterColumn("Age", "date", ".metadata.creationTimestamp"),
-        ),
-    )
-
-    def refers_to(self) -> tuple[Key, ...]:
-        return (self.spec.server_ref.key("DataServer", self.metadata.namespace),)

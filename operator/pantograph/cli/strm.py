@@ -15,8 +15,8 @@ from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from pantograph.api.dataserver import DeclaredServer
 from pantograph.api.declaration import InvalidObject
+from pantograph.api.serverspec import DeclaredServer
 from pantograph.api.units import parse_duration
 from pantograph.cli.strm_options import configure, new_name, places_of, request_of
 from pantograph.cli.strm_ordered import Place, bind_to_parent

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import ClassVar, Final
 
 from pantograph.api import conditions
+from pantograph.api.dataserver import DataServer, DataServerStatus
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer, DataServerStatus
 from pantograph.controllers import faults, strmobjects
 from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns

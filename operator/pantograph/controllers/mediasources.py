@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer
 from pantograph.clock import Clock
 from pantograph.controllers.runs.cooldowns import Cooldowns
 from pantograph.controllers.runs.roots import Roots

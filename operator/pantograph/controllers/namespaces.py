@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.proxmoxcluster import ProxmoxCluster
-from pantograph.api.serverstatus import DataServer
 from pantograph.engine.errors import Terminal
 
 

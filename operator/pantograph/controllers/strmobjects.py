@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from pantograph.api.base import Resource
+from pantograph.api.dataserver import DataServer
 from pantograph.api.declaration import InvalidObject
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
-from pantograph.api.strmsyncjob import ClaimVolume, RootVolume
+from pantograph.api.strmspec import ClaimVolume, RootVolume
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.engine.cache import Cache
 
 R = TypeVar("R", bound=Resource[Any, Any])

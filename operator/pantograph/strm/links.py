@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pantograph.api import strmsyncjob as api
+from pantograph.api import strmspec as api
 from pantograph.api.units import parse_duration
 from pantograph.providers.media.links import Encoding, http_line, mount_line, normal_base
 from pantograph.providers.media.port import Entry, Link, MediaSource, SignMode

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-from pantograph.api.dataserver import (
+from pantograph.api.declaration import InvalidObject
+from pantograph.api.meta import GROUP, Key
+from pantograph.api.serverspec import (
     LOCAL_ONLY,
     OF_SERVERS,
     TLS_NEEDS_HTTPS,
@@ -19,9 +21,7 @@ from pantograph.api.dataserver import (
     LocalFolder,
     not_for_local,
 )
-from pantograph.api.declaration import InvalidObject
-from pantograph.api.meta import GROUP, Key
-from pantograph.api.strmsyncjob import ClaimVolume, DeclaredJob, RootVolume
+from pantograph.api.strmspec import ClaimVolume, DeclaredJob, RootVolume
 from pantograph.providers.media.port import MediaSource
 from pantograph.strm.errors import StrmError
 from pantograph.strm.state import folder_identity

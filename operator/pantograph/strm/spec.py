@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pantograph.api.meta import to_body
-from pantograph.api.strmsyncjob import (
+from pantograph.api.strmspec import (
     SIDECAR_EXTENSIONS,
     VIDEO_EXTENSIONS,
     DeclaredJob,

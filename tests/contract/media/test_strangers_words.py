@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.declaration import InvalidObject
-from pantograph.api.serverstatus import DataServer
 from pantograph.clock import SystemClock
 from pantograph.providers.errors import ProviderError
 from pantograph.providers.media.bucket import RateBucket

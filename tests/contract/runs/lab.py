@@ -18,10 +18,10 @@ import aiohttp
 
 from hack.controlplane.process import free_ports
 from pantograph.api import crd, kinds
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import JOBS, PODS, SECRETS, TOKEN_REVIEWS, Body, Key, ResourceType
 from pantograph.api.run import RunReport, RunResult
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import Clock, SystemClock
 from pantograph.controllers.installation import SECRET_NAME, load_installation
 from pantograph.controllers.runs.kubejobs import WATCHED

@@ -13,7 +13,7 @@ from typing import Any
 from hack.controlplane.process import free_ports
 from pantograph.api import crd, kinds
 from pantograph.api.meta import Body
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import SystemClock
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.installation import load_installation

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pantograph.api.meta import Body, Key
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.dataserver import DataServerController
 from pantograph.controllers.mediasources import MediaSources
 from pantograph.controllers.runs.cooldowns import Cooldowns

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.providers.notify.port import FolderChange, MediaServerInfo
 from pantograph.strm.prune import Approval
 from pantograph.strm.report import Progress, Report

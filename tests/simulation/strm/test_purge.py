@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.strm import purge as module
 from pantograph.strm.purge import purge
 from pantograph.strm.purged import forget_word

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pantograph.api import crd
+from pantograph.api.dataserver import DataServer
 from pantograph.api.declaration import InvalidObject
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
-from pantograph.api.strmsyncjob import DeclaredJob
+from pantograph.api.strmspec import DeclaredJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.cli.strm_reporting import result_of
 from pantograph.strm.errors import StrmError
 from pantograph.strm.report import Issue, Report

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pantograph.api import labels
 from pantograph.api.meta import JOBS, PODS, TOKEN_REVIEWS, Body, Key
 from pantograph.api.run import TOKEN_AUDIENCE
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.clock import Clock
 from pantograph.controllers.runs.manifest import job_name
 from pantograph.controllers.runs.registry import Registry

@@ -10,8 +10,8 @@ from typing import Any, Final
 import yaml
 
 from pantograph.api.base import Resource
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import to_body
-from pantograph.api.serverstatus import DataServer
 from pantograph.api.units import parse_duration
 from pantograph.controllers.runs.port import RunOrder
 from pantograph.providers.media.declared import limits_of

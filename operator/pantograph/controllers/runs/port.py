@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
 from pantograph.api.run import RunProgress, RunResult
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.declaration import InvalidObject
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer
 from pantograph.controllers.runs.authority import Authority
 from pantograph.controllers.runs.certificate import RunsCertificate, ensure_certificate
 from pantograph.controllers.runs.children import Children, ChildSettings

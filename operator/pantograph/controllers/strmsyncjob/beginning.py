@@ -7,8 +7,8 @@ from typing import NoReturn
 from pantograph.api import conditions
 from pantograph.api import operation as records
 from pantograph.api.conditions import Condition, ConditionStatus
+from pantograph.api.dataserver import DataServer
 from pantograph.api.operation import Operation
-from pantograph.api.serverstatus import DataServer
 from pantograph.api.strmstatus import RunStatus
 from pantograph.controllers import operations, strmobjects
 from pantograph.controllers.mediasources import Login

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pantograph.api.meta import Key
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers import faults, strmobjects
 from pantograph.controllers.runs.kubejobs import WATCHED
 from pantograph.controllers.strmsyncjob.alerting import tell_people

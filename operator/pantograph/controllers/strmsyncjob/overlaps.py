@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers import strmobjects
 from pantograph.controllers.strmobjects import Place, jobs_around, jobs_reading, source_of, target_of
 from pantograph.engine.cache import Cache

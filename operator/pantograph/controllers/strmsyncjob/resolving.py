@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pantograph.api.serverstatus import DataServer
+from pantograph.api.dataserver import DataServer
 from pantograph.controllers import strmobjects
 from pantograph.controllers.namespaces import refuse_foreign_namespace
 from pantograph.controllers.strmsyncjob.overlaps import refuse_overlap

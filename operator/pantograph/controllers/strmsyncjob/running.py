@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from pantograph.api.dataserver import DataServerSpec, LocalFolder
+from pantograph.api.dataserver import DataServer
 from pantograph.api.declaration import ObjectMeta
 from pantograph.api.operation import Operation
 from pantograph.api.run import RunResult
-from pantograph.api.serverstatus import DataServer
+from pantograph.api.serverspec import DataServerSpec, LocalFolder
 from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
 from pantograph.controllers.mediasources import Login

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key, to_body
 from pantograph.api.names import short_hash
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import RunStatus, StrmSyncJob, StrmSyncJobStatus
+from pantograph.api.strmstatus import RunStatus, StrmSyncJobStatus
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.strmsyncjob.cron import Tick, Timetable
 from pantograph.controllers.strmsyncjob.media import Media
 from pantograph.controllers.strmsyncjob.watches import Followed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pantograph.api.dataserver import ServerLimits
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Key
-from pantograph.api.serverstatus import DataServer
+from pantograph.api.serverspec import ServerLimits
 from pantograph.controllers import strmobjects
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.controllers.strmsyncjob.wishes import Wish

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
-from pantograph.api.dataserver import DeclaredServer, ServerLimits
+from pantograph.api.serverspec import DeclaredServer, ServerLimits
 from pantograph.api.units import parse_duration
 from pantograph.clock import Clock
 from pantograph.providers.media.bucket import Cooldown, RateBucket

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pantograph.api.dataserver import DataServer
 from pantograph.api.meta import Body, Key
-from pantograph.api.serverstatus import DataServer
-from pantograph.api.strmstatus import StrmSyncJob
+from pantograph.api.strmsyncjob import StrmSyncJob
 from pantograph.controllers.runs.kubejobs import refuse_apart, refuse_too_large
 from pantograph.controllers.runs.manifest import SPEC_ANNOTATION, PodSettings, job_manifest, job_name
 from pantograph.controllers.runs.port import RunOrder
