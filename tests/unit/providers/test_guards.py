@@ -11,7 +11,7 @@ import pytest
 from pantograph.providers.breaker import Breaker
 from pantograph.providers.errors import NotFound, OutcomeUnknown, Unreachable
 from pantograph.providers.executor import CallExecutor, CallNotFinished
-from pantograph.providers.limiter import Limiter
+from pantograph.providers.limiter import EARLY_S, Limiter
 from tests.unit.providers.clocks import ManualClock, settle
 
 
@@ -83,6 +83,14 @@ async def test_after_the_burst_calls_come_at_the_rate() -> None:
     clock = ManualClock()
     limiter = Limiter(clock, concurrent=10, per_second=2, burst=3)
     assert await _times(limiter, clock, 6) == [0, 0, 0, 0.5, 1.0, 1.5]
+
+
+async def test_at_a_high_rate_few_calls_wait_and_none_comes_much_too_early() -> None:
+    clock = ManualClock()
+    limiter = Limiter(clock, concurrent=1000, per_second=1000, burst=1)
+    times = await _times(limiter, clock, 1000)
+    assert times.count(0) == 21, "the first, and those whose turns come in the next 20 ms"
+    assert all(time >= number / 1000 - EARLY_S for number, time in enumerate(times))
 
 
 async def test_idleness_saves_up_no_more_than_a_burst() -> None:
