@@ -25,8 +25,9 @@ from tests.bench.strmruns import Engine, job
 ROUNDS = 9
 """Of runs without changes, turn by turn."""
 TREES = 3
-"""How often a tree is made, and written anew, up to `LARGE` files; one of more is large enough to be one sample."""
+"""How often a tree is made, turn by turn with a plain loop's: a machine has slower minutes."""
 LARGE = 100_000
+"""A tree of more files is written anew once: that takes minutes, and has its slower ones in it."""
 JUDGED = 100_000
 """Runs without changes are judged from so many files on: with fewer, the 20 ms that any run costs weigh too much."""
 FIRST_GATE = 1 / 0.6
@@ -66,7 +67,7 @@ def _make_and_look(folder: Path, count: int) -> None:
 def _first(folder: Path, count: int, listings: Callable[[str], Listing]) -> Engine:
     """Trees from nothing, ours and a plain loop's in turn."""
     ours, plain = [], []
-    for number in range(_samples(count)):
+    for number in range(TREES):
         engine = Engine(folder / f"tree-{number}", listings)
         spent, report = engine.run(job())
         if report.created != count:
@@ -75,10 +76,6 @@ def _first(folder: Path, count: int, listings: Callable[[str], Listing]) -> Engi
         plain.append(_written(engine.target, folder / f"plain-{number}"))
     _print(f"strm.{count}.first", median(ours), "s", median(plain), gate=FIRST_GATE)
     return engine
-
-
-def _samples(count: int) -> int:
-    return TREES if count <= LARGE else 1
 
 
 def _written(tree: Path, to: Path) -> float:
@@ -120,7 +117,7 @@ def _rewrite(folder: Path, count: int) -> None:
     """Another base for every link, from the records alone; against a loop that writes the same over the old files."""
     engine = Engine(folder / "tree-0", _nobody_asks)
     ours, plain = [], []
-    for number in range(_samples(count)):
+    for number in range(TREES if count <= LARGE else 1):
         declared: Job = job(base=f"http://elsewhere-{number}.lan", maxRewritePercent=100)
         spent, report = engine.run(declared, rewrite_only=True)
         if (report.updated, report.remote_requests) != (count, 0):

@@ -130,7 +130,7 @@ class MediaTree:
         await asyncio.sleep(0)
         return honest if fault is None else fault(self, path, honest)
 
-    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+    async def list_unless_known(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
         listing = await self.list(path, refresh=refresh)
         holds_directory = any(each.is_dir for each in listing.entries)
         if not listing.complete or listing.fingerprint != known or holds_directory:

@@ -1,4 +1,4 @@
-"""What a person writes of an object: its name and its spec, without what is reported of it."""
+"""An object without what is reported of it: its metadata and its spec."""
 
 from __future__ import annotations
 

@@ -28,8 +28,10 @@ from pantograph.strm.writing import Hand, NotWritten, Staged
 MAX_DIRECTORIES: Final = 1000
 MAX_WRITES: Final = 4000
 """In a batch: to announce, sync and record one costs as much as to write a hundred files."""
-AT_ONCE: Final = 1000
-"""Files that are taken up together, of one directory or one page."""
+PAGE: Final = 1000
+"""Files of a directory, or rows, that are taken up together."""
+COST_OF_COPY: Final = 4
+"""A sidecar counts as so many links, at least: it waits for the source, and nobody can stop a batch."""
 MAX_AGE_S: Final = 10.0
 TURN_S: Final = 0.5
 """So long writing keeps others of this process (who asks ahead, who reports) from their turn."""
@@ -53,16 +55,19 @@ class Work:
     """The directory, in which nothing is left to do once these are written."""
 
     @property
-    def size(self) -> int:
-        """How many files."""
-        return len(self.links) + len(self.sidecars)
+    def cost(self) -> int:
+        """In links."""
+        return len(self.links) + COST_OF_COPY * len(self.sidecars)
 
     def cut(self) -> Iterator[Work]:
         """The same in parts."""
-        for first in range(0, len(self.links), AT_ONCE):
-            yield replace(self, links=self.links[first : first + AT_ONCE], sidecars=[])
-        for first in range(0, len(self.sidecars), AT_ONCE):
-            yield replace(self, links=[], sidecars=self.sidecars[first : first + AT_ONCE])
+        if len(self.links) <= PAGE and len(self.sidecars) <= PAGE:
+            yield self
+            return
+        for first in range(0, len(self.links), PAGE):
+            yield replace(self, links=self.links[first : first + PAGE], sidecars=[])
+        for first in range(0, len(self.sidecars), PAGE):
+            yield replace(self, links=[], sidecars=self.sidecars[first : first + PAGE])
 
 
 @dataclass(slots=True)
@@ -80,7 +85,7 @@ class Batch:
     changes: Changes
     works: deque[Work] = field(default_factory=deque)
     waiting: int = 0
-    """Files in `works`."""
+    """What `works` cost, in links."""
     written: list[Record] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     """Directories to be taken off the stored frontier."""
@@ -94,11 +99,8 @@ class Batch:
     began: float | None = None
 
     def add(self, work: Work) -> None:
-        self.waiting += work.size
-        if work.size <= AT_ONCE:
-            self.works.append(work)
-        else:
-            self.works.extend(work.cut())
+        self.waiting += work.cost
+        self.works.extend(work.cut())
 
     def finish_directory(self, directory: FrontierItem, found: list[FrontierItem]) -> None:
         """The directory was planned; `found` is to be listed after it."""
@@ -128,7 +130,7 @@ class Batch:
             await self._write(piece)
             for work in piece:
                 self.works.popleft()
-                self.waiting -= work.size
+                self.waiting -= work.cost
         for settle in self.settlements:
             settle()
         if self.proved:
@@ -139,14 +141,14 @@ class Batch:
         self.planned, self.proved = {}, []
 
     def _piece(self) -> list[Work]:
-        """The next works, of `MAX_WRITES` files together if there are so many."""
+        """The next works, up to the one that fills a batch."""
         piece: list[Work] = []
-        files = 0
+        cost = 0
         for work in self.works:
-            files += work.size
-            if piece and files > MAX_WRITES:
-                break
             piece.append(work)
+            cost += work.cost
+            if cost >= MAX_WRITES:
+                break
         return piece
 
     async def flush_links(self) -> None:
@@ -156,14 +158,14 @@ class Batch:
         """
         asking = {work.path for work in self.works if work.sidecars}
         self.works = deque(replace(work, sidecars=[]) for work in self.works if work.links)
-        self.waiting = sum(work.size for work in self.works)
+        self.waiting = sum(work.cost for work in self.works)
         self.done = [path for path in self.done if path not in asking]
         self.added |= {path: self.planned[path] for path in asking}
         await self.flush()
 
     async def _write(self, works: list[Work]) -> None:
         digests = [[digest_of(link.text) for link in work.links] for work in works]
-        self.manifest.files.announce([_announced(*each) for each in zip(works, digests, strict=True) if each[0].links])
+        self.manifest.files.announce([_announced(*each) for each in zip(works, digests, strict=True)])
         made = self._intend_directories(works)
         folders = all_of((work.local for work in works), "Modified")
         self.changes.expect(folders | all_of(made, "Created"))
@@ -171,7 +173,9 @@ class Batch:
         turn = self.clock.monotonic()
         try:
             for work, contents in zip(works, digests, strict=True):
-                if not (work.local in made and self._make_directory(work, contents)):
+                is_new = work.local in made
+                made.discard(work.local)  # a further part of it finds it there
+                if not (is_new and self._make_directory(work, contents)):
                     for link, digest in zip(work.links, contents, strict=True):
                         self._write_link(work, link, digest)
                 for sidecar in work.sidecars:

@@ -36,7 +36,7 @@ class Listed(NamedTuple):
     """One directory's answer, or why there is none."""
 
     item: FrontierItem
-    listing: Listing | Unread | None
+    answer: Listing | Unread | None
     error: ProviderError | None
 
 
@@ -55,8 +55,6 @@ class Lister:
     attempts: int = ATTEMPTS
     refresh: bool = False
     """Past the server's cache."""
-    recognizing: Recognizing | None = None
-    """`source`, if it can leave unread what is `known`."""
     known: Callable[[FrontierItem], bytes] = lambda _: b""
     """The fingerprint of an answer that need not be read again."""
     cancelled: Callable[[], bool] = lambda: False
@@ -66,6 +64,8 @@ class Lister:
     requests: int = 0
     cooling: bool = False
     """The last answer was that the server wants to be left alone."""
+    _recognizing: Recognizing | None = field(init=False)
+    """`source`, if it can leave unread what is `known`; looked at once, since Python asks it for every method."""
     _failures: int = 0
     _asked: deque[asyncio.Future[Listed]] = field(default_factory=deque)
     """Questions and answers, in order."""
@@ -78,6 +78,9 @@ class Lister:
     """One of them has yet to look for its first."""
     _held: int = 0
     """Entries in the answers that wait."""
+
+    def __post_init__(self) -> None:
+        self._recognizing = self.source if isinstance(self.source, Recognizing) else None
 
     async def next(self, pop: Callable[[], FrontierItem | None]) -> Listed | None:
         """The next answer; `pop` gives the frontier's next directory. None: all is done.
@@ -171,8 +174,8 @@ class Lister:
         raise AssertionError("the last attempt returns")
 
     async def _list(self, item: FrontierItem, path: str) -> Listing | Unread:
-        if self.recognizing is not None and (known := self.known(item)):
-            return await self.recognizing.list_unless(path, known, refresh=self.refresh)
+        if self._recognizing is not None and (known := self.known(item)):
+            return await self._recognizing.list_unless_known(path, known, refresh=self.refresh)
         return await self.source.list(path, refresh=self.refresh)
 
     async def _pause(self, seconds: float) -> bool:
@@ -213,10 +216,10 @@ class Lister:
 
 
 def _size(listed: Listed) -> int:
-    listing = listed.listing
-    if listing is None:
+    answer = listed.answer
+    if answer is None:
         return 0
-    return listing.most if isinstance(listing, Unread) else len(listing.entries)
+    return answer.most_entries if isinstance(answer, Unread) else len(answer.entries)
 
 
 def _left_alone_s(error: Busy) -> float:

@@ -6,7 +6,6 @@ import logging
 from datetime import datetime
 
 from pantograph.providers.errors import ProviderError
-from pantograph.providers.media.port import Recognizing
 from pantograph.strm.assembling import batch_of, pruning_of, rewriting_of, seal_of, walk_of
 from pantograph.strm.batch import Batch
 from pantograph.strm.dirtimes import count_run
@@ -165,10 +164,8 @@ def _lister(run: Opened, walk: Walk) -> Lister:
         run.report.rate_limited_until = until or run.report.rate_limited_until
         run.around.on_progress(run.progress)
 
-    source = run.around.source
     return Lister(
-        source=source,
-        recognizing=source if isinstance(source, Recognizing) else None,
+        source=run.around.source,
         clock=run.around.clock,
         root=run.job.source,
         parallel=run.around.parallel,
@@ -190,7 +187,7 @@ async def _take_all(run: Opened, walk: Walk, batch: Batch, lister: Lister) -> St
             return error
         if listed is None:
             return None
-        walk.take(listed.item, listed.listing, listed.error.message if listed.error else "")
+        walk.take(listed.item, listed.answer, listed.error.message if listed.error else "")
         if walk.root_error:
             run.report.remedy = (listed.error.remedy if listed.error else None) or ""
             return None

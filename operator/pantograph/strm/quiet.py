@@ -90,19 +90,19 @@ class Quiet:
         """Of what the listing says that concerns us."""
         return listing_digest(listing, shape=self._shape, with_times=self._with_times)
 
-    def answer(self, listing: Listing | Unread) -> bytes:
+    def answer(self, answer: Listing | Unread) -> bytes:
         """Of all that the source sent; empty if the driver does not say."""
-        return self._prefix + listing.fingerprint if listing.fingerprint else b""
+        return self._prefix + answer.fingerprint if answer.fingerprint else b""
 
     def known(self, item: FrontierItem) -> bytes:
-        """The fingerprint of the last answer for the directory, if its row was read and no directory is in it."""
+        """The fingerprint of the last answer for the directory, if its row was read ahead and no directory is in it."""
         row = self._near.get(item.path)
         if row is None or not row.leaf or not row.answer.startswith(self._prefix):
             return b""
         return row.answer.removeprefix(self._prefix)
 
-    def as_left(self, item: FrontierItem, listing: Listing | Unread) -> QuietRow | None:
-        """The directory's row if it holds. The caller has seen to it that the listing is proved."""
+    def as_left(self, item: FrontierItem, answer: Listing | Unread) -> QuietRow | None:
+        """The directory's row if it holds. The caller has seen to it that the answer is proved."""
         if not self._any:
             return None
         row = self._near.pop(item.path, None) or self._manifest.quiet(item.path)
@@ -110,7 +110,7 @@ class Quiet:
             return None
         if row.renew_at is not None and self._now() >= row.renew_at:
             return None
-        if not self._is_answered_alike(row, listing):
+        if not self._is_answered_alike(row, answer):
             return None
         try:
             fd = self._target.open(item.local)
@@ -145,16 +145,14 @@ class Quiet:
         )
         self._manifest.remember(row, run=run, times=quieted.times, files=len(files))
 
-    def _is_answered_alike(self, row: QuietRow, listing: Listing | Unread) -> bool:
-        answer = self.answer(listing)
-        if answer and answer == row.answer:
+    def _is_answered_alike(self, row: QuietRow, answer: Listing | Unread) -> bool:
+        whole = self.answer(answer)
+        if whole and whole == row.answer:
             return True
-        if isinstance(listing, Unread):
+        if isinstance(answer, Unread) or row.listing != self.digest(answer):
             return False
-        if row.listing != self.digest(listing):
-            return False
-        if answer:  # something changed that does not concern us
-            self._manifest.answered(row.id, answer)
+        if whole:  # something changed that does not concern us
+            self._manifest.answered(row.id, whole)
         return True
 
 

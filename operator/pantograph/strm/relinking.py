@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pantograph.providers.errors import Rejected
 from pantograph.providers.media.port import Entry, MediaSource, join
-from pantograph.strm.batch import AT_ONCE
+from pantograph.strm.batch import PAGE
 from pantograph.strm.compare import compare, pickcode_of, sign_of
 from pantograph.strm.manifest import RETIRED, Deferred, Manifest
 from pantograph.strm.merge import digest_of
@@ -53,7 +53,7 @@ class Relinking:
                 await asyncio.sleep(0)
                 if self.cancelled():
                     break
-            while some := list(islice(files, AT_ONCE)):
+            while some := list(islice(files, PAGE)):
                 rewrites = [rewrite for row in some if (rewrite := self._plan(row)) is not None]
                 if rewrites:
                     self.manifest.frontier.defer(rewrites)

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from pantograph.api.conditions import name_some
 from pantograph.providers.media.port import Entry
-from pantograph.strm.batch import AT_ONCE, Batch, Work
+from pantograph.strm.batch import PAGE, Batch, Work
 from pantograph.strm.faults import fault_of_file
 from pantograph.strm.manifest import Deferred, Manifest
 from pantograph.strm.merge import digest_of
@@ -97,7 +97,7 @@ class Rewriting:
             self.report.remedy = f"look at the reasons, then approve them: --approve-rewrite {self.report.run}"
             self.report.rewrites = counted  # an approval of this run goes by it, also if another process began to count
             return False
-        while page := self.manifest.frontier.deferred(AT_ONCE):
+        while page := self.manifest.frontier.deferred(PAGE):
             for (path, local), of_directory in groupby(page, key=itemgetter(1, 2)):
                 self._plan(path, local, [rewrite for rewrite, _, _ in of_directory])
             # After the files, or a kill between the two would forget what was to be written.

@@ -86,13 +86,13 @@ class Walk:
         """Plan the directory. `answer` None: it could not be listed, `why`."""
         self._answered = True
         self.progress.dirs_done += 1
-        if isinstance(answer, Unread):
-            if self._pass_unread(item, answer):
-                return
-            answer = answer.read()
-        self._take(item, answer, why)
+        if not isinstance(answer, Unread):
+            self._take_listing(item, answer, why)
+        elif not self._pass_unread(item, answer):
+            self._take_listing(item, answer.read(), why, changed=True)
 
-    def _take(self, item: FrontierItem, listing: Listing | None, why: str) -> None:
+    def _take_listing(self, item: FrontierItem, listing: Listing | None, why: str, *, changed: bool = False) -> None:
+        """`changed`: it was seen already that the directory is not as it was left."""
         fault = why if listing is None else self._fault(item, listing)
         if listing is None or fault:
             self._incomplete(item, fault)
@@ -103,7 +103,8 @@ class Walk:
         if not item.path:
             self.source_is_empty = not listing.entries
             self._root = Likeness.of(listing)
-        left = self.quiet.as_left(item, listing) if listing.complete and self.proves and item.proved else None
+        proved = listing.complete and self.proves and item.proved
+        left = self.quiet.as_left(item, listing) if proved and not changed else None
         found = self._merge(item, listing) if left is None else self._short_cut(item, left, listing)
         if self.resumed and not item.path:
             # Last what the earlier process may have failed at, or it would keep every process from all the rest.
@@ -119,7 +120,7 @@ class Walk:
         row = self.quiet.as_left(item, answer)
         if row is None or not row.leaf:
             return False
-        self._count(item, row)
+        self._pass_quiet(item, row)
         self.batch.finish_directory(item, [])
         return True
 
@@ -150,7 +151,7 @@ class Walk:
         """The path of every directory of a quiet run: nothing is judged, named or read anew."""
         if not item.path:
             self.root_proved = True
-        self._count(item, row)
+        self._pass_quiet(item, row)
         if row.leaf:
             return []
         dirs: dict[str, str] = {}
@@ -163,7 +164,8 @@ class Walk:
         self.quiet.near(row.id, len(found))
         return found
 
-    def _count(self, item: FrontierItem, row: QuietRow) -> None:
+    def _pass_quiet(self, item: FrontierItem, row: QuietRow) -> None:
+        """Its files are there, and it is proved."""
         files = len(row.numbers) // 16
         self.report.unchanged += files
         self.progress.files_seen += files

@@ -106,6 +106,8 @@ def listing_digest(listing: Listing, *, shape: str, with_times: bool) -> bytes:
         signs = [_lasting(entry.sign) for entry in some] if any(map(_sign, some)) else []
         times = [entry.modified and entry.modified.timestamp() for entry in some] if with_times else []
         digest.update(marshal.dumps((facts, signs, times), _PLAIN))
+    if listing.skipped:
+        digest.update(marshal.dumps([(skipped.name, skipped.why) for skipped in listing.skipped], _PLAIN))
     return digest.digest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -28,18 +29,27 @@ PRAGMA user_version=1
 
 
 _ELEVENTH = """
-CREATE TABLE old (files TEXT NOT NULL);
-INSERT INTO old SELECT json_array(json_array(dir, names, 'strm', remotes, lower(hex(digests)))) FROM announced;
 DROP TABLE announced;
-ALTER TABLE old RENAME TO announced;
+CREATE TABLE announced (files TEXT NOT NULL);
 PRAGMA user_version=11
 """
 
 
 def announce_by_file(target: Path) -> None:
-    """Take the records of `target` back to version 11, which announced files one by one: here one a directory."""
+    """Take the records of `target` back to version 11, which announced all files in one row, each by itself."""
     with closing(sqlite3.connect(target / ".pantograph/manifest.sqlite")) as database:
+        files = []
+        for directory, names, remotes, digests in database.execute("SELECT * FROM announced"):
+            each = zip(
+                names.split("/"),
+                remotes.split("/"),
+                [digests[first : first + 16] for first in range(0, len(digests), 16)],
+                strict=True,
+            )
+            files += [[directory, name, "strm", remote, digest.hex()] for name, remote, digest in each]
         database.executescript(_ELEVENTH)
+        database.execute("INSERT INTO announced VALUES (?)", (json.dumps(files),))
+        database.commit()
 
 
 def make_older(target: Path, *, version: int = 6, and_then: str = "") -> None:

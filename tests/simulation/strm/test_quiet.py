@@ -6,11 +6,14 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pantograph.providers.media.port import Listing, Unread
 from pantograph.strm.walk import Walk
+from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Stage, films
 
 FILM = "shelf0/show0/film 0003.strm"
@@ -67,6 +70,31 @@ async def test_answers_that_are_known_are_not_read(stage: Stage) -> None:
 async def test_of_a_part_of_the_source_every_answer_is_read(stage: Stage) -> None:
     await stage.run(paths=("shelf0",))
     assert stage.tree.unread == []
+
+
+async def test_by_a_run_that_goes_on_every_answer_is_read(stage: Stage) -> None:
+    stage.tree.listed.clear()
+    stopped = await stage.run(cancelled=lambda: len(stage.tree.listed) > 4)
+    assert stopped.result == "Cancelled"
+    stage.tree.unread.clear()
+    assert (await stage.run()).result == "Succeeded"
+    assert stage.tree.unread == []
+
+
+async def test_an_unread_answer_for_another_directory_proves_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = MediaTree.list_unless_known
+
+    async def astray(self: MediaTree, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+        answer = await original(self, path, known, refresh=refresh)
+        if isinstance(answer, Listing):
+            return answer
+        other = replace(answer.read(), path=f"{ROOT}/elsewhere")
+        return replace(answer, path=other.path, read=lambda: other)
+
+    monkeypatch.setattr(MediaTree, "list_unless_known", astray)
+    assert (await stage.run()).incomplete_dirs == (5 if stage.tree.fingerprints else 0)
 
 
 def edit(path: Path) -> None:

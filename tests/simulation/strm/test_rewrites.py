@@ -344,7 +344,7 @@ async def test_rewriting_stops_between_two_pages_and_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
+    monkeypatch.setattr(rewriting, "PAGE", 10)
     report = await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     assert (report.result, report.updated) == ("Cancelled", 10)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
@@ -354,7 +354,7 @@ async def test_what_somebody_changes_meanwhile_stays_and_what_is_only_touched_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
+    monkeypatch.setattr(rewriting, "PAGE", 10)
     meddled: list[str] = []
 
     def meddle() -> bool:
@@ -376,7 +376,7 @@ async def test_what_an_earlier_release_had_planned_is_compared_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path)
-    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
+    monkeypatch.setattr(rewriting, "PAGE", 10)
     await stage.run(approve_rewrite="asks", cancelled=lambda: renewed(stage) > 0)
     make_older(stage.target)
     assert (await stage.run(approve_rewrite="asks")).updated == 30
@@ -405,7 +405,7 @@ async def test_a_change_that_keeps_size_and_time_is_seen_by_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await mirrored_elsewhere(tmp_path, update={"verify": "Content"})
-    monkeypatch.setattr(rewriting, "AT_ONCE", 10)
+    monkeypatch.setattr(rewriting, "PAGE", 10)
     changed: list[Path] = []
 
     def meddle() -> bool:

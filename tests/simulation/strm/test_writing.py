@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from pantograph.strm import batch, target
+from pantograph.strm.batch import Batch, Work
+from pantograph.strm.manifest import Manifest
+from pantograph.strm.merge import digest_of
 from pantograph.strm.writing import Writer
-from tests.fakes.mediatree import MediaTree
 from tests.simulation.strm.bench import ROOT, Stage, films
 from tests.simulation.strm.older import announce_by_file
 
@@ -124,11 +126,37 @@ async def test_a_directory_of_very_many_files_is_taken_up_in_parts(
         tree.add(f"{ROOT}/shelf0/show0/{name}.nfo", content=name.encode())
     whole, parts = Stage(tmp_path / "whole", tree, sidecars={}), Stage(tmp_path / "parts", tree, sidecars={})
     await whole.run()
-    monkeypatch.setattr(batch, "AT_ONCE", 3)
-    monkeypatch.setattr(batch, "MAX_WRITES", 3)
+    monkeypatch.setattr(batch, "PAGE", 3)
+    laid: list[tuple[str, int]] = []
+    original = Writer.make_directory
+
+    def make_directory(self: Writer, directory: str, links: Any) -> list[int] | None:
+        laid.append((directory, len(links)))
+        return original(self, directory, links)
+
+    monkeypatch.setattr(Writer, "make_directory", make_directory)
     assert (await parts.run()).created == 25
+    assert sorted(laid) == [("shelf0/show0", 3), ("shelf0/show1", 3)], "the others find it there"
     assert parts.files() == whole.files()
     assert (await parts.run()).unchanged == 25
+
+
+@pytest.mark.parametrize("sidecars", [0, 10])
+async def test_an_ordinary_batch_is_announced_and_stored_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sidecars: int
+) -> None:
+    tree, batches, original = films(50), list[int](), Batch._write
+    for number in range(sidecars):
+        tree.add(f"{ROOT}/shelf0/show0/{number}.nfo", content=b"text")
+    monkeypatch.setattr(batch, "MAX_WRITES", 25)
+
+    async def write(self: Batch, works: list[Work]) -> None:
+        batches.append(sum(len(work.links) + len(work.sidecars) for work in works))
+        await original(self, works)
+
+    monkeypatch.setattr(Batch, "_write", write)
+    assert (await Stage(tmp_path, tree, sidecars={}).run()).created == 50 + sidecars
+    assert batches == ([20, 30, 10] if sidecars else [30, 20]), "sidecars fill a batch sooner"
 
 
 async def test_others_have_their_turn_while_very_many_files_are_written(
@@ -151,26 +179,32 @@ async def test_others_have_their_turn_while_very_many_files_are_written(
     assert len(seen) == 5, "one between any two directories"
 
 
-async def test_what_a_killed_run_of_an_earlier_release_had_announced_is_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("make_older", [announce_by_file, lambda _: None], ids=["of an earlier release", ""])
+async def test_what_a_killed_run_had_announced_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_older: Callable[[Path], None]
 ) -> None:
     class Killed(BaseException):
         pass
 
-    stage, original = Stage(tmp_path, MediaTree().add(f"{ROOT}/Show/film.mkv")), Writer.make_directory
+    stage, original = Stage(tmp_path, films(20)), Batch._write
 
-    def make_directory(self: Writer, *words: Any) -> None:
-        original(self, *words)
+    async def write(self: Batch, works: list[Work]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(self.manifest.files, "fulfil", die)
+            await original(self, works)
+
+    def die(_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "make_directory", make_directory)
+        patch.setattr(Batch, "_write", write)
         with pytest.raises(Killed):
             await stage.run()
-    announce_by_file(tmp_path)
-    stage.spec["link"] = {"publicBase": "http://other.lan"}
-    assert (await stage.run()).updated == 1
-    assert stage.files() == {"Show/film.strm": b"http://other.lan/d/lib/Show/film.mkv"}
+    assert len(stage.names()) == 20
+    make_older(tmp_path)
+    with Manifest(tmp_path / ".pantograph/manifest.sqlite") as manifest:
+        rows = manifest.select("SELECT d.local || '/' || f.name, f.intent FROM files f JOIN dirs d ON d.id = f.dir")
+        assert dict(rows) == {name: digest_of(content) for name, content in stage.files().items()}
 
 
 @pytest.mark.parametrize("where", ["", "shelf0"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pantograph.providers.media.port import Entry, Listing
+from pantograph.providers.media.port import Entry, Listing, Skipped
 from pantograph.strm.wanted import listing_digest
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +60,12 @@ def test_a_signature_that_expires_may_be_another_one() -> None:
 
 def test_which_entry_a_signature_belongs_to_counts() -> None:
     assert digest(entry(0, sign="a:0"), entry(1)) != digest(entry(0), entry(1, sign="a:0"))
+
+
+def test_a_name_that_nobody_can_address_counts() -> None:
+    whole = Listing("/lib", (entry(0),), True, "complete")
+    lacking = replace(whole, skipped=(Skipped("a\udcff", "is not UTF-8"),))
+    assert listing_digest(whole, shape="", with_times=False) != listing_digest(lacking, shape="", with_times=False)
 
 
 def test_where_its_parts_lie_in_memory_does_not_count() -> None:

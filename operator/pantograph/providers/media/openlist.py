@@ -40,6 +40,7 @@ _LIST = "/api/fs/list"
 _ATTEMPTS = 3
 """How often a directory that changes while it is paged is begun."""
 _HOLDS_DIRECTORY: Final = re.compile(rb'"is_dir"\s*:\s*true')
+"""Where it is found in something else, an answer is read for nothing."""
 
 
 class OpenList:
@@ -64,7 +65,7 @@ class OpenList:
     async def list(self, path: str, *, refresh: bool = False) -> Listing:
         return await self._guarded(path, await self._ask_for_list(path, refresh=refresh))
 
-    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+    async def list_unless_known(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
         answer = await self._ask_for_list(path, refresh=refresh, known=known)
         if answer.unread is None:
             return await self._guarded(path, answer)
@@ -225,6 +226,7 @@ class OpenList:
                 raise page_error(self._http, response, (await self._http.body(response)).decode("utf-8", "replace"))
             body = await self._http.body(response)
             digest = hashlib.blake2b(body, digest_size=16).digest()
+            # The same bytes were a success before, proved whole.
             if digest == known and not _HOLDS_DIRECTORY.search(body):
                 return _Answer({}, digest, body)
             answer = self._parsed(path, body)

@@ -98,8 +98,8 @@ class Unread:
 
     path: str
     fingerprint: bytes
-    most: int
-    """It holds no more entries than these."""
+    most_entries: int
+    """It holds no more of them."""
     read: Callable[[], Listing]
     """For who needs to see them after all."""
 
@@ -213,9 +213,9 @@ class MediaSource(Protocol):
 
 @runtime_checkable
 class Recognizing(Protocol):
-    """A source whose answers are dearer to take apart than to compare."""
+    """A source that can tell an answer by its fingerprint, before it takes it apart: which is much dearer."""
 
-    async def list_unless(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
+    async def list_unless_known(self, path: str, known: bytes, *, refresh: bool = False) -> Listing | Unread:
         """`list`; but an answer with the fingerprint `known`, of a complete listing, may be left unread.
 
         Never one that holds directories: they are what tells whether it is another directory's.

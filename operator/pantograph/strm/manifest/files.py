@@ -33,7 +33,7 @@ class Intent(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """What the links of a directory are about to hold: three lists of the same length."""
+    """What the links of a directory are about to hold: three lists of the same length, never empty."""
 
     dir: int
     names: list[str]
@@ -105,6 +105,7 @@ class Files:
 
         One row says it of a directory: a row each would be written only to be replaced at once.
         """
+        announced = [each for each in announced if each.names]
         self._announced = announced
         self._manifest.executemany(
             "INSERT INTO announced VALUES (?,?,?,?)",
@@ -187,9 +188,8 @@ def _cut(whole: bytes, *, pieces: int) -> list[bytes]:
 
 
 def _intents(announced: Announced) -> Iterator[Intent]:
-    directory, *lists = announced
-    for name, remote, digest in zip(*lists, strict=True):
-        yield Intent(directory, name, "strm", remote, digest)
+    for name, remote, digest in zip(announced.names, announced.remotes, announced.digests, strict=True):
+        yield Intent(announced.dir, name, "strm", remote, digest)
 
 
 def _file(row: tuple[Any, ...]) -> FileRow:
