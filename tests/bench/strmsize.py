@@ -115,7 +115,8 @@ def _extra(report: Report, directories: int) -> int:
 
 def _rewrite(folder: Path, count: int) -> None:
     """Another base for every link, from the records alone; against a loop that writes the same over the old files."""
-    engine = Engine(folder / "tree-0", _nobody_asks)
+    last = TREES - 1  # what was made first may be out of memory by now
+    engine = Engine(folder / f"tree-{last}", _nobody_asks)
     ours, plain = [], []
     for number in range(TREES if count <= LARGE else 1):
         declared: Job = job(base=f"http://elsewhere-{number}.lan", maxRewritePercent=100)
@@ -123,7 +124,7 @@ def _rewrite(folder: Path, count: int) -> None:
         if (report.updated, report.remote_requests) != (count, 0):
             raise RuntimeError(f"{report.updated} of {count} rewritten, with {report.remote_requests} requests")
         ours.append(spent)
-        plain.append(_written(engine.target, folder / "plain-0"))
+        plain.append(_written(engine.target, folder / f"plain-{last}"))
     _print(f"strm.{count}.rewrite", median(ours), "s", median(plain), gate=REWRITE_GATE)
 
 
