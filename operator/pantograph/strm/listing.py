@@ -158,7 +158,7 @@ class Lister:
         for attempt in range(1, self.attempts + 1):
             self.requests += 1
             try:
-                listing = await self._list(item, path)
+                answer = await self._list(item, path)
             except ProviderError as error:
                 self._tell_cooldown(error)
                 wait_s = _wait(error, pause_s)
@@ -170,7 +170,7 @@ class Lister:
             else:
                 if self.cooling:
                     self._tell_cooldown(None)
-                return Listed(item, listing, None)
+                return Listed(item, answer, None)
         raise AssertionError("the last attempt returns")
 
     async def _list(self, item: FrontierItem, path: str) -> Listing | Unread:

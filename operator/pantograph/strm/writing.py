@@ -203,8 +203,6 @@ class Writer:
 
     def _time_for(self, found: OnDisk | None, remote: Entry) -> int | None:
         """The file's time, by the policy, in nanoseconds; None: that of its writing."""
-        if self._mtime_policy == "Now":
-            return None
         if self._mtime_policy == "Preserve" and found is not None:
             return found.mtime_ns
         if self._mtime_policy == "Remote" and remote.modified is not None:
