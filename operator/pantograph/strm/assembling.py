@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pantograph.providers.media.port import Entry, MediaSource, SignMode
+from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.batch import Batch
 from pantograph.strm.dirtimes import DirTimes, is_due_for_all
 from pantograph.strm.history import Begun
@@ -20,10 +20,11 @@ from pantograph.strm.writing import Hand, Writer
 
 
 def seal_of(job: Job, source: MediaSource) -> str:
-    """Changes with the key that signatures are made with. Raises Rejected if there is none."""
-    if job.links.sign is not SignMode.COMPUTE:
-        return ""
-    return source.link(Entry("", job.source, False), sign=SignMode.COMPUTE).sign
+    """Changes with what the source puts before every path, and with the key that signatures are made with.
+
+    Raises Rejected if it has none.
+    """
+    return "\n".join(source.link(Entry("", job.source, False), sign=job.links.sign))
 
 
 def batch_of(run: Opened, begun: Begun) -> Batch:

@@ -92,7 +92,7 @@ class Merge:
             self._leave(plan, file, "Obstructed", "something that is no regular file has this name")
             return
         wanted_digest = digest_of(file.text)
-        if row is not None and row.digest == wanted_digest and self._as_recorded(row, found):
+        if row is not None and row.known_digest == wanted_digest and self._as_recorded(row, found):
             plan.unchanged += 1
             plan.contents[file.name] = wanted_digest
             self._note_renewal(plan, file.text)
@@ -116,7 +116,7 @@ class Merge:
             if content != file.text:
                 plan.kept[verdict.reason] += 1
             record = _record(file, digest_of(content), found)
-            if row is None or row != replace(record, missing=row.missing, intent=row.intent):
+            if row is None or row != replace(record, missing=row.missing):
                 plan.records.append(record)
             return
         found_digest = None if content is None else digest_of(content)

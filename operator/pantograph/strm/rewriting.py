@@ -117,6 +117,8 @@ class Rewriting:
                 work.there[rewrite.name] = there
                 work.links.append(_wanted(path, rewrite))
         if work.links:
+            # Or the links of a spec that comes back, of equal length and kept times, would pass for what lies there.
+            self.manifest.directories.drop_short_cut(work.directory)
             self.batch.add(work)
 
     def _there(self, local: str, rewrite: Deferred) -> OnDisk | None:

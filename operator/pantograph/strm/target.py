@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from pantograph.providers.media.below import DIRECTORY, open_below
 from pantograph.strm.errors import StrmError
@@ -20,8 +20,7 @@ from pantograph.strm.errors import StrmError
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_STRM_BYTES: Final = 64 * 1024
 """A larger `.strm` is none."""
-
-
+_LAST_NS: Final = 2**63 - 1
 _NOREPLACE: Final = 1
 """RENAME_NOREPLACE of `linux/fs.h`."""
 _UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -39,6 +38,15 @@ class OnDisk(NamedTuple):
     regular: bool
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of(cls, state: os.stat_result) -> Self:
+        return cls(stat.S_ISREG(state.st_mode), state.st_size, time_of(state))
+
+
+def time_of(state: os.stat_result) -> int:
+    """When it was modified, in nanoseconds. A time that SQLite cannot hold (after 2262) is the last that it can."""
+    return min(state.st_mtime_ns, _LAST_NS)
 
 
 class Target:
@@ -148,7 +156,7 @@ def scan_all(fd: int) -> dict[str, OnDisk]:
             state = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        found[entry.name] = OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+        found[entry.name] = OnDisk.of(state)
     return found
 
 
@@ -158,7 +166,7 @@ def look(fd: int, name: str) -> OnDisk | None:
         state = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return OnDisk(stat.S_ISREG(state.st_mode), state.st_size, state.st_mtime_ns)
+    return OnDisk.of(state)
 
 
 def move(name: str, new_name: str, *, source: int, directory: int) -> None:
@@ -215,7 +223,7 @@ def look_into(fd: int, name: str) -> tuple[OnDisk, bytes] | None:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode) or state.st_size >= MAX_STRM_BYTES:
             return None
-        return OnDisk(True, state.st_size, state.st_mtime_ns), os.read(handle, MAX_STRM_BYTES)
+        return OnDisk.of(state), os.read(handle, MAX_STRM_BYTES)
     finally:
         os.close(handle)
 

@@ -17,7 +17,7 @@ from pantograph.providers.media.port import Entry, MediaSource
 from pantograph.strm.merge import DIGEST_BYTES
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.state import StateDir
-from pantograph.strm.target import OnDisk, Target, look, move
+from pantograph.strm.target import OnDisk, Target, look, move, time_of
 from pantograph.strm.wanted import WantedFile
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -199,7 +199,7 @@ class Writer:
             raise NotWritten(f"{size} bytes were written, {state.st_size} are there")
         if state.st_mode & _MODE_BITS != self._mode:
             os.fchmod(handle, self._mode)
-        return state.st_mtime_ns
+        return time_of(state)
 
     def _time_for(self, found: OnDisk | None, remote: Entry) -> int | None:
         """The file's time, by the policy, in nanoseconds; None: that of its writing."""

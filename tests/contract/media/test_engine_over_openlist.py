@@ -61,6 +61,7 @@ class House:
         source = OpenList(own, bucket=bucket(clock), clock=clock)
         self.stage.tree = source  # type: ignore[assignment]
         try:
+            self.stage.server = (await source.test_connection()).base_path
             return await self.stage.run()
         finally:
             await source.close()
@@ -129,6 +130,26 @@ async def test_a_root_that_is_called_empty_with_success_is_never_believed(tmp_pa
         house.fake.faults.end()
         assert (await house.run()).result == "Succeeded"
         assert house.names() == house.wanted()
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+async def test_an_equal_library_that_is_adopted_below_another_base_path_is_linked_there(
+    tmp_path: Path, is_signed: bool
+) -> None:
+    """Its listings are equal to the letter, unless signatures differ; its links are not."""
+    async with mirrored(tmp_path, NO_LIMITS) as house:
+        house.fake.sign_all = is_signed
+        house.stage.spec["update"] = {"maxRewritePercent": 100}
+        assert (await house.run()).result == "Succeeded"
+        names = house.names()
+        for path in list(house.shelf.files()):
+            house.shelf.put(f"/copy{path}")
+        house.fake.accounts.change(USER, base_path="/copy")
+        assert (await house.run()).reason == "SourceChanged"
+        house.stage.spec["target"] |= {"adopt": True}
+        assert (await house.run()).result == "Succeeded"
+        assert house.names() == names
+        assert all(b"/d/copy/" in text for text in house.stage.files().values())
 
 
 @pytest.mark.parametrize("place", ["/Media", "/Media/Shows", "/Media/Shows/S1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from pantograph.strm import batch as module
 from pantograph.strm import rewriting, target
 from pantograph.strm.batch import Batch, Work
+from pantograph.strm.manifest import Record
+from pantograph.strm.manifest.files import Files
 from pantograph.strm.report import Progress
 from pantograph.strm.rewriting import Allowance
 from pantograph.strm.target import OnDisk
 from pantograph.strm.wanted import WantedFile
 from pantograph.strm.writing import NotWritten, Staged, Writer
-from tests.fakes.mediatree import MediaTree
+from tests.fakes.mediatree import MediaTree, server_error
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 from tests.simulation.strm.older import make_older
 
@@ -223,6 +226,79 @@ async def test_a_rewrite_from_the_records_that_is_killed_is_ended_by_the_next_ru
     assert (report.result, report.skipped) == ("Succeeded", 0)
     assert all(text.startswith(b"https://other.lan/d/lib/") for text in stage.files().values())
     assert len(stage.names()) == 40
+
+
+async def from_the_records(stage: Stage) -> None:
+    assert (await stage.run(rewrite_only=True)).updated == 40
+
+
+async def while_the_source_fails(stage: Stage) -> None:
+    stage.tree.faults["*"] = server_error
+    report = await stage.run()
+    assert (report.result, report.updated) == ("Failed", 40)
+    stage.tree.heal()
+
+
+async def killed_before_it_is_stored(stage: Stage) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(files: Files, records: list[Record]) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Files, "fulfil", die)
+        with pytest.raises(Killed):
+            await stage.run()
+
+
+@pytest.mark.parametrize("rewrite", [from_the_records, while_the_source_fails, killed_before_it_is_stored])
+@pytest.mark.parametrize("policy", ["Now", "Preserve", "Remote"])
+@pytest.mark.parametrize("verify", ["Stat", "Content", "DirMtime"])
+async def test_an_address_of_equal_length_that_is_taken_back_is_taken_back_everywhere(
+    tmp_path: Path, rewrite: Callable[[Stage], Awaitable[None]], policy: str, verify: str
+) -> None:
+    """Kept times and equal sizes make the files look as they were left by the spec that comes back."""
+    update = {"mtimePolicy": policy, "verify": verify, "maxRewritePercent": 100}
+    stage = Stage(tmp_path, films(40), update=update)
+    await stage.run()
+    before = stage.files()
+    stage.spec["link"] = {"publicBase": "http://recall.lan"}
+    await rewrite(stage)
+    assert stage.files() != before
+    stage.spec["link"] = {"publicBase": "http://player.lan"}
+    assert (await stage.run()).result == "Succeeded"
+    assert stage.files() == before
+    await stage.run()
+    assert (await stage.run()).unchanged == 40
+    assert stage.files() == before
+
+
+async def test_rewrites_that_were_planned_from_listings_outlive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    stage = Stage(tmp_path, films(40), update={"maxRewritePercent": 100})
+    await stage.run()
+    for file in stage.tree.files.values():
+        file.sign = "new:0"
+    monkeypatch.setattr(rewriting, "PAGE", 10)
+    place, placed = Writer.place, []
+
+    def dying(writer: Writer, staged: Staged, directory: str, name: str, **more: Any) -> OnDisk:
+        placed.append(name)
+        if len(placed) == 25:
+            raise Killed
+        return place(writer, staged, directory, name, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "place", dying)
+        with pytest.raises(Killed):
+            await stage.run()
+    assert (await stage.run()).result == "Succeeded"
+    assert all(text.endswith(b"?sign=new:0") for text in stage.files().values())
 
 
 async def test_an_approval_goes_as_far_as_what_its_run_has_counted(tmp_path: Path) -> None:

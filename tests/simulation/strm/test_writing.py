@@ -7,6 +7,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from pantograph.strm import batch, target
 from pantograph.strm.batch import Batch, Work
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.merge import digest_of
-from pantograph.strm.writing import Writer
-from tests.simulation.strm.bench import ROOT, Stage, films
+from pantograph.strm.target import OnDisk
+from pantograph.strm.writing import NotWritten, Staged, Writer
+from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 from tests.simulation.strm.older import announce_by_file
 
 FILM = "shelf0/show0/film 0003.strm"
@@ -46,6 +48,50 @@ async def test_a_file_that_lost_bytes_on_its_way_gets_no_name(tmp_path: Path, mo
     report = await stage.run()
     assert (report.result, report.failed, stage.files()) == ("Degraded", 10, {})
     assert "7 are there" in report.samples[0].message
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new directory", "old directory"])
+async def test_a_file_that_could_not_be_written_is_written_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    stage = Stage(tmp_path, films(20))
+    if not is_new:
+        await stage.run()
+        (tmp_path / FILM).unlink()
+    place = Writer.place
+
+    def refusing(writer: Writer, staged: Staged, directory: str, name: str, **more: Any) -> OnDisk:
+        if name == Path(FILM).name:
+            raise NotWritten("it has no room")
+        return place(writer, staged, directory, name, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "place", refusing)
+        patch.setattr(Writer, "make_directory", lambda *_: None)
+        report = await stage.run()
+    assert (report.result, report.failed) == ("Degraded", 1)
+    assert (await stage.run()).created == 1
+    assert len(stage.names()) == 20
+
+
+@pytest.mark.parametrize("policy", ["Now", "Preserve", "Remote"])
+async def test_a_time_that_no_record_can_hold_harms_nothing(tmp_path: Path, policy: str) -> None:
+    """Nanoseconds since 1970 leave 64 bits in 2262; ext4 and XFS have later years, and a server may say any."""
+    far = datetime(2300, 1, 1, tzinfo=UTC)
+    tree = films(20).add(f"{ROOT}/shelf0/show0/far.mkv")
+    tree.files[f"{ROOT}/shelf0/show0/far.mkv"].modified = far
+    stage = Stage(tmp_path, tree, update={"mtimePolicy": policy})
+    await stage.run()
+    os.utime(tmp_path / FILM, (far.timestamp(), far.timestamp()))
+    before = stage.files()
+    for _ in range(3):
+        report = await stage.run()
+        assert (report.result, report.unchanged, stage.files()) == ("Succeeded", 21, before)
+    tree.remove(f"{ROOT}/shelf0/show0/film 0003.mkv")
+    for _ in range(3):
+        stage.clock.seconds += 7 * HOUR
+        await stage.run()
+    assert FILM not in stage.names()
 
 
 @pytest.mark.parametrize("unknown", [(), ("rename_anew",), ("rename_anew", "link")])

@@ -10,7 +10,7 @@ from typing import Any
 from clouddrive2_client.proto import clouddrive_pb2 as pb
 
 from pantograph.providers.errors import ProtocolError
-from pantograph.providers.media.port import Entry, Hint, HintKind, join
+from pantograph.providers.media.port import Entry, Hint, HintKind, join, size_of
 
 _HASHES = {1: "md5", 2: "sha1", 3: "pikpak_sha1"}
 
@@ -21,7 +21,7 @@ def entry_of(file: Any, parent: str) -> Entry:
         file.name,
         parent,
         file.isDirectory,
-        size_bytes=None if file.isDirectory else file.size,
+        size_bytes=None if file.isDirectory else size_of(file.size),
         modified=datetime.fromtimestamp(file.writeTime.seconds, UTC) if file.writeTime.seconds > 0 else None,
         identity=file.id,
         hashes=tuple(sorted((_HASHES.get(kind, str(kind)), digest) for kind, digest in file.fileHashes.items())),

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pantograph.providers.errors import ProtocolError
-from pantograph.providers.media.port import Entry, Listing, Skipped, name_fault
+from pantograph.providers.media.port import Entry, Listing, Skipped, name_fault, size_of
 
 _PER_PAGE = 500
 
@@ -85,7 +85,7 @@ def entry_of(name: str, item: Item, parent: str) -> Entry:
         own,
         parent,
         is_dir,
-        size_bytes=size if type(size) is int and not is_dir else None,
+        size_bytes=None if is_dir else size_of(size),
         modified=_moment(item.get("modified")),
         sign=sign if isinstance(sign, str) else "",
         identity=identity if isinstance(identity, str) else "",

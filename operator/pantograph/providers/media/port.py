@@ -233,6 +233,13 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0] or "/"
 
 
+def size_of(told: object) -> int | None:
+    """A file's size as a server tells it, a number or its digits; None: none that a file can have (64 bits)."""
+    if isinstance(told, str) and told.isdecimal() and len(told) < 20:
+        told = int(told)
+    return told if type(told) is int and 0 <= told < 1 << 63 else None
+
+
 def name_fault(name: str) -> str | None:
     """Why `name` cannot be a name in a directory, or None. Anything else is legal, and the engine's to judge."""
     if name in ("", ".", ".."):

@@ -28,6 +28,7 @@ from pantograph.providers.media.port import (
     Skipped,
     name_fault,
     parent_of,
+    size_of,
 )
 from pantograph.providers.media.settings import ServerSettings
 
@@ -170,12 +171,11 @@ class WebDav:
 
 
 def _entry(found: Resource, name: str, parent: str) -> Entry:
-    size = found.properties.get("getcontentlength", "")
     return Entry(
         name,
         parent,
         found.is_collection,
-        size_bytes=int(size) if size.isdecimal() and not found.is_collection else None,
+        size_bytes=None if found.is_collection else size_of(found.properties.get("getcontentlength")),
         modified=_moment(found.properties.get("getlastmodified", "")),
         identity=found.properties.get("getetag", ""),
     )

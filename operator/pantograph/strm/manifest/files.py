@@ -76,6 +76,11 @@ class FileRow:
             self.remote_time,
         )
 
+    @property
+    def known_digest(self) -> bytes | None:
+        """Of what it holds if nobody changed it; None while a write is under way."""
+        return self.digest if self.intent is None else None
+
     def owns(self, digest: bytes) -> bool:
         """Whether content of this digest is ours."""
         return digest in (self.digest, self.intent)
