@@ -12,6 +12,7 @@ from pantograph.clock import SystemClock
 from pantograph.strm.candidates import candidates_of, digest_of_candidates, run_named
 from pantograph.strm.changes import Changes
 from pantograph.strm.errors import StrmError
+from pantograph.strm.faults import fault_of_target
 from pantograph.strm.manifest import Manifest
 from pantograph.strm.naming import STATE_DIR
 from pantograph.strm.purge import purge
@@ -38,7 +39,10 @@ def restore_run(declared: Declared, places: Places, run: str, *, as_json: bool) 
         closing(Manifest(state.manifest)) as manifest,
     ):
         changes = Changes(manifest, tuple(each.name for each in job.media_servers))
-        restored, taken = restore(target, state, run, changes=changes)
+        try:
+            restored, taken = restore(target, state, run, changes=changes)
+        except OSError as error:
+            raise fault_of_target(directory, error) from error
     print(json.dumps({"restored": restored, "taken": taken}) if as_json else f"{restored} files are back")
     for path in [] if as_json else taken:
         print(f"its place is taken, it stays in the trash: {path}")

@@ -116,7 +116,7 @@ class Merge:
             if content != file.text:
                 plan.kept[verdict.reason] += 1
             record = _record(file, digest_of(content), found)
-            if row is None or row != replace(record, missing=row.missing):
+            if row is None or row != replace(record, missing=row.missing, confirm=row.confirm):
                 plan.records.append(record)
             return
         found_digest = None if content is None else digest_of(content)

@@ -33,18 +33,27 @@ def file_marks(
 ) -> list[Mark]:
     """After a complete listing: marks for the directory's files. `reconfigured`: the spec wants other files than when
     the source was last listed; so it, and not the source, explains what is listed and no longer wanted."""
-    lost = [row for name, row in rows.items() if name not in wanted.files and name not in wanted.protected]
+    lost = [
+        row
+        for name, row in rows.items()
+        if name not in wanted.files and name not in wanted.protected and row.remote not in wanted.unseen
+    ]
     # A directory that still shows one file we know is alive; one that lost them all at once may be a failed storage.
     alive = any(name in wanted.files and row.kind == "strm" for name, row in rows.items())
     marks: list[Mark] = []
     for row in lost:
         listed = row.remote in wanted.listed
         reason = RECONFIGURED if listed else GONE if alive else EMPTIED
-        certain = reconfigured if listed else alive
+        certain = reconfigured or _was_unwanted(row) if listed else alive
         marks.append(Mark(row.name, advance(row.missing, reason, rules=rules, now=now), not certain))
     lost_names = {row.name for row in lost}
     found = [Mark(row.name, None, False) for row in rows.values() if row.missing and row.name not in lost_names]
     return marks + found
+
+
+def _was_unwanted(row: FileRow) -> bool:
+    """By a spec that came before this run, and was not obeyed yet: its limits may have blocked that."""
+    return row.missing is not None and row.missing.reason == RECONFIGURED and not row.confirm
 
 
 def directory_marks(
@@ -56,7 +65,7 @@ def directory_marks(
         name = child.path.rpartition("/")[2]
         if name in wanted.excluded or child.path.startswith(RETIRED):
             marks.append((child, advance(child.missing, RECONFIGURED, rules=rules, now=now)))
-        elif name not in wanted.listed:
+        elif name not in wanted.folders and name not in wanted.unseen:
             marks.append((child, advance(child.missing, DIRECTORY_GONE, rules=rules, now=now)))
         elif child.missing is not None:
             marks.append((child, None))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -118,10 +118,13 @@ class Pruning:
             cursor = self.manifest.execute(question.strip(), (self.run,))
             while rows := cursor.fetchmany(_PAGE):
                 found = map(_candidate, rows)
-                for path, candidates in groupby(found, key=lambda each: each.path):
+                for path, group in groupby(found, key=lambda each: each.path):
                     successor = successor_of(self.manifest, target, path, run=self.run)
+                    candidates = list(group)
+                    films = self._films_beside(candidates)
                     for candidate in candidates:
-                        self._consider(candidate, successor)
+                        if not _has_company(candidate, films):
+                            self._consider(candidate, successor)
                 if await self._is_over():
                     return False
         end_list(self.manifest, self.run)
@@ -133,8 +136,6 @@ class Pruning:
 
     def _consider(self, candidate: Candidate, successor: Successor | None) -> None:
         row, place = candidate.row, below(candidate.local, candidate.row.name)
-        if row.kind == "sidecar" and self._has_company(candidate):
-            return
         try:
             digest = digest_on_disk(self.target, candidate.local, row.name)
         except OSError as error:
@@ -155,13 +156,24 @@ class Pruning:
             self.manifest, place, digest, directory=candidate.directory, reason=candidate.missing.reason, ready=ready
         )
 
-    def _has_company(self, candidate: Candidate) -> bool:
-        """A sidecar goes with its film and not before: whether one that it belongs to stays."""
-        rows = self.manifest.files.of(candidate.directory)
-        films = {name.removesuffix(STRM): row.missing for name, row in rows.items() if row.kind == "strm"}
-        stay = [] if candidate.whole else [stem for stem, missing in films.items() if missing is None]
-        own = [stem for stem in films if _belongs(candidate.row.name, stem)]
-        return any(stem in stay for stem in own) if own else bool(stay)
+    def _films_beside(self, candidates: list[Candidate]) -> dict[str, bool]:
+        """The films of their directory, without extension: whether each stays. Empty if no sidecar asks for them."""
+        if all(candidate.row.kind != "sidecar" for candidate in candidates):
+            return {}
+        first = candidates[0]
+        return {
+            name.removesuffix(STRM): (row.missing is None and not first.whole) or self._is_changed(first.local, row)
+            for name, row in self.manifest.files.of(first.directory).items()
+            if row.kind == "strm"
+        }
+
+    def _is_changed(self, local: str, film: FileRow) -> bool:
+        """By somebody, whose own it is now; or it cannot be told."""
+        try:
+            digest = digest_on_disk(self.target, local, film.name)
+        except OSError:
+            return True
+        return digest is not None and not film.owns(digest)
 
     def _account(self) -> None:
         count, ready = 0, 0
@@ -228,6 +240,14 @@ class Pruning:
             if counts and removed:
                 self.manifest.execute("INSERT INTO prunes VALUES (?,?)", (self.now, removed))
             self.manifest.commit()
+
+
+def _has_company(candidate: Candidate, films: Mapping[str, bool]) -> bool:
+    """A sidecar goes with its film and not before: whether one that it belongs to stays."""
+    if candidate.row.kind != "sidecar":
+        return False
+    own = [stays for stem, stays in films.items() if _belongs(candidate.row.name, stem)]
+    return any(own or films.values())
 
 
 def _belongs(name: str, stem: str) -> bool:

@@ -174,7 +174,10 @@ class Remover:
         try:
             fd = self.target.open(local)
             assert fd is not None, "read a moment ago"
-            os.rename(name, name, src_dir_fd=fd, dst_dir_fd=trash)
+            move(name, name, source=fd, directory=trash)
+        except FileExistsError as error:
+            why = f"the trash of an earlier run {self.run} holds a file of this name; give each run a name of its own"
+            raise FileExistsError(error.errno, why, name) from error
         finally:
             os.close(trash)
 
@@ -209,7 +212,7 @@ def restore(target: Target, state: StateDir, run: str, *, changes: Changes) -> t
     """Bring back what `run` moved into the trash: how many files, and the paths whose place is taken.
 
     What comes back is the person's own from then on, until the source shows it again: no later run prunes it. The next
-    run tells the media servers of `changes`.
+    run tells the media servers of `changes`. Raises OSError, and keeps the trash, if any of it cannot be read or moved.
     """
     trash = state.path / TRASH / run
     if "/" in run or run in ("", ".", "..") or not trash.is_dir():
@@ -219,16 +222,17 @@ def restore(target: Target, state: StateDir, run: str, *, changes: Changes) -> t
     restored, taken = 0, []
     root = os.open(trash, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        for folder, _, names, fd in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=root):
+        walk = os.fwalk(".", topdown=False, onerror=_refuse, follow_symlinks=False, dir_fd=root)
+        for folder, _, names, fd in walk:
             local = str(Path(folder)) if folder != "." else ""
             if names:
                 changes.expect(_appearing(target, local))
-            for name in sorted(names):
-                if _bring_back(target, local, name, fd):
-                    restored += 1
-                    changes.happened(local)
-                else:
-                    taken.append(f"{local}/{name}" if local else name)
+            back = [name for name in sorted(names) if _bring_back(target, local, name, fd)]
+            restored += len(back)
+            taken += [below(local, name) for name in sorted(set(names) - set(back))]
+            if back:
+                changes.manifest.files.disown(local, back)
+                changes.happened(local)
             changes.settle()
             changes.manifest.commit()
     finally:
@@ -236,6 +240,10 @@ def restore(target: Target, state: StateDir, run: str, *, changes: Changes) -> t
     if not taken:
         state.purge_trash(run)
     return restored, taken
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _appearing(target: Target, local: str) -> dict[str, ChangeKind]:
@@ -255,10 +263,10 @@ def _is_missing(target: Target, local: str) -> bool:
 
 
 def _bring_back(target: Target, local: str, name: str, trash: int) -> bool:
-    fd = target.open(local, make=True)
-    assert fd is not None, "made"
     try:
+        fd = target.open(local, make=True)
+        assert fd is not None, "made"
         move(name, name, source=trash, directory=fd)
-    except FileExistsError:
+    except (FileExistsError, Obstructed):
         return False
     return True

@@ -63,6 +63,10 @@ class Wanted:
     """Local names that are not wanted as they are, and must not be pruned either."""
     listed: set[str] = field(default_factory=set)
     """Every remote name that came."""
+    folders: set[str] = field(default_factory=set)
+    """Of these, the directories."""
+    unseen: set[str] = field(default_factory=set)
+    """Of these, what the source could not show: a link whose disk is away, a name that nobody can address."""
     mounts: set[str] = field(default_factory=set)
     issues: list[Issue] = field(default_factory=list)
     collisions: int = 0
@@ -70,9 +74,13 @@ class Wanted:
 
 def judge_listing(listing: Listing, *, job: Job, source: MediaSource, path: str, depth: int) -> Wanted:
     """Filter, name, and settle collisions. `path` is relative to the source root, `""` the root itself."""
-    wanted = Wanted(listed={entry.name for entry in listing.entries})
+    wanted = Wanted(
+        listed={entry.name for entry in listing.entries},
+        folders={entry.name for entry in listing.entries if entry.is_dir},
+        unseen={skipped.name for skipped in listing.skipped},
+    )
+    wanted.listed |= wanted.unseen
     for skipped in listing.skipped:
-        wanted.listed.add(skipped.name)
         wanted.issues.append(Issue("NameRefused", below(path, skipped.name), skipped.why))
     claims = _Claims(job, wanted, path)
     # In the order of names, so that the same listing in another order has the same outcome.

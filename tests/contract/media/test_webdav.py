@@ -94,6 +94,36 @@ async def test_an_entry_that_the_server_could_not_look_at_makes_it_partial(
     assert (listing.complete, listing.why) == (False, "a.mkv answered HTTP/1.1 403 Forbidden")
 
 
+UNTOLD = "HTTP/1.1 403 Forbidden"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_directory_that_is_refused_and_told_at_once_is_not_whole(
+    fake: ScriptedWebDav, source: WebDav, is_first: bool
+) -> None:
+    own = [refused("/dav/Movies/", "HTTP/1.1 507 Insufficient Storage"), response("/dav/Movies/", is_dir=True)]
+    fake.answer("/dav/Movies/", multistatus(*(own if is_first else own[::-1]), response("/dav/Movies/a.mkv")))
+    listing = await source.list("/Movies")
+    assert (listing.complete, len(listing.entries)) == (False, 1)
+    assert "507 Insufficient Storage" in listing.why
+
+
+async def test_an_entry_without_properties_is_no_file_and_makes_it_partial(
+    fake: ScriptedWebDav, source: WebDav
+) -> None:
+    """Whether it is a directory, with all that lies below it, nobody was told."""
+    text = multistatus(response("/dav/Movies/", is_dir=True), response("/dav/Movies/Heat.mkv", status=UNTOLD))
+    fake.answer("/dav/Movies/", text)
+    listing = await source.list("/Movies")
+    assert (listing.complete, listing.entries) == (False, ())
+    assert listing.why == "Heat.mkv came without properties"
+
+
+async def test_a_directory_without_properties_is_not_whole(fake: ScriptedWebDav, source: WebDav) -> None:
+    fake.answer("/dav/Movies/", multistatus(response("/dav/Movies/", status=UNTOLD), response("/dav/Movies/a.mkv")))
+    assert not (await source.list("/Movies")).complete
+
+
 async def test_an_answer_without_the_directory_itself_is_not_whole(fake: ScriptedWebDav, source: WebDav) -> None:
     fake.answer("/dav/Movies/", multistatus(response("/dav/Movies/a.mkv")))
     assert not (await source.list("/Movies")).complete

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pantograph.providers.media.port import Listing, Skipped
 from pantograph.strm import prune
 from pantograph.strm.prune import Approval
 from pantograph.strm.removal import Remover
@@ -245,37 +247,6 @@ async def test_what_people_keep_there_stays(tmp_path: Path) -> None:
     assert left == {"poster.jpg", "film 0010.nfo", "other.strm", "film 0013.strm"}
 
 
-async def test_the_trash_gives_back_what_a_run_took(tmp_path: Path) -> None:
-    from contextlib import closing
-
-    from pantograph.strm.changes import Changes
-    from pantograph.strm.manifest import Manifest
-    from pantograph.strm.removal import restore
-    from pantograph.strm.state import Owner, StateDir
-    from pantograph.strm.target import Target
-
-    stage = Stage(tmp_path, films(40), prune={"mode": "Trash", "maxPercent": 50})
-    await stage.run()
-    whole = stage.files()
-    stage.tree.remove(f"{ROOT}/shelf0/show1")
-    for number in range(3):
-        await stage.run(name=f"n{number}")
-        stage.clock.seconds += 4 * HOUR
-    assert len(stage.files()) == 30
-    with closing(Target(tmp_path)) as target:
-        owner = Owner("local", "media", "films", ROOT)
-        with (
-            closing(StateDir.open(target, owner, adopt=False)) as state,
-            closing(Manifest(state.manifest, durable=False)) as manifest,
-        ):
-            assert restore(target, state, "n2", changes=Changes(manifest)) == (10, [])
-    assert stage.files() == whole
-    for _ in range(4):
-        await stage.run()
-        stage.clock.seconds += 10 * HOUR
-    assert stage.files() == whole, "what a person brought back is the person's"
-
-
 async def test_a_changed_filter_drops_files_as_reconfigured_after_the_new_ones_exist(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 100, "maxCount": 100})
     await stage.run()
@@ -286,6 +257,58 @@ async def test_a_changed_filter_drops_files_as_reconfigured_after_the_new_ones_e
     assert (report.created, report.pruned) == (40, 40)
     assert {each.reason for each in report.samples} == {"PruneReconfigured"}
     assert stage.names() == {f"shelf0/show{n // 10}/film {n:04}.mkv.strm" for n in range(40)}
+
+
+async def test_what_a_spec_that_was_blocked_leaves_out_stays_blocked_until_somebody_says_so(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Delete", "maxPercent": 10})
+    await stage.run()
+    stage.spec["filter"] = {"exclude": ["film 000*"]}
+    for number in range(4):
+        report = await stage.run(name=f"run{number}")
+        assert (report.result, report.prune_candidates, report.pending_confirmation) == ("Blocked", 10, 0)
+        stage.clock.seconds += HOUR
+    assert (await stage.run(approve=Approval(run="run3"))).pruned == 10
+    assert (await stage.run()).result == "Succeeded"
+
+
+def left_out(*names: str) -> mediatree.Fault:
+    """What a link is whose disk is away: a name without anything behind it."""
+
+    def fault(_: MediaTree, __: str, honest: Listing) -> Listing:
+        shown = tuple(entry for entry in honest.entries if entry.name not in names)
+        return replace(
+            honest, entries=shown, skipped=tuple(Skipped(name, "leads nowhere") for name in names), fingerprint=b""
+        )
+
+    return fault
+
+
+async def test_what_the_source_cannot_show_is_not_gone_whatever_the_spec_becomes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(100), prune={"mode": "Delete", "maxPercent": 100, "confirmScans": 1, "minAge": "1h"})
+    await stage.run()
+    before = stage.names()
+    stage.tree.faults[f"{ROOT}/shelf0"] = left_out("show2")
+    stage.tree.faults[f"{ROOT}/shelf0/show1"] = left_out("film 0012.mkv", "film 0013.mkv")
+    for exclude in ([], ["nothing like it"], ["nothing like it"], ["nothing at all"]):
+        stage.spec["filter"] = {"exclude": exclude}
+        stage.clock.seconds += 10 * HOUR
+        report = await stage.run()
+        assert (report.prune_candidates, report.pending_confirmation) == (0, 0)
+    assert stage.names() == before
+    stage.tree.heal()
+    assert (await stage.run()).unchanged == 100
+
+
+async def test_a_directory_that_became_a_file_is_gone(tmp_path: Path) -> None:
+    tree = films(40).add(f"{ROOT}/Heat.mkv/disc.mkv")
+    stage = Stage(tmp_path, tree, prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    tree.remove(f"{ROOT}/Heat.mkv")
+    tree.add(f"{ROOT}/Heat.mkv")
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 4 * HOUR
+    assert {name for name in stage.names() if "Heat" in name} == {"Heat.strm"}
 
 
 async def test_an_excluded_directory_is_reconfigured_and_below_a_depth_limit_nothing_is_judged(tmp_path: Path) -> None:
@@ -319,6 +342,21 @@ async def test_sidecars_go_with_their_film_and_not_before(tmp_path: Path) -> Non
     await stage.run()
     assert stage.names() & {"a/film1.strm", "a/film1.zh.srt", "a/film2.strm"} == set()
     assert {"a/film2.nfo", "a/folder.jpg"} <= stage.names()
+
+
+@pytest.mark.parametrize("gone", ["film1.mkv", "", "film2.mkv"], ids=["the film", "its directory", "another film"])
+async def test_what_belongs_to_a_film_that_somebody_changed_stays_with_it(tmp_path: Path, gone: str) -> None:
+    tree = films(40).add(*(f"{ROOT}/a/film{number}.mkv" for number in range(3)))
+    tree.add(f"{ROOT}/a/film1.srt", content=b"text")
+    stage = Stage(tmp_path, tree, sidecars={}, prune={"mode": "Delete", "maxPercent": 50})
+    await stage.run()
+    (tmp_path / "a/film1.strm").write_bytes(b"http://mine.lan/film1")
+    tree.remove(f"{ROOT}/a/film1.srt")
+    tree.remove(f"{ROOT}/a/{gone}".rstrip("/"))
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 4 * HOUR
+    assert {"a/film1.strm", "a/film1.srt"} <= stage.names()
 
 
 async def test_mounts_only_is_believed_where_there_never_was_anything_else(tmp_path: Path) -> None:

@@ -1,11 +1,20 @@
-"""The trash is kept as long as it was promised, whatever the clock or the records go through; then it goes."""
+"""The trash is kept as long as was promised, whatever the clock or the records go through; and can be given back."""
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pantograph.strm.changes import Changes
+from pantograph.strm.manifest import Manifest
+from pantograph.strm.removal import Remover, restore
+from pantograph.strm.state import Owner, StateDir
+from pantograph.strm.target import Target
 from tests.simulation.strm.bench import HOUR, ROOT, Stage, films
 
 DAY = 24 * HOUR
@@ -79,3 +88,102 @@ async def test_what_a_later_run_of_the_same_name_adds_is_kept_as_long(tmp_path: 
     stage.tree.remove(f"{ROOT}/shelf0/show1/film 0013.mkv")
     assert (await stage.run(name="took")).pruned == 1
     assert await days_kept(stage) == 7
+
+
+def give_back(stage: Stage, run: str) -> tuple[int, list[str]]:
+    """How many files came back, and whose place was taken."""
+    owner = Owner("local", "media", "films", ROOT)
+    with (
+        closing(Target(stage.target)) as target,
+        closing(StateDir.open(target, owner, adopt=False)) as state,
+        closing(Manifest(state.manifest, durable=False)) as manifest,
+    ):
+        return restore(target, state, run, changes=Changes(manifest))
+
+
+async def test_it_gives_back_what_a_run_took(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, films(40), prune={"mode": "Trash", "maxPercent": 50})
+    await stage.run()
+    whole = stage.files()
+    stage.tree.remove(f"{ROOT}/shelf0/show1")
+    for number in range(3):
+        await stage.run(name=f"n{number}")
+        stage.clock.seconds += 4 * HOUR
+    assert len(stage.files()) == 30
+    assert give_back(stage, "n2") == (10, [])
+    assert stage.files() == whole
+    for _ in range(4):
+        await stage.run()
+        stage.clock.seconds += 10 * HOUR
+    assert stage.files() == whole, "what a person brought back is the person's"
+
+
+async def test_what_cannot_be_read_of_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = await trashing(tmp_path)
+    stage.tree.remove(f"{ROOT}/shelf0/show2/film 0025.mkv")
+    await stage.run(name="took")
+    opening = os.open
+
+    def failing(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "show1" and dir_fd is not None and "trash" in str(Path(f"/proc/self/fd/{dir_fd}").readlink()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return opening(path, flags, mode, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            give_back(stage, "took")
+    assert "took/shelf0/show1/film 0012.strm" in in_trash(tmp_path)
+    give_back(stage, "took")
+    assert (len(stage.names()), in_trash(tmp_path)) == (40, set())
+
+
+async def test_where_a_file_stands_in_the_place_of_a_directory_the_rest_comes_back(tmp_path: Path) -> None:
+    stage = await trashing(tmp_path)
+    stage.tree.remove(f"{ROOT}/shelf0/show2/film 0025.mkv")
+    await stage.run(name="took")
+    (tmp_path / "shelf0/show1").rename(tmp_path / "elsewhere")
+    (tmp_path / "shelf0/show1").write_bytes(b"somebody's")
+    assert give_back(stage, "took") == (1, ["shelf0/show1/film 0012.strm"])
+    assert in_trash(tmp_path) == {"took/shelf0/show1/film 0012.strm"}
+    assert "shelf0/show2/film 0025.strm" in stage.names()
+
+
+async def test_what_a_killed_run_took_and_a_person_brought_back_is_the_persons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    stage = Stage(tmp_path, films(40), prune={"mode": "Trash"})
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    to_trash = Remover._to_trash
+
+    def dying(remover: Remover, state: StateDir, local: str, name: str) -> None:
+        to_trash(remover, state, local, name)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remover, "_to_trash", dying)
+        with pytest.raises(Killed):
+            await stage.run(name="took")
+    assert give_back(stage, "took") == (1, [])
+    for _ in range(2):
+        await stage.run()
+    assert "shelf0/show1/film 0012.strm" in stage.names()
+
+
+async def test_a_later_run_of_the_same_name_replaces_nothing_in_it(tmp_path: Path) -> None:
+    stage = await trashing(tmp_path)
+    place = tmp_path / ".pantograph/trash/took/shelf0/show1/film 0012.strm"
+    place.write_bytes(b"what lay there before")
+    stage.tree.add(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/shelf0/show1/film 0012.mkv")
+    report = await stage.run(name="took")
+    assert (report.pruned, report.failed) == (0, 1)
+    (message,) = [each.message for each in report.samples if each.reason == "RemoveFailed"]
+    assert "give each run a name of its own" in message
+    assert place.read_bytes() == b"what lay there before"
+    assert (await stage.run()).pruned == 1

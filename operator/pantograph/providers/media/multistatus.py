@@ -30,6 +30,8 @@ class Resource:
     href: str = ""
     status: str = ""
     """Of the whole resource; empty when its properties came."""
+    is_told: bool = False
+    """Some of its properties came; without any nobody knows whether it is a directory."""
     is_collection: bool = False
     properties: dict[str, str] = field(default_factory=dict)
 
@@ -112,5 +114,6 @@ class Multistatus:
         elif tag in _TEXTS:
             self._found[tag.removeprefix(_DAV)] = text
         elif tag == _PROPSTAT and " 200" in self._found.get("status", ""):
+            self._resource.is_told = True
             self._resource.properties |= self._found
             self._resource.is_collection |= self._found_collection

@@ -64,7 +64,7 @@ class WebDav:
             return Listing(path, tuple(entries), False, broke_off.message, skipped=tuple(skipped))
         if own is not None and not own.is_collection:
             raise NotFound(f"{self._name}: {path} is no directory")
-        if own is None:
+        if own is None and not doubts:
             doubts.append("the directory itself is not in the answer")
         why = "; ".join(doubts) or f"207, a whole document of {len(answer.resources)} responses"
         return Listing(path, tuple(entries), not doubts, why, skipped=tuple(skipped), fingerprint=answer.digest)
@@ -146,13 +146,18 @@ class WebDav:
                 skipped.append(Skipped(found.href, "is not UTF-8"))
                 continue
             if self._is_at(path, segments):
-                own = found
+                if found.is_refused or not found.is_told:
+                    doubts.append(f"the directory itself answered {found.status or 'without properties'}")
+                else:
+                    own = found
             elif not segments or not self._is_at(path, segments[:-1]):
                 raise self._wrong_directory(path, found)
             elif found.is_refused:
                 doubts.append(f"{segments[-1]} answered {found.status}")
             elif fault := name_fault(segments[-1]):
                 skipped.append(Skipped(segments[-1], fault))
+            elif not found.is_told:
+                doubts.append(f"{segments[-1]} came without properties")
             else:
                 entries.append(_entry(found, segments[-1], path))
         return own, entries, skipped, doubts

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _INVENTORY: Final = "inventory"
 _SEPARATOR: Final = "/"
 """No name holds it."""
-_FILE: Final = f"name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, {COLUMNS}"
+_FILE: Final = f"name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, confirm, {COLUMNS}"
 
 
 class Intent(NamedTuple):
@@ -61,6 +61,8 @@ class FileRow:
     remote_size: int | None = None
     remote_time: float | None = None
     missing: Missing | None = None
+    confirm: bool = False
+    """That it is missing is not believed before further scans confirm it."""
 
     def record(self, directory: int) -> Record:
         """As it is stored."""
@@ -168,6 +170,12 @@ class Files:
         self._count_anew()
         self._manifest.execute("DELETE FROM files WHERE dir=? AND name=?", (directory, name))
 
+    def disown(self, local: str, names: Iterable[str]) -> None:
+        """These files in a directory of the target are somebody's own."""
+        for (directory,) in self._db.execute("SELECT id FROM dirs WHERE local=?", (local,)).fetchall():
+            for name in names:
+                self.forget(directory, name)
+
     def inventory(self) -> dict[str, int]:
         """How many files we own, by kind: counted when some came or went, remembered otherwise."""
         remembered = self._manifest.get(_INVENTORY)
@@ -198,7 +206,7 @@ def _intents(announced: Announced) -> Iterator[Intent]:
 
 
 def _file(row: tuple[Any, ...]) -> FileRow:
-    name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, *missing = row
+    name, kind, remote, digest, intent, size, mtime_ns, remote_size, remote_time, confirm, *missing = row
     return FileRow(
         name=name,
         kind=kind,
@@ -210,4 +218,5 @@ def _file(row: tuple[Any, ...]) -> FileRow:
         remote_size=remote_size,
         remote_time=remote_time,
         missing=mark_of(missing),
+        confirm=bool(confirm),
     )
