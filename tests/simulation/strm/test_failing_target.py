@@ -7,10 +7,12 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from pantograph.strm import target
 from pantograph.strm.relinking import Relinking
 from pantograph.strm.target import Target
 from tests.simulation.strm.bench import ROOT, Stage, films
@@ -30,23 +32,25 @@ def failing(original: Callable[..., Any], name: str, code: int) -> Callable[...,
     return call
 
 
-async def lost_two(target: Path, **prune: Any) -> Stage:
+async def lost_two(place: Path, **prune: Any) -> Stage:
     """A library of which two films have gone; the first of them, by name, makes trouble."""
-    stage = Stage(target, films(60), prune={"mode": "Delete", **prune})
+    stage = Stage(place, films(60), prune={"mode": "Delete", **prune})
     await stage.run()
     for film in ("shelf0/show1/film 0012", "shelf1/show5/film 0051"):
         stage.tree.remove(f"{ROOT}/{film}.mkv")
     return stage
 
 
-@pytest.mark.parametrize(("mode", "call"), [("Delete", "unlink"), ("Trash", "rename"), ("Delete", "open")])
+@pytest.mark.parametrize(
+    ("mode", "where", "call"), [("Delete", os, "unlink"), ("Trash", target, "rename_anew"), ("Delete", os, "open")]
+)
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
 async def test_a_file_that_cannot_be_removed_is_named_and_the_others_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, call: str, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, where: ModuleType, call: str, code: int
 ) -> None:
     stage = await lost_two(tmp_path, mode=mode, maxPercent=50)
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, failing(getattr(os, call), FILM, code))
+        patch.setattr(where, call, failing(getattr(where, call), FILM, code))
         report = await stage.run()
         assert (report.result, report.pruned, report.failed) == ("Degraded", 1, 1)
         (issue,) = [each for each in report.samples if each.reason == "RemoveFailed"]
