@@ -134,6 +134,12 @@ class LastRun(RunSummary):
 
     scope: Subtrees | None = None
     """The parts of the source that it looked at; absent: the whole."""
+    approved_run: RunId | None = None
+    """The run whose candidates were approved."""
+    approved_digest: Digest | None = None
+    """The digest of these candidates."""
+    approved_rewrite: RunId | None = None
+    """The run that asked, whose rewrites were approved."""
     message: Text | None = None
     """What it has to say."""
     remedy: Text | None = None
@@ -170,7 +176,10 @@ class Sample(Model):
 
 
 class LastHandled(Model):
-    """The annotations that were obeyed, each by the value that was; the same value does nothing again."""
+    """The annotations that were obeyed, each by the value that was; the same value does nothing again.
+
+    Approvals stand here when they are used up.
+    """
 
     reconcile_at: Token | None = None
     """`pantograph.dev/reconcile-at` as a request for a run."""

@@ -13,6 +13,7 @@ from typing import Any
 from pantograph.api import crd
 from pantograph.controllers import faults
 from pantograph.controllers.operations import underway
+from pantograph.controllers.strmsyncjob.approvals import USED_UP
 from pantograph.controllers.strmsyncjob.removing import FILES_KEPT, PURGE_FAILED
 from pantograph.controllers.strmsyncjob.verdicts import NEEDS_A_PERSON, RUN_FAILED
 from pantograph.controllers.templatereplica.follower import _TASK_TYPES
@@ -29,7 +30,7 @@ CHECKOUT = Path(__file__).parents[3]
 CODE = CHECKOUT / "operator" / "pantograph"
 KINDS = ("proxmoxcluster", "vmtemplate", "templatereplica", "dataserver", "strmsyncjob")
 _STEP_ERRORS = {"SecretNotFound": 0, "Waiting": 0, "Transient": 0, "Terminal": 0, "StrmError": 0, "_refusal": 0}
-_OTHER_CALLS = {"unknown": 1, "_rule": 2, "_refuse": 2}
+_OTHER_CALLS = {"unknown": 1, "_rule": 2, "refuse": 2}
 """Functions of ours that take a reason, and as which positional argument."""
 _COMMAND_ONLY = frozenset({"NoWatch", "NotRewritable", "NothingToRestore", "RunUnknown"})
 """What `pantograph strm` says of actions that no controller orders."""
@@ -51,7 +52,7 @@ def reasons() -> Mapping[str, set[str]]:
     found[underway(FETCH)].add("vmtemplate")
     found[UPSTREAM_FAILED].add("common")
     found[underway("Run")].add("strmsyncjob")
-    for reason in (FILES_KEPT, PURGE_FAILED, RUN_FAILED):
+    for reason in (FILES_KEPT, PURGE_FAILED, RUN_FAILED, USED_UP):
         found[reason].add("strmsyncjob")
     for error in _subclasses(kube.KubeError):
         if error not in (kube.Conflict, kube.OutcomeUnknown):  # these two never end in a condition: it is read again

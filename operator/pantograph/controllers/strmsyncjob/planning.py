@@ -8,6 +8,7 @@ from typing import Final
 from pantograph.api.conditions import SUSPENDED
 from pantograph.api.names import short_hash
 from pantograph.api.units import format_timestamp, parse_duration
+from pantograph.controllers.strmsyncjob.approvals import approved, has_failed_with
 from pantograph.controllers.strmsyncjob.cron import BadSchedule, Timetable, consult, starting_deadline_s
 from pantograph.controllers.strmsyncjob.recording import wish_of
 from pantograph.controllers.strmsyncjob.requests import requested
@@ -49,6 +50,7 @@ async def plan(scope: JobScope) -> None:
         return
     wishes = await requested(scope)
     wishes += _interrupted(scope) + _spec(scope) + _cron(scope) + _retry(scope) + _hints(scope) + _notify(scope)
+    wishes += _timely(scope, await approved(scope), wishes)
     await _say_what_was_missed(scope)
     wish = merge(wishes)
     if scope.going_on is None:
@@ -90,6 +92,15 @@ async def _say_what_was_missed(scope: JobScope) -> None:
 def _policy(scope: JobScope) -> str:
     schedule = scope.object.spec.schedule
     return "Forbid" if schedule is None else schedule.concurrency_policy
+
+
+def _timely(scope: JobScope, approvals: list[Wish], others: list[Wish]) -> list[Wish]:
+    """The approvals that a run may have now. One with which a run has failed waits for whatever run comes next."""
+    if scope.object.spec.dry_run:
+        return []
+    if any(each.scope.is_whole and not each.notify_only for each in others):
+        return approvals
+    return [each for each in approvals if not has_failed_with(scope, each)]
 
 
 def _interrupted(scope: JobScope) -> list[Wish]:

@@ -41,6 +41,7 @@ def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> R
     """What the run is asked to do, as the status keeps it. Of many parts, or long ones, the first are kept."""
     paths = list(wish.scope.paths)
     shown = _first_of(paths)
+    approval = wish.approve_prune if not dry_run else None  # which proves nothing, and so does nothing by one
     return RunRequest(
         id=run,
         trigger=wish.trigger,
@@ -48,9 +49,9 @@ def request_of(wish: Wish, *, run: str, dry_run: bool, purge: bool = False) -> R
         scope_size=len(paths) if shown != paths and not wish.scope.is_whole else None,
         shallow=True if wish.scope.shallow and not wish.scope.is_whole else None,
         dry_run=dry_run or None,
-        approved_run=wish.approve_prune[0] if wish.approve_prune else None,
-        approved_digest=wish.approve_prune[1] if wish.approve_prune else None,
-        approved_rewrite=wish.approve_rewrite,
+        approved_run=approval[0] if approval else None,
+        approved_digest=approval[1] if approval else None,
+        approved_rewrite=wish.approve_rewrite if not dry_run else None,
         rebuild_manifest=wish.rebuild_manifest or None,
         purge=purge or None,
         notify_only=wish.notify_only or None,
@@ -202,6 +203,9 @@ def _last_run(run: RunStatus, result: RunResult, now: datetime) -> LastRun:
         remote_requests=result.remote_requests,
         incomplete_dirs=result.incomplete_dirs,
         scope=run.scope,
+        approved_run=run.approved_run,
+        approved_digest=run.approved_digest,
+        approved_rewrite=run.approved_rewrite,
         message=truncate(result.message, TEXT_BYTES) or None,
         remedy=truncate(result.remedy, TEXT_BYTES) or None,
         prune_blocked=truncate(result.prune_blocked, TEXT_BYTES) or None,

@@ -14,6 +14,7 @@ from pantograph.api.strmstatus import RunStatus, Stopping
 from pantograph.controllers import operations
 from pantograph.controllers.mediasources import Login
 from pantograph.controllers.runs.port import RunOrder, RunState, Silence
+from pantograph.controllers.strmsyncjob.approvals import drop_approvals, settle_approvals
 from pantograph.controllers.strmsyncjob.recording import (
     PROGRESS_S,
     follow_progress,
@@ -105,7 +106,7 @@ async def stop_run(scope: JobScope) -> None:
         if scope.going_on is not None:
             ask_to_stop(scope, "Requested")
         else:
-            _drop_what_waits(scope)
+            await _drop_what_waits(scope)
     await keep_stopping(scope)
 
 
@@ -187,6 +188,7 @@ async def _settle_end(scope: JobScope, ended: Operation, state: RunState | None)
 async def _record(scope: JobScope, ended: Operation, run: RunStatus, result: RunResult) -> None:
     whole = is_whole(run)
     record(scope.status, run, result, scope.now)
+    await settle_approvals(scope, run, result)
     if whole:
         scope.status.judged_digest = scope.status.applied_digest
     if not run.purge:
@@ -251,7 +253,8 @@ def _run(scope: JobScope) -> RunStatus:
     return made_up
 
 
-def _drop_what_waits(scope: JobScope) -> None:
+async def _drop_what_waits(scope: JobScope) -> None:
     scope.status.run = None
     obeyed(scope, *settled_by(Cause))
+    await drop_approvals(scope)
     scope.media.watches.drop_hints(scope.key)

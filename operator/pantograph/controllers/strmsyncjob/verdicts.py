@@ -7,9 +7,9 @@ from hashlib import sha256
 from typing import Final
 
 from pantograph.api.conditions import ConditionStatus, name_some
-from pantograph.api.meta import GROUP
 from pantograph.api.run import RunResult
-from pantograph.api.strmstatus import Asked, LastRun, StrmSyncJobStatus
+from pantograph.api.strmstatus import LastRun, StrmSyncJobStatus
+from pantograph.controllers.strmsyncjob.approvals import approval_remedy
 from pantograph.controllers.strmsyncjob.scope import JobScope
 from pantograph.engine.errors import StepError, Terminal, Transient
 
@@ -93,7 +93,7 @@ def verdict(scope: JobScope) -> StepError | None:
     if last.result == "Failed":
         return _failure(scope, last)
     if (asked := scope.status.blocked) is not None:  # by this run, or by one that no run over the whole has followed
-        return Terminal(asked.reason, asked.message or "", remedy=_approval(scope, asked))
+        return Terminal(asked.reason, asked.message or "", remedy=approval_remedy(scope, asked))
     match last.result:
         case "Blocked":  # a dry run: nothing that it lists can be approved
             remedy = "set spec.dryRun to false; the run then asks for an approval"
@@ -142,15 +142,6 @@ def _failure(scope: JobScope, last: LastRun) -> StepError:
     left_s = (again - scope.now).total_seconds()
     after = left_s if left_s > 0 else None  # it is due: whatever keeps it from beginning, nobody asks in a loop
     return Transient(reason, message, after, remedy=last.remedy)
-
-
-def _approval(scope: JobScope, asked: Asked) -> str:
-    meta = scope.object.metadata
-    annotate = f"kubectl annotate strmsyncjob {meta.name} -n {meta.namespace} --overwrite"
-    if asked.reason == "RewriteLimit":
-        return f"look at the reasons, then allow it once: {annotate} {GROUP}/approve-rewrite={asked.run}"
-    look = f"look at what is gone (pantograph strm candidates {asked.run}, or the run's log)"
-    return f"{look}, then approve exactly that: {annotate} {GROUP}/approve-prune={asked.run}"
 
 
 def _would(last: LastRun) -> str:
