@@ -41,11 +41,20 @@ def left_by(ended: Ended, *, scope: Subtrees, wanted: Iterable[Subtrees]) -> lis
             return []
         if ended.unfinished:
             # Below a directory in which only a file was not written, all was listed.
-            shallow = scope.shallow or not ended.incomplete_dirs
-            return [part_of(path, shallow=shallow) for path in ended.unfinished]
+            if not ended.incomplete_dirs:
+                return [part_of(path, shallow=True) for path in ended.unfinished]
+            return list(dict.fromkeys(part for path in ended.unfinished for part in _left_at(path, scope)))
     # A directory that is heard of counts as known from then on: only a deep look lists it for certain.
     heard_of_none = not ended.remote_requests or list(ended.unfinished) == [""]
     return [part_of(path, shallow=part.shallow and heard_of_none) for part in wanted for path in part.paths or ("",)]
+
+
+def _left_at(path: str, scope: Subtrees) -> list[Subtrees]:
+    """Which parts of `scope` were not reached, or not to their end, because of a directory that could not be listed."""
+    own = part_of(path, shallow=scope.shallow)
+    behind = [part_of(each, shallow=scope.shallow) for each in scope.paths if not path or each.startswith(f"{path}/")]
+    # One that was only on the way is listed with those that it leads to.
+    return [own, *behind] if not behind or scope.absorbs(own) else behind
 
 
 def part_of(path: str, *, shallow: bool) -> Subtrees:

@@ -60,8 +60,9 @@ class Walk:
     _answered: bool = False
     _root: Likeness | None = None
     frontier: list[FrontierItem] = field(default_factory=list)
-    moved: set[str] = field(default_factory=set)
-    """Paths of directories whose place in the target was another's."""
+    strange: set[str] = field(default_factory=set)
+    """Paths of directories below which nothing is known: their place in the target was another's, or they are back from
+    having been missing, and whatever was heard of them meanwhile led nowhere."""
 
     @property
     def ordinary(self) -> bool:
@@ -244,9 +245,6 @@ class Walk:
             settle = partial(self.manifest.directories.settle, directory, run=self.run if proved else None)
             self.batch.settlements.append(settle)
         self._adopt_plan(item, directory, disk, plan, quieted)
-        if item.path in self.moved:  # none of those in it was listed under the path that it has now
-            self.moved.update(below(item.path, name) for name in wanted.dirs)
-            children = {}
         return self._descend(item, wanted.dirs, children, listing, complete=complete)
 
     def _scan(self, item: FrontierItem) -> dict[str, OnDisk] | None:
@@ -318,6 +316,8 @@ class Walk:
         directories = directory_marks(children, wanted, rules=rules, now=now)
         for child, missing in directories:
             self.manifest.directories.mark(child.id, missing)
+        if not self.ordinary:
+            self.strange.update(child.path for child, missing in directories if missing is None)
         return bool(marks or directories)
 
     def _register(self, item: FrontierItem, directory: int, children: dict[str, DirRow], wanted: Wanted) -> bool:
@@ -341,7 +341,7 @@ class Walk:
         for path, place, _ in dirs:
             if path not in settled and place in places:
                 self.manifest.directories.take(places[place], path)
-                self.moved.add(path)
+                self.strange.add(path)
         changed = [each for each in dirs if (known := settled.get(each[0])) is None or known.mount != each[2]]
         if changed:
             self.manifest.directories.add_all(changed, parent=directory)
@@ -359,10 +359,12 @@ class Walk:
         """What is to be listed next. `children` None: all of them are known, and none was listed by this run."""
         found: list[FrontierItem] = []
         modified = _dir_times(listing) if self.times.records and dirs else {}
+        if item.path in self.strange:
+            self.strange.update(below(item.path, name) for name in dirs)
         for name, local in sorted(dirs.items()):
             path, place, time = below(item.path, name), below(item.local, local), modified.get(name)
-            known = None if children is None else children.get(path)
-            if path in self.queued or not self.scope.covers(path, known=children is None or known is not None):
+            known = None if children is None or path in self.strange else children.get(path)
+            if path in self.queued or not self.scope.covers(path, known=known is not None):
                 continue
             if known is not None and self.times.untouched(known, place, time):
                 self._pass_over(known)

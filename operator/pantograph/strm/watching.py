@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from pantograph.clock import Clock
 from pantograph.providers.media.port import Hint, HintKind, MediaSource
-from pantograph.strm.leftovers import MAX_PARTS, Ended, Leftovers, left_by
+from pantograph.strm.leftovers import MAX_PARTS, Ended, Leftovers, left_by, part_of
 from pantograph.strm.subtrees import Subtrees
 
 LONGEST_PAUSE_S: Final = 300.0
@@ -22,101 +22,113 @@ class Hints:
 
     root: str
     left: Leftovers = field(default_factory=Leftovers)
-    _directories: set[str] = field(default_factory=set)
-    _whole: bool = False
+    _parts: set[Subtrees] = field(default_factory=set)
+    """One directory each, or the whole; none that another one looks at, too."""
     _at_work: Subtrees | None = None
     """What the run at work looks at."""
-    _taken: Subtrees | None = None
+    _taken: set[Subtrees] = field(default_factory=set)
     """What was heard of that."""
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, hint: Hint) -> None:
         """A thousand hints about one directory are one."""
-        if hint.kind in (HintKind.RESCAN, HintKind.LOST):
-            # A lost watch may have missed anything; it says RESCAN when it stands again.
-            self._whole = self._whole or hint.kind is HintKind.RESCAN
-        else:
+        if hint.kind is HintKind.RESCAN:
+            self._add(Subtrees())
+        elif hint.kind is not HintKind.LOST:  # it may have missed anything, and says RESCAN when it stands again
             self._concern(hint)
-        if len(self._directories) > MAX_PARTS:
-            self._whole = True
-        if self._whole:
-            self._directories.clear()
-        if self._whole or self._directories:
-            self._heard.set()
 
     async def wait(self) -> None:
         """Until something was heard that no run has taken."""
         await self._heard.wait()
 
     @property
-    def pending(self) -> Subtrees | None:
-        """What was heard and is to be looked at; None: nothing."""
-        if self._whole:
-            return Subtrees()
-        return Subtrees(tuple(sorted(self._directories)), shallow=True) if self._directories else None
+    def pending(self) -> list[Subtrees]:
+        """What was heard and is to be looked at, each by a run of its own."""
+        return _gathered(self._parts)
 
     def due(self, now: float) -> list[Subtrees]:
         """What is to be looked at now (of a monotonic clock), each by a run of its own: what was heard, and what is to
-        be tried again. That comes first, as it comes seldom."""
-        left = self.left.due(now)
-        if self._whole or any(part.is_whole for part in left):
-            return [Subtrees()]
-        deep = {path for part in left if not part.shallow for path in part.paths}
-        shallow = self._directories | {path for part in left if part.shallow for path in part.paths}
-        found = ((deep, False), (shallow, True))
-        return [Subtrees(tuple(sorted(paths)), shallow=is_shallow) for paths, is_shallow in found if paths]
+        be tried again. What is to be looked at with all below it comes first, as it comes seldom."""
+        return _gathered([*self.left.due(now), *self._parts])
 
     def begin(self, scope: Subtrees) -> None:
         """A run over `scope` begins, which may be older than what was heard last: only what it looks at is taken."""
         self._give_back()
         self._at_work = scope
-        pending = self.pending
-        if pending is None:
-            return
-        if scope.absorbs(pending):
-            self._taken = pending
+        self._taken = {part for part in self._parts if scope.absorbs(part)}
+        self._parts -= self._taken
+        if not self._parts:
             self._heard.clear()
-            self._directories, self._whole = set(), False
-        elif not pending.is_whole:
-            found = {each for each in self._directories if scope.absorbs(Subtrees((each,), shallow=True))}
-            self._taken = Subtrees(tuple(sorted(found)), shallow=True) if found else None
-            self._directories -= found
 
     def end(self, ended: Ended, *, now: float, took_s: float) -> None:
         """The run at work is over, after so many seconds: what it has left is tried again later."""
         scope, taken = self._at_work, self._taken
-        self._at_work = self._taken = None
+        self._at_work, self._taken = None, set()
         if scope is None:  # it began before anybody listened, and everything is looked at once somebody does
             return
-        wanted = {*self.left.within(scope), *([] if taken is None else [taken])}
-        parts = left_by(ended, scope=scope, wanted=wanted)
+        parts = left_by(ended, scope=scope, wanted={*self.left.within(scope), *taken})
         # One that failed goes on where it stopped. One that came to its end was as dear as the next one will be.
         self.left.replace(scope, parts, now=now, rest_s=0.0 if ended.result == "Failed" else took_s)
 
     def clear(self) -> None:
         """Nothing that was heard or left need be looked at."""
         self._heard.clear()
-        self._directories, self._whole = set(), False
-        self._at_work = self._taken = None
+        self._parts, self._taken = set(), set()
+        self._at_work = None
         self.left.clear()
 
     def _give_back(self) -> None:
         """The run that began last has come to no end: what it took is still to be looked at."""
-        taken, self._taken = self._taken, None
-        if taken is None:
-            return
-        self._whole = self._whole or taken.is_whole
-        self._directories = set() if self._whole else self._directories | set(taken.paths)
-        self._heard.set()
+        taken, self._taken = self._taken, set()
+        for part in taken:
+            self._add(part)
 
     def _concern(self, hint: Hint) -> None:
-        base = self.root.rstrip("/")
+        base, came = self.root.rstrip("/"), hint.is_dir and hint.kind is HintKind.CHANGED
+        if came and f"{base}/".startswith(f"{hint.path.rstrip('/')}/"):
+            self._add(Subtrees())
         if not hint.path.startswith(f"{base}/"):
             return
         relative = hint.path[len(base) + 1 :]
-        self._directories.add(relative.rpartition("/")[0])
-        if hint.is_dir and hint.kind is HintKind.CHANGED:
-            self._directories.add(relative)
+        # A directory that came may have the name of one that is known, and any other content; those above it are listed
+        # on the way.
+        self._add(part_of(relative, shallow=False) if came else part_of(relative.rpartition("/")[0], shallow=True))
+
+    def _add(self, part: Subtrees) -> None:
+        if any(wider in self._parts for wider in _as_wide(part)):
+            return
+        if not part.shallow:
+            self._parts = {each for each in self._parts if not part.absorbs(each)}
+        self._parts.add(part)
+        if len(self._parts) > MAX_PARTS:
+            self._parts = {Subtrees()}
+        self._heard.set()
+
+
+def _as_wide(part: Subtrees) -> Iterator[Subtrees]:
+    """Of one directory, or the whole: all that look at everything that it looks at."""
+    yield part
+    path = "".join(part.paths)
+    while path:
+        yield part_of(path, shallow=False)
+        path = path.rpartition("/")[0]
+    yield Subtrees()
+
+
+def _gathered(parts: Collection[Subtrees]) -> list[Subtrees]:
+    """As few as they can be looked at by: the whole, or some with all below them, and some without."""
+    if any(part.is_whole for part in parts):
+        return [Subtrees()]
+    deep = _joined(part for part in parts if not part.shallow)
+    shallow = _joined(part for part in parts if part.shallow and not (deep and deep.absorbs(part)))
+    return [each for each in (deep, shallow) if each]
+
+
+def _joined(parts: Iterable[Subtrees]) -> Subtrees | None:
+    """Parts that are equally deep, as one."""
+    found = list(parts)
+    paths = {path for part in found for path in part.paths}
+    return Subtrees(tuple(sorted(paths)), shallow=found[0].shallow) if found else None
 
 
 async def follow(

@@ -41,9 +41,8 @@ def watchfiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watchfiles:
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
     def replace(body: str) -> None:
-        text = (
-            f"import os, sys, time\nclass Change:\n    deleted = 3\ndef watch(*_, **__):\n    {body}\n    yield set()\n"
-        )
+        change = "class Change:\n    added, deleted = 1, 3\n"
+        text = f"import os, sys, time\n{change}def watch(*_, **__):\n    {body}\n    yield set()\n"
         (folder / "watchfiles.py").write_text(text)
 
     return replace
@@ -127,6 +126,38 @@ async def test_a_folder_for_which_the_kernel_has_no_watches_left_is_polled(root:
         (root / "new.mkv").touch()
         assert await anext(hints) == Hint(HintKind.CHANGED, "/new.mkv", is_dir=False)
         await hints.aclose()
+
+
+async def test_a_directory_that_takes_the_place_of_another_is_told_as_one_and_a_file_is_not(root: Path) -> None:
+    for name in ("A", "B"):
+        (root / name / "S1").mkdir(parents=True)
+        (root / name / "S1" / f"{name}.mkv").touch()
+    hints = watch(root)
+    async with asyncio.timeout(60):
+        assert (await anext(hints)).kind is HintKind.RESCAN
+        (root / "A").rename(root / "old")
+        (root / "B").rename(root / "A")
+        (root / "film.mkv").touch()
+        (root / "link").symlink_to("A")
+        wanted = {
+            Hint(HintKind.CHANGED, "/A", is_dir=True),
+            Hint(HintKind.CHANGED, "/old", is_dir=True),
+            Hint(HintKind.CHANGED, "/film.mkv"),
+            Hint(HintKind.CHANGED, "/link"),
+        }
+        assert {hint.path for hint in await told(hints, wanted) if hint.is_dir} == {"/A", "/old"}
+        (root / "A/S1/later.mkv").touch()
+        later = await told(hints, {Hint(HintKind.CHANGED, "/A/S1/later.mkv")})
+        assert not any(hint.is_dir for hint in later)
+        await hints.aclose()
+
+
+async def told(hints: AsyncGenerator[Hint, None], wanted: set[Hint]) -> set[Hint]:
+    """All that is told until all that is wanted was."""
+    heard: set[Hint] = set()
+    while not wanted <= heard:
+        heard.add(await anext(hints))
+    return heard
 
 
 async def test_whoever_is_cut_short_leaves_no_watching_process(root: Path) -> None:

@@ -14,7 +14,7 @@ from pantograph.strm.leftovers import Leftovers
 from pantograph.strm.report import Issue, Report, Result
 from pantograph.strm.subtrees import Subtrees
 from pantograph.strm.watching import Hints, follow
-from tests.fakes.mediatree import MediaTree, server_error, short_page
+from tests.fakes.mediatree import Fault, MediaTree, server_error, short_page
 from tests.simulation.strm.bench import ROOT, HandClock, Stage, films
 
 
@@ -25,7 +25,39 @@ def test_a_thousand_hints_are_one_look() -> None:
     hints.hear(Hint(HintKind.DELETED, f"{ROOT}/b/film.mkv"))
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/c/new", is_dir=True))
     hints.hear(Hint(HintKind.CHANGED, "/elsewhere/film.mkv"))
-    assert hints.pending == Subtrees(("a", "b", "c", "c/new"), shallow=True)
+    assert hints.pending == [Subtrees(("c/new",)), Subtrees(("a", "b"), shallow=True)]
+
+
+def test_what_lies_below_a_directory_that_came_is_looked_at_with_it_in_whatever_order_it_was_heard_of() -> None:
+    told = [Hint(HintKind.CHANGED, f"{ROOT}/a/new/film{number}.mkv") for number in range(9)]
+    told.append(Hint(HintKind.CHANGED, f"{ROOT}/a/new/s1", is_dir=True))
+    came = Hint(HintKind.CHANGED, f"{ROOT}/a/new", is_dir=True)
+    for heard in ([came, *told], [*told, came]):
+        hints = Hints(ROOT)
+        for hint in heard:
+            hints.hear(hint)
+        assert hints.pending == [Subtrees(("a/new",))]
+        hints.begin(hints.pending[0])
+        assert hints.pending == []
+
+
+def test_as_many_new_directories_with_films_as_are_worth_it_are_no_whole_run() -> None:
+    hints = Hints(ROOT)
+    for number in range(500):
+        hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/new{number}", is_dir=True))
+        hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/new{number}/film.mkv"))
+    assert [(len(part.paths), part.shallow) for part in hints.pending] == [(500, False)]
+
+
+@pytest.mark.parametrize("path", [ROOT, "/"])
+def test_a_directory_that_took_the_place_of_the_source_or_of_one_above_it_is_a_whole_run(path: str) -> None:
+    hints = Hints(ROOT)
+    hints.hear(Hint(HintKind.CHANGED, f"{ROOT}rary", is_dir=True))
+    hints.hear(Hint(HintKind.CHANGED, path))
+    hints.hear(Hint(HintKind.DELETED, path, is_dir=True))
+    assert hints.pending == []
+    hints.hear(Hint(HintKind.CHANGED, path, is_dir=True))
+    assert hints.pending == [Subtrees()]
 
 
 def test_a_lost_watch_looks_at_everything_once_it_stands_again() -> None:
@@ -33,14 +65,14 @@ def test_a_lost_watch_looks_at_everything_once_it_stands_again() -> None:
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/a/film.mkv"))
     hints.hear(Hint(HintKind.LOST, ROOT))
     hints.hear(Hint(HintKind.RESCAN, ROOT))
-    assert hints.pending == Subtrees()
+    assert hints.pending == [Subtrees()]
 
 
 def test_more_places_than_it_is_worth_are_a_whole_run() -> None:
     hints = Hints(ROOT)
     for number in range(501):
         hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/dir{number}/film.mkv"))
-    assert hints.pending == Subtrees()
+    assert hints.pending == [Subtrees()]
 
 
 class Watched(MediaTree):
@@ -133,7 +165,7 @@ async def test_what_is_dropped_is_not_given_back_by_a_run_that_never_began() -> 
     hints.begin(Subtrees())
     hints.clear()
     hints.begin(Subtrees(("a",), shallow=True))
-    assert hints.pending is None
+    assert hints.pending == []
 
 
 async def test_a_run_that_cannot_say_what_it_has_left_is_repeated_deeper_than_it_was() -> None:
@@ -227,6 +259,84 @@ async def test_a_hint_lists_its_directory_and_those_above_and_what_is_new_in_it(
     ]
 
 
+SEEN_GONE, HEARD = "after a run saw it gone", "at once"
+
+
+@pytest.mark.parametrize("when", [HEARD, SEEN_GONE])
+async def test_films_of_a_directory_that_takes_the_place_of_another_come(tmp_path: Path, when: str) -> None:
+    stage = Stage(tmp_path, swappable())
+    await stage.run()
+    hints = Hints(ROOT)
+    rename(stage.tree, "A", "old")
+    if when == SEEN_GONE:
+        await stage.run(trigger="watch", paths=("",), shallow=True)
+    rename(stage.tree, "B", "A")
+    for kind, name in ((HintKind.DELETED, "A"), (HintKind.DELETED, "B"), *came("old", "A")):
+        hints.hear(Hint(kind, f"{ROOT}/{name}", is_dir=True))
+    before = stage.names()
+    stage.tree.listed.clear()
+    for number, scope in enumerate(hints.pending):
+        hints.begin(scope)
+        report = await stage.run(trigger="watch", paths=scope.paths, shallow=scope.shallow)
+        hints.end(report, now=number, took_s=1)
+    assert (hints.pending, hints.left.parts) == ([], [])
+    assert before < stage.names(), "nothing was removed"
+    assert f"{ROOT}/shelf0" not in stage.tree.listed, "nothing came to it"
+    films = {"A/film.strm", "A/S1/film.strm", "A/S1/Extras/film.strm"}
+    assert {f"{name[:-5]} of {whose}.strm" for name in films for whose in "AB"} <= stage.names()
+
+
+def came(*names: str) -> list[tuple[HintKind, str]]:
+    return [(HintKind.CHANGED, name) for name in names]
+
+
+def swappable() -> MediaTree:
+    """Directories of equal structure, and others beside them."""
+    tree = films(50)
+    for name in "AB":
+        tree.add(*(f"{ROOT}/{name}/{place}film of {name}.mkv" for place in ("", "S1/", "S1/Extras/")))
+    return tree
+
+
+def rename(tree: MediaTree, old: str, new: str) -> None:
+    moved = [path for path in tree.files if path.startswith(f"{ROOT}/{old}/")]
+    tree.remove(f"{ROOT}/{old}")
+    tree.add(*(path.replace(f"/{old}/", f"/{new}/", 1) for path in moved))
+
+
+async def test_of_a_directory_that_was_missing_nothing_counts_as_known_when_it_is_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, swappable())
+    await stage.run()
+    stage.tree.remove(f"{ROOT}/A")
+    await stage.run(trigger="watch", paths=("",), shallow=True)
+    rename(stage.tree, "B", "A")
+    stage.tree.listed.clear()
+    await stage.run(trigger="watch", paths=("",), shallow=True)
+    assert stage.tree.listed == [ROOT, f"{ROOT}/A", f"{ROOT}/A/S1", f"{ROOT}/A/S1/Extras"]
+    assert "A/S1/Extras/film of B.strm" in stage.names()
+    stage.tree.listed.clear()
+    await stage.run(trigger="watch", paths=("",), shallow=True)
+    assert stage.tree.listed == [ROOT], "by now it is known"
+
+
+@pytest.mark.parametrize("fault", [server_error, short_page])
+async def test_a_directory_that_came_is_looked_at_again_if_one_above_it_could_not_be_listed(
+    tmp_path: Path, fault: Fault
+) -> None:
+    tree = MediaTree().add(*(f"{ROOT}/a/{name}/s1/film.mkv" for name in "xyz"))
+    stage = Stage(tmp_path, tree)
+    await stage.run()
+    hints = Hints(ROOT)
+    hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/a/z", is_dir=True))
+    hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/a/y/film.mkv"))
+    tree.faults[f"{ROOT}/a"] = fault
+    for scope in hints.pending:
+        hints.begin(scope)
+        report = await stage.run(trigger="watch", paths=scope.paths, shallow=scope.shallow)
+        hints.end(report, now=0, took_s=1)
+    assert hints.due(30) == [Subtrees(("a/z",)), Subtrees(("a/y",), shallow=True)]
+
+
 async def test_a_deleted_directory_is_only_a_candidate(tmp_path: Path) -> None:
     stage = Stage(tmp_path, films(100), prune={"mode": "Delete", "maxPercent": 100})
     await stage.run()
@@ -241,13 +351,13 @@ async def test_a_run_takes_only_what_it_looks_at_and_gives_it_back_if_another_fo
     planned = Subtrees(("a",), shallow=True)
     hints.hear(Hint(HintKind.CHANGED, f"{ROOT}/b/film.mkv"))
     hints.begin(planned)
-    assert hints.pending == Subtrees(("b",), shallow=True)
+    assert hints.pending == [Subtrees(("b",), shallow=True)]
     hints.begin(Subtrees(("c",)))  # the one before is gone without an end
-    assert hints.pending == Subtrees(("a", "b"), shallow=True)
+    assert hints.pending == [Subtrees(("a", "b"), shallow=True)]
     hints.hear(Hint(HintKind.RESCAN, ROOT))
     hints.begin(planned)
-    assert hints.pending == Subtrees()
+    assert hints.pending == [Subtrees()]
     hints.begin(Subtrees())
-    assert hints.pending is None
+    assert hints.pending == []
     hints.end(ended("Succeeded"), now=0, took_s=1)
-    assert (hints.pending, hints.left.parts) == (None, [])
+    assert (hints.pending, hints.left.parts) == ([], [])

@@ -150,4 +150,5 @@ def _told(line: bytes, folder: Path, path: str) -> Iterator[Hint]:
     for change, changed in said.get("changes", ()):
         kind = HintKind.DELETED if change == "deleted" else HintKind.CHANGED
         below = Path(changed).relative_to(folder).as_posix()
-        yield Hint(kind, path if below == "." else f"{path.rstrip('/')}/{below}")
+        is_dir = True if change == "directory" else None
+        yield Hint(kind, path if below == "." else f"{path.rstrip('/')}/{below}", is_dir=is_dir)

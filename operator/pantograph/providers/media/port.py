@@ -106,7 +106,8 @@ class Unread:
 
 class HintKind(StrEnum):
     CHANGED = "Changed"
-    """Something appeared or changed at `path`: list its parent."""
+    """Something appeared or changed at `path`: list its parent. A directory (`is_dir`) appeared: list all of it, for
+    one of that name may be known, and this be another."""
     DELETED = "Deleted"
     """Something went from `path`: list its parent; never take this as proof."""
     RESCAN = "Rescan"

@@ -7,7 +7,8 @@ nothing, for its memory is needed once a watched folder.
 `python -m pantograph.providers.media.watchprocess FOLDER` writes one JSON object a line:
 
 - `{"rescan": true}` once the watch stands, and whenever more has changed than is worth telling one by one;
-- `{"changes": [["changed", PATH], ["deleted", PATH], …]}`;
+- `{"changes": [["changed", PATH], ["deleted", PATH], ["directory", PATH], …]}`, the last for a directory that
+  came to be there: made, or moved to the place of another;
 - `{"fault": WHY}`, if the kernel sets up no watch, and then it ends.
 
 It ends when its standard input closes.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import stat
 import sys
 from itertools import chain
 from typing import Any, Final
@@ -53,12 +55,24 @@ def main(folder: str) -> None:
     for changes in chain([first], batches):
         if select.select([sys.stdin], [], [], 0)[0]:
             return
+        if len(changes) > FLOOD:
+            _say(_RESCAN)
+            continue
         told = [
-            ("deleted" if change is Change.deleted else "changed", path)
+            ("deleted" if change is Change.deleted else _what_is_at(path, came=change is Change.added), path)
             for change, path in sorted(changes, key=lambda each: each[1])
         ]
-        if told and (len(told) > FLOOD or not _say({"changes": told})):
+        if told and not _say({"changes": told}):
             _say(_RESCAN)
+
+
+def _what_is_at(path: str, *, came: bool) -> str:
+    """A directory that is told as changed only is the same one as before, and what changed in it is told apart."""
+    try:
+        is_directory = came and stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:  # it is gone again, which is told next
+        is_directory = False
+    return "directory" if is_directory else "changed"
 
 
 def _say(what: dict[str, Any]) -> bool:

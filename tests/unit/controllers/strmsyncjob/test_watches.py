@@ -77,13 +77,13 @@ async def test_a_folder_is_watched_from_the_deepest_directory_that_holds_all_roo
     assert {await here.next(), await here.next()} == {"films", "shows"}
     assert here.source.watched == ["/Media/Films", "/Media"]
     extras = here.follow("extras", "/Media/Shows/Extras")
-    assert (extras.connected, extras.hints.pending) == (True, Subtrees())
+    assert (extras.connected, extras.hints.pending) == (True, [Subtrees()])
     for each in (films, shows, extras):
         each.hints.clear()
     here.source.streams[-1].put_nowait(Hint(HintKind.CHANGED, "/Media/Shows/Dark/a.mkv"))
     assert await here.next() == "shows"
-    assert (films.hints.pending, extras.hints.pending) == (None, None)
-    assert shows.hints.pending == Subtrees(("Dark",), shallow=True)
+    assert (films.hints.pending, extras.hints.pending) == ([], [])
+    assert shows.hints.pending == [Subtrees(("Dark",), shallow=True)]
     await here.watches.close()
 
 
@@ -138,9 +138,9 @@ async def test_what_a_run_took_and_left_is_tried_again_later_unless_it_is_droppe
     films.hints.clear()
     here.source.streams[0].put_nowait(Hint(HintKind.DELETED, "/Films/Old/a.mkv"))
     await here.next()
-    assert films.hints.pending is not None
-    films.hints.begin(films.hints.pending)
-    assert films.hints.pending is None
+    (pending,) = films.hints.pending
+    films.hints.begin(pending)
+    assert films.hints.pending == []
     here.watches.end_run(job("films"), RunResult(result="Failed"), took_s=20)
     assert (here.watches.left(job("films")), films.hints.due(clock.monotonic())) == (["/Old"], [])
     clock.passed_s += 30
