@@ -116,7 +116,13 @@ async def test_an_entry_without_properties_is_no_file_and_makes_it_partial(
     fake.answer("/dav/Movies/", text)
     listing = await source.list("/Movies")
     assert (listing.complete, listing.entries) == (False, ())
-    assert listing.why == "Heat.mkv came without properties"
+    assert listing.why == "Heat.mkv answered without properties"
+
+
+async def test_a_status_without_properties_is_none(fake: ScriptedWebDav, source: WebDav) -> None:
+    fake.answer("/dav/Movies/Heat.mkv", multistatus(response("/dav/Movies/Heat.mkv", status=UNTOLD)))
+    with pytest.raises(NotFound):
+        await source.stat("/Movies/Heat.mkv")
 
 
 async def test_a_directory_without_properties_is_not_whole(fake: ScriptedWebDav, source: WebDav) -> None:

@@ -9,23 +9,12 @@ import pytest
 from pantograph.api.meta import Body
 from pantograph.api.run import RunResult
 from tests.simulation.jobs.lab import MediaLab
-from tests.simulation.jobs.world import GOOD, failed
+from tests.simulation.jobs.world import BLOCKED, GOOD, failed
 
 FILMS = "strmsyncjob/films"
 HOUR_S = 3600.0
-DIGEST = "ab" * 32
-PRUNE = GOOD.model_copy(
-    update={
-        "result": "Blocked",
-        "reason": "PruneBlocked",
-        "prune_blocked": "too many",
-        "message": "too many",
-        "prune_candidates": 9,
-        "candidates_digest": DIGEST,
-    }
-)
 REWRITE = GOOD.model_copy(update={"result": "Blocked", "reason": "RewriteLimit", "message": "40 of 40"})
-LISTED = GOOD.model_copy(update={"prune_candidates": 9, "candidates_digest": DIGEST})
+LISTED = BLOCKED.model_copy(update={"result": "Succeeded", "reason": "", "prune_blocked": "", "message": ""})
 AGAIN = 'pantograph.dev/reconcile-at="$(date)"'
 
 
@@ -52,7 +41,7 @@ def handled(lab: MediaLab) -> Body:
     return found
 
 
-@pytest.mark.parametrize(("blocked", "key"), [(PRUNE, "approve_prune"), (REWRITE, "approve_rewrite")])
+@pytest.mark.parametrize(("blocked", "key"), [(BLOCKED, "approve_prune"), (REWRITE, "approve_rewrite")])
 async def test_the_retry_of_a_failed_run_has_its_approval_and_no_run_begins_sooner_for_it(
     blocked: RunResult, key: str
 ) -> None:
@@ -90,7 +79,7 @@ async def test_an_approval_outlives_what_the_history_forgets_and_every_run_over_
 
 async def test_a_run_that_only_a_person_can_mend_hands_its_approval_on_and_is_not_begun_again_for_it() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, failed("OwnedByAnother")]
+        lab.runners.results = [BLOCKED, failed("OwnedByAnother")]
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await lab.until_reason(FILMS, "OwnedByAnother")
@@ -103,7 +92,7 @@ async def test_a_run_that_only_a_person_can_mend_hands_its_approval_on_and_is_no
 
 async def test_an_approved_run_that_nobody_cancelled_and_that_was_stopped_all_the_same_hands_its_approval_on() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, RunResult(result="Cancelled", reason="Cancelled")]  # its node was drained
+        lab.runners.results = [BLOCKED, RunResult(result="Cancelled", reason="Cancelled")]  # its node was drained
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await lab.until_ready(FILMS)
@@ -113,7 +102,7 @@ async def test_an_approved_run_that_nobody_cancelled_and_that_was_stopped_all_th
 
 async def test_an_approval_that_is_taken_back_is_not_handed_on() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, failed("Unreachable")]
+        lab.runners.results = [BLOCKED, failed("Unreachable")]
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await lab.until(lambda: lab.last()["result"] == "Failed")
@@ -124,7 +113,7 @@ async def test_an_approval_that_is_taken_back_is_not_handed_on() -> None:
 
 async def test_a_run_that_takes_the_place_of_an_approved_one_has_its_approval() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE]
+        lab.runners.results = [BLOCKED]
         run = await asked(lab, schedule={"cron": "0 * * * *", "concurrencyPolicy": "Replace"})
         lab.runners.takes_s = 80 * 60
         await lab.annotate("films", approve_prune=run)
@@ -140,7 +129,7 @@ async def test_a_run_that_takes_the_place_of_an_approved_one_has_its_approval() 
         assert not lab.events("ApprovalUsedUp")
 
 
-@pytest.mark.parametrize(("blocked", "key"), [(PRUNE, "approve_prune"), (REWRITE, "approve_rewrite")])
+@pytest.mark.parametrize(("blocked", "key"), [(BLOCKED, "approve_prune"), (REWRITE, "approve_rewrite")])
 async def test_a_person_who_cancels_takes_the_approval_back_and_hears_what_begins_another(
     blocked: RunResult, key: str
 ) -> None:
@@ -177,7 +166,7 @@ async def test_a_person_who_cancels_takes_the_approval_back_and_hears_what_begin
 
 async def test_the_command_after_a_cancel_asks_for_a_run_over_the_whole() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE]
+        lab.runners.results = [BLOCKED]
         run = await asked(lab)
         lab.runners.takes_s = HOUR_S
         await lab.annotate("films", approve_prune=run, run_path="New")
@@ -189,7 +178,7 @@ async def test_the_command_after_a_cancel_asks_for_a_run_over_the_whole() -> Non
 
 async def test_an_approval_that_waits_for_the_retry_is_dropped_by_a_cancel() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, failed("Unreachable"), failed("TargetOverlaps")]
+        lab.runners.results = [BLOCKED, failed("Unreachable"), failed("TargetOverlaps")]
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await lab.until(lambda: lab.last()["result"] == "Failed")
@@ -201,7 +190,7 @@ async def test_an_approval_that_waits_for_the_retry_is_dropped_by_a_cancel() -> 
 
 async def test_an_approved_run_that_removes_nothing_and_asks_itself_is_the_one_to_approve() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, REWRITE]
+        lab.runners.results = [BLOCKED, REWRITE]
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await lab.until_reason(FILMS, "RewriteLimit")
@@ -215,7 +204,7 @@ async def test_an_approved_run_that_removes_nothing_and_asks_itself_is_the_one_t
 
 async def test_a_run_that_asks_and_lists_nothing_is_not_the_one_to_approve() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, PRUNE.model_copy(update={"candidates_digest": ""})]
+        lab.runners.results = [BLOCKED, BLOCKED.model_copy(update={"candidates_digest": ""})]
         run = await asked(lab)
         await lab.annotate("films", approve_prune=run)
         await ended(lab, 2)
@@ -225,7 +214,7 @@ async def test_a_run_that_asks_and_lists_nothing_is_not_the_one_to_approve() -> 
 
 async def test_a_dry_run_does_not_use_an_approval_up() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, PRUNE]
+        lab.runners.results = [BLOCKED, BLOCKED]
         run = await asked(lab)
         await lab.apply(lab.job(dryRun=True))
         await ended(lab, 2)
@@ -243,7 +232,7 @@ async def test_a_dry_run_does_not_use_an_approval_up() -> None:
 
 async def test_a_run_that_became_a_dry_run_when_its_process_died_leaves_its_approval_to_the_next() -> None:
     async with MediaLab() as lab:
-        lab.runners.results = [PRUNE, GOOD, PRUNE]
+        lab.runners.results = [BLOCKED, GOOD, BLOCKED]
         run = await asked(lab)
         lab.runners.takes_s = HOUR_S
         await lab.annotate("films", approve_prune=run)

@@ -6,7 +6,7 @@ from pantograph.api.run import RunProgress
 from pantograph.engine.errors import Terminal
 from pantograph.engine.kube import Forbidden, OutcomeUnknown, Unavailable
 from tests.simulation.jobs.lab import MediaLab
-from tests.simulation.jobs.world import GOOD, failed
+from tests.simulation.jobs.world import BLOCKED, GOOD, failed
 
 HOUR_S = 3600.0
 ALERTS = {"alerts": [{"name": "hook", "webhook": {"url": "http://hook.test/x"}}]}
@@ -380,18 +380,6 @@ async def test_a_run_is_followed_although_its_server_was_deleted() -> None:
         await lab.until_reason("strmsyncjob/films", "ServerNotFound")
         await lab.until(lab.last, within_s=90)
         assert lab.last()["result"] == "Succeeded"
-
-
-BLOCKED = GOOD.model_copy(
-    update={
-        "result": "Blocked",
-        "reason": "PruneBlocked",
-        "prune_blocked": "too many",
-        "message": "too many",
-        "prune_candidates": 9,
-        "candidates_digest": "ab" * 32,
-    }
-)
 
 
 async def test_what_waits_for_an_approval_is_said_until_a_run_over_the_whole_has_ended() -> None:

@@ -36,6 +36,16 @@ from pantograph.providers.notify.alerts import Alert, Secrets
 from tests.simulation.crashpoints import Tap
 
 GOOD = RunResult(result="Succeeded", created=3, inventory=RunInventory(strm=3))
+BLOCKED = GOOD.model_copy(
+    update={
+        "result": "Blocked",
+        "reason": "PruneBlocked",
+        "prune_blocked": "too many",
+        "message": "too many",
+        "prune_candidates": 9,
+        "candidates_digest": "ab" * 32,
+    }
+)
 
 
 def failed(reason: str, message: str = "it went wrong") -> RunResult:

@@ -36,8 +36,10 @@ class Resource:
     properties: dict[str, str] = field(default_factory=dict)
 
     @property
-    def is_refused(self) -> bool:
-        return bool(self.status) and " 2" not in self.status[:12]
+    def refusal(self) -> str:
+        """What the server says in place of what it is; empty if it says that."""
+        is_refused = bool(self.status) and " 2" not in self.status[:12]
+        return self.status if is_refused else "" if self.is_told else "without properties"
 
 
 class Multistatus:

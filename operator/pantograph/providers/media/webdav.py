@@ -74,7 +74,7 @@ class WebDav:
         if broke_off is not None:
             raise broke_off
         own = next((found for found in answer.resources if self._is_at(path, _href_segments(found))), None)
-        if own is None or own.is_refused:
+        if own is None or own.refusal:
             raise NotFound(f"{self._name}: there is no {path}")
         return _entry(own, path.rpartition("/")[2], parent_of(path))
 
@@ -146,18 +146,16 @@ class WebDav:
                 skipped.append(Skipped(found.href, "is not UTF-8"))
                 continue
             if self._is_at(path, segments):
-                if found.is_refused or not found.is_told:
-                    doubts.append(f"the directory itself answered {found.status or 'without properties'}")
+                if found.refusal:
+                    doubts.append(f"the directory itself answered {found.refusal}")
                 else:
                     own = found
             elif not segments or not self._is_at(path, segments[:-1]):
                 raise self._wrong_directory(path, found)
-            elif found.is_refused:
-                doubts.append(f"{segments[-1]} answered {found.status}")
-            elif fault := name_fault(segments[-1]):
+            elif fault := name_fault(segments[-1]):  # nothing of ours has such a name, whatever is told of it
                 skipped.append(Skipped(segments[-1], fault))
-            elif not found.is_told:
-                doubts.append(f"{segments[-1]} came without properties")
+            elif found.refusal:
+                doubts.append(f"{segments[-1]} answered {found.refusal}")
             else:
                 entries.append(_entry(found, segments[-1], path))
         return own, entries, skipped, doubts
